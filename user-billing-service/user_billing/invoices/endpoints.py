@@ -10,7 +10,7 @@ from user_billing import access
 from user_billing.api.bodies import Instant
 from user_billing.api.deps import AdminCaller, BillingReader, Operator, Services, ServicesDep
 from user_billing.idempotency.http import RequiredKey
-from user_billing.invoices import pdf, views
+from user_billing.invoices import payload, views
 from user_billing.invoices.rules import State
 from user_billing.invoices.service import PAGE_MAX, Document
 from user_billing.model import Actor
@@ -69,7 +69,7 @@ def read_statement(
 ) -> Response | dict[str, Any]:
     """What was used in [start, end): a statement, not an invoice."""
     document = services.invoices.statement(caller.tenant, start, end)
-    return _pages(pdf.render(document)) if as_pdf else document
+    return _pages(payload.pages(document)) if as_pdf else document
 
 
 @router.get("/invoices/{invoice_id}")

@@ -132,3 +132,10 @@ def customer_in(payload_text: str) -> dict[str, str]:
     """The customer as a stored document names it."""
     customer: dict[str, str] = json.loads(payload_text)["customer"]
     return customer
+
+
+def pages(document: Mapping[str, Any]) -> bytes:
+    """The document as a PDF."""
+    from user_billing.invoices import pdf  # noqa: PLC0415 - fpdf: 22 MB that idling can do without
+
+    return pdf.render(document)

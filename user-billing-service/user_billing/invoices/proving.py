@@ -12,7 +12,7 @@ from sqlalchemy import Row
 
 from user_billing.db.session import Database
 from user_billing.errors import Conflict
-from user_billing.invoices import hours, payload, pdf, rules, sql
+from user_billing.invoices import hours, payload, rules, sql
 from user_billing.invoices import tables as t
 from user_billing.invoices.rules import Position
 from user_billing.invoices.service import require
@@ -57,7 +57,7 @@ def prove(
         yield from _line(recompute, n, position, row.currency, stored)
     yield Check("the ledger has the whole amount", (posted or 0) == row.total + row.credits)
     if pages is not None:
-        again = pdf.render(json.loads(row.payload))
+        again = payload.pages(json.loads(row.payload))
         same = hashlib.sha256(pages.body).digest() == bytes(pages.sha256) and again == pages.body
         yield Check("the pages are those of the document", same)
     for note in notes:

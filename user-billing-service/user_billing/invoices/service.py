@@ -21,7 +21,7 @@ from user_billing.chassis.clock import Clock
 from user_billing.db.session import BoundSession, Database, within
 from user_billing.errors import BadInput, Conflict, NotFound
 from user_billing.identifiers import new_id
-from user_billing.invoices import drafts, payload, pdf, rules, sql
+from user_billing.invoices import drafts, payload, rules, sql
 from user_billing.invoices import tables as t
 from user_billing.invoices.drafts import Draft, Rating
 from user_billing.invoices.payload import Head
@@ -296,7 +296,7 @@ def pages(database: Database, org: UUID, document_id: UUID, body: str) -> bytes:
     with database.organisation(org) as session:
         stored = sql.one(session, t.document_pdf, org, document_id=document_id)
     if stored is None:
-        made = pdf.render(json.loads(body))
+        made = payload.pages(json.loads(body))
         with database.organisation(org) as session:
             sql.add_pdf(session, org, document_id, hashlib.sha256(made).digest(), made)
             stored = sql.one(session, t.document_pdf, org, document_id=document_id)
