@@ -120,7 +120,8 @@ class QueryLog:
             entry.read_text = replace(read_text, text=read_text.text[:TEXT_CHARS_MAX])
             del state.active[entry.number]
             _remember(state, entry)
-            log.info("query", tenant=str(tenant), **entry.facts())
+            is_usual = outcome == "answered" and entry.duration_s < SLOW_S
+            (log.debug if is_usual else log.info)("query", tenant=str(tenant), **entry.facts())
             log.debug("query_text", text=read_text.text[:TEXT_CHARS_MAX])
 
     def shown(self, tenant: UUID) -> dict[str, list[dict[str, Any]]]:

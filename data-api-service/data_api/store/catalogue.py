@@ -15,7 +15,6 @@ higher one.
 import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, Self
 from uuid import UUID
 
@@ -28,11 +27,10 @@ from prometheus_client import Gauge, Histogram
 from data_api.chassis.database import DatabaseUnavailable
 from data_api.chassis.postgres_async import LOST, translating
 from data_api.store import batch, tables
-from data_api.store.block import BlockRef
 from data_api.store.head import BatchRef, Head, missing, pages, split
 from data_api.store.pinged import pinged
 from data_api.store.postings import SeriesIndex
-from data_api.store.tenant_state import NO_TIME, TenantState, covers, name_of, overlapping
+from data_api.store.tenant_state import NO_TIME, Snapshot, TenantState, covers, name_of
 
 SERIES_PAGE: Final = 20_000
 NO_XID: Final = 2**64 - 1
@@ -52,19 +50,6 @@ SNAPSHOTS: Final = Histogram(
 Pick = Callable[[batch.SampleColumns], batch.SampleColumns]
 Picker = Callable[[SeriesIndex], Pick]
 """Called once a snapshot; the Pick reduces a batch to the samples that the query may need."""
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """What one query reads; nothing in it changes but `index`, to which series are added.
-
-    head: of batches beyond its budget, only the samples that the query's picker selects.
-    """
-
-    index: SeriesIndex
-    head: Head
-    blocks: tuple[BlockRef, ...]  # as `in_time` orders them
-    rollups: tuple[BlockRef, ...] = ()  # lowest precedence first
 
 
 class _MovedError(Exception):
@@ -133,8 +118,10 @@ class Catalogue:
         Raises DatabaseUnavailable, and what the picker raises.
         """
         state = self._tenants.setdefault(tenant_id, TenantState())
-        state.used_s = time.monotonic()
+        state.used_s = came_s = time.monotonic()
         async with state.lock:
+            if picker is not None and state.shows(span, came_s):
+                return state.shown(span, state.head)  # was read for another, after this one came
             with SNAPSHOTS.time(), translating(tables.SCHEMA):
                 try:
                     snapshot = await self._read(tenant_id, state, span, picker)
@@ -208,6 +195,7 @@ class Catalogue:
         picker: Picker | None,
     ) -> Snapshot:
         """`state` is brought up to date, and what of it overlaps `span` returned."""
+        asked_s = time.monotonic()
         row = await connection.fetchrow(tables.POSITION)
         if reason := state.compare(row):
             state.reset(tenant_id, reason)
@@ -232,9 +220,8 @@ class Catalogue:
         head = state.head
         if not covers(state.decoded, span):
             head = await self._update_head(connection, tenant_id, state, span, picker=picker)
-        state.snapshot = name_of(row)
-        blocks, rollups = overlapping(state.blocks, span), overlapping(state.rollups, span)
-        return Snapshot(state.index, head, blocks, rollups)
+        state.snapshot, state.asked_s = name_of(row), asked_s
+        return state.shown(span, head)
 
     async def _update_series(
         self, connection: Any, tenant_id: UUID, state: TenantState, position: Mapping[str, Any]

@@ -34,11 +34,12 @@ from data_api.model import (
 from data_api.store import tables
 from data_api.store.block import BlockReader
 from data_api.store.buckets import Arrays, joined, part_of_samples, sources_of
-from data_api.store.catalogue import Catalogue, Snapshot
+from data_api.store.catalogue import Catalogue
 from data_api.store.fragments import Fragment, Rows, as_one, merge
 from data_api.store.postings import SeriesIndex
 from data_api.store.rollups import RollupReader
 from data_api.store.selection import by_id, check_left, first_of_each, of_spans, select_any
+from data_api.store.tenant_state import Snapshot
 
 T = TypeVar("T")
 ALL_TIME: Final = (-(2**63), 2**63 - 1)

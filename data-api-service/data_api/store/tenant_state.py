@@ -24,12 +24,25 @@ def covers(outer: tuple[int, int], inner: tuple[int, int]) -> bool:
 NO_TIME: Final = (1, 0)
 
 
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What one query reads; nothing in it changes but `index`, to which series are added.
+
+    head: of batches beyond its budget, only the samples that the query's picker selects.
+    """
+
+    index: SeriesIndex
+    head: Head
+    blocks: tuple[BlockRef, ...]  # as `in_time` orders them
+    rollups: tuple[BlockRef, ...] = ()  # lowest precedence first
+
+
 @dataclass(slots=True)
 class TenantState:
     """What was read of a tenant and stays between queries; changed only under `lock`.
 
     snapshot, series_snapshot: when all of this was read, and when its series were, as Postgres
-    names it; "" where it must be read again.
+    names it; "" where it must be read again. asked_s: before Postgres was asked for `snapshot`.
     blocks: those that reach into `listed`; the head has all batches that reach into `decoded`.
     """
 
@@ -48,6 +61,17 @@ class TenantState:
     rollups: tuple[BlockRef, ...] = ()
     listed: tuple[int, int] = NO_TIME
     decoded: tuple[int, int] = NO_TIME
+    asked_s: float = 0.0
+
+    def shows(self, span: tuple[int, int], since_s: float) -> bool:
+        """Whether all of `span` is here as the store was at `since_s` (monotonic) or later."""
+        is_new = self.snapshot != "" and self.asked_s > since_s
+        return is_new and covers(self.listed, span) and covers(self.decoded, span)
+
+    def shown(self, span: tuple[int, int], head: Head) -> Snapshot:
+        """What of it overlaps `span`."""
+        blocks, rollups = overlapping(self.blocks, span), overlapping(self.rollups, span)
+        return Snapshot(self.index, head, blocks, rollups)
 
     def compare(self, row: Mapping[str, Any]) -> str:
         """As `reason_to_forget`; the store of `row` is the known one from here on."""

@@ -1,3 +1,4 @@
+import asyncio
 from pathlib import Path
 
 import asyncpg
@@ -65,6 +66,29 @@ async def test_each_span_sees_what_is_committed_whatever_was_read_before(store, 
         for first, last in ((n, n + 2), (0, 13), (2, 4), (2, 4), (0, n)):
             inside = sorted(one for one in written if first < one[0] <= last)
             assert await samples(store, tenant, (first, last)) == inside
+
+
+async def test_those_that_wait_for_each_other_read_the_position_once(
+    store, ingest, tenant, monkeypatch
+):
+    """What one reads after the others came is as new as they need; who comes later reads again."""
+    await ingest.write(tenant, {"__name__": "up"}, [(1, 1.0)])
+    assert await samples(store, tenant) == [(1, 1.0)]
+    reads, update = [], Catalogue._update
+
+    async def counted(self, *arguments):
+        reads.append(arguments)
+        return await update(self, *arguments)
+
+    monkeypatch.setattr(Catalogue, "_update", counted)
+    await ingest.write(tenant, {"__name__": "up"}, [(2, 2.0)])
+    async with asyncio.TaskGroup() as group, store.catalogue._tenants[tenant].lock:
+        tasks = [group.create_task(samples(store, tenant)) for _ in range(5)]
+        await asyncio.sleep(0)
+    assert [task.result() for task in tasks] == [[(1, 1.0), (2, 2.0)]] * 5
+    assert len(reads) == 1
+    await ingest.write(tenant, {"__name__": "up"}, [(3, 3.0)])
+    assert await samples(store, tenant) == [(1, 1.0), (2, 2.0), (3, 3.0)]
 
 
 async def test_what_commits_is_in_the_next_answer_however_transactions_overlap(
