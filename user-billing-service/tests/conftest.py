@@ -55,6 +55,8 @@ def settings_for(database_url: str, **more: object) -> Settings:
         "secret_key": SECRET_KEY,
         "plain_http": True,
         "ui_public_url": UI,
+        "statement_timeout_ms": 600_000,
+        "lock_timeout_ms": 600_000,
         **more,
     }
     return Settings(**values)
@@ -74,7 +76,7 @@ def serving(app: FastAPI) -> Iterator[str]:
             thread.join(20)
 
 
-def wait_until(condition: Callable[[], bool], within_s: float = 15.0) -> None:
+def wait_until(condition: Callable[[], bool], within_s: float = 600.0) -> None:
     deadline = time.monotonic() + within_s
     while not condition():
         assert time.monotonic() < deadline, "the condition did not come true in time"
@@ -83,7 +85,7 @@ def wait_until(condition: Callable[[], bool], within_s: float = 15.0) -> None:
 
 def is_ready(base_url: str) -> bool:
     with contextlib.suppress(httpx.TransportError):
-        return httpx.get(f"{base_url}/ready").status_code == 200
+        return httpx.get(f"{base_url}/ready", timeout=600).status_code == 200
     return False
 
 
@@ -166,7 +168,7 @@ class Hub:
     def browser(self) -> Browser:
         http = httpx.Client(
             base_url=self.base_url,
-            timeout=30,
+            timeout=600,
             limits=httpx.Limits(max_keepalive_connections=0),
         )
         return Browser(self.browsers.enter_context(http))
@@ -201,13 +203,15 @@ class Hub:
 
     def introspect(self, key: str) -> dict:
         answer = httpx.post(
-            f"{self.base_url}/internal/introspect", json={"key": key}, headers=INTERNAL
+            f"{self.base_url}/internal/introspect", json={"key": key}, headers=INTERNAL, timeout=600
         )
         assert answer.status_code == 200, answer.text
         return answer.json()
 
     def internal(self, path: str, **params: object) -> dict:
-        answer = httpx.get(f"{self.base_url}/internal/{path}", params=params, headers=INTERNAL)
+        answer = httpx.get(
+            f"{self.base_url}/internal/{path}", params=params, headers=INTERNAL, timeout=600
+        )
         assert answer.status_code == 200, answer.text
         return answer.json()
 

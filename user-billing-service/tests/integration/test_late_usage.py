@@ -181,7 +181,9 @@ def test_a_backfill_is_charged_late_when_it_is_closed_and_not_when_it_is_reverte
     for outcome, next_ in (("revert", second), ("close", third)):
         backfill = owner.post("/api/v1/usage/backfills").json()["id"]
         url = f"{shop.hub.base_url}/api/v1/usage/events?backfill={backfill}"
-        assert httpx.post(url, json=event, headers={**headers, "Content-Type": ONE}).is_success
+        assert httpx.post(
+            url, json=event, headers={**headers, "Content-Type": ONE}, timeout=600
+        ).is_success
         assert owner.post(f"/api/v1/usage/backfills/{backfill}/{outcome}").status_code == 200
         rated.append(counted.of_draft(org, next_.start))
     assert rated == [{first.start}, {second.start}, {first.start, third.start}]
