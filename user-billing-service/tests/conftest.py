@@ -5,8 +5,10 @@ Organisations separate tests inside the shared database, as they separate tenant
 """
 
 import contextlib
+import functools
 import itertools
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +25,7 @@ from user_billing import migrate
 from user_billing.app import create_app
 from user_billing.chassis.clock import Clock
 from user_billing.identifiers import new_id
+from user_billing.people import passwords
 from user_billing.settings import Settings
 
 SERVICE_TOKEN = "service-token-of-the-tests-0123456789-abcdef"
@@ -33,6 +36,9 @@ UI = "http://localhost:8080"
 INTERNAL = {"Authorization": f"Bearer {SERVICE_TOKEN}"}
 
 _NUMBERS = itertools.count(1)
+
+# Each client of httpx would read the machine's certificates anew: 20 ms, for plain http.
+ssl.create_default_context = functools.cache(ssl.create_default_context)
 
 
 class FixedClock(Clock):
@@ -219,7 +225,10 @@ class Hub:
 @contextlib.contextmanager
 def running_hub(database_url: str, **more: object) -> Iterator[Hub]:
     clock = FixedClock()
-    app = create_app(settings_for(database_url, **more), clock=clock)
+    with pytest.MonkeyPatch.context() as patch:  # hundreds of people log in
+        patch.setattr(passwords, "MEMORY_KIB", 64)
+        patch.setattr(passwords, "PASSES", 1)
+        app = create_app(settings_for(database_url, **more), clock=clock)
     with serving(app) as base_url:
         wait_until(lambda: is_ready(base_url))
         hub = Hub(base_url, app, clock)
