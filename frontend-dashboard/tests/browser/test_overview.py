@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from page import Open, query_texts, wait_for
@@ -35,7 +36,7 @@ def test_only_panels_that_can_be_seen_ask(open_page: Open, state: State) -> None
     )
 
 
-QUERIES = "**/api/v1/query_range"
+QUERIES = re.compile("/api/v1/query_range")
 HIDE = """(value) => {
     Object.defineProperty(document, "hidden", { value, configurable: true });
     document.dispatchEvent(new Event("visibilitychange"));
