@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import errno
 import json
+import random
 import socket
 from collections.abc import Mapping, Sequence
 from http.client import HTTPConnection, HTTPException
@@ -12,6 +14,8 @@ import psutil
 
 from ci.errors import OutsideFault
 from ci.model import Service
+
+FREE_PORTS = range(20_000, 32_000)
 
 
 def choose_ports(
@@ -25,7 +29,7 @@ def choose_ports(
             listener = stack.enter_context(socket.socket())
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # closing ones are fine
             try:
-                listener.bind((hosts[service.code], port))
+                bind(listener, hosts[service.code], port)
             except OSError:
                 taken.append(
                     f"port {port} for {service.folder} is taken by {_holder(port)};\n    stop that,"
@@ -36,6 +40,18 @@ def choose_ports(
     if taken:
         raise OutsideFault("\n".join(taken))
     return ports
+
+
+def bind(listener: socket.socket, host: str, port: int) -> None:
+    """`listener` has that port; for 0 a free one below those that the system gives to clients, so
+    that no connection takes it before the service is up. Raises OSError.
+    """
+    ports = [port] if port else random.sample(FREE_PORTS, 100)
+    while ports:
+        with contextlib.suppress(OSError):
+            listener.bind((host, ports.pop()))
+            return
+    raise OSError(errno.EADDRINUSE, "taken")
 
 
 def _holder(port: int) -> str:

@@ -25,7 +25,7 @@ from ci.errors import OutsideFault
 from ci.native import leash, postgres
 
 SOCKET_PATH_BYTES_MAX = 103  # sun_path holds 104 bytes on macOS, 108 on Linux, its NUL included
-START_TIMEOUT_S, STOP_TIMEOUT_S = 60.0, 10.0
+START_TIMEOUT_S, STOP_TIMEOUT_S = 600.0, 10.0
 # commits keep their meaning; what guards against a lost machine is off
 OPTIONS = (
     "synchronous_commit=on fsync=off full_page_writes=off autovacuum=off jit=off "

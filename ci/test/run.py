@@ -34,7 +34,7 @@ from ci.test.suites import Ended, Suite
 AT_ONCE = 2
 """So many suites run together, each with a server of its own: which rows a snapshot may take as
 final depends on every transaction of the server, whatever its database."""
-TIMEOUT_S, POLL_S, QUIET_S_MAX = 1200.0, 0.05, 10.0
+TIMEOUT_S, POLL_S, QUIET_S_MAX = 3600.0, 0.05, 10.0
 LAST_LINES, FAILURES_TOLD = 40, 10
 NOT_INHERITED = {
     *("PYTEST_CURRENT_TEST", "PYTEST_PLUGINS", "PYTHONPATH", "VIRTUAL_ENV", "DATABASE_URL"),

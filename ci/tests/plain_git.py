@@ -12,7 +12,7 @@ def git(folder, *argv, given=None, **environ):
     env = {"PATH": os.environ["PATH"], "HOME": str(folder), "GIT_CONFIG_NOSYSTEM": "1"}
     done = subprocess.run(
         ["git", *argv], cwd=folder, env=env | identity | environ, input=given,
-        capture_output=True, text=True, check=False, timeout=60,
+        capture_output=True, text=True, check=False, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, f"git {argv}: {done.stderr}"
     return done.stdout.strip()

@@ -120,7 +120,7 @@ def make_settings(database_url: str, objects: Path, **more: Any) -> Settings:
         object_store_url=objects.as_uri(),
         ubs_url="http://ubs",
         service_token="s" * 43,
-        **more,
+        **{"queue_timeout_s": 600.0, **more},
     )
 
 
@@ -143,7 +143,7 @@ async def serve(database_url: str, objects: Path, hub: Hub) -> AsyncIterator[Cal
         settings = make_settings(more.pop("database_url", database_url), objects, **more)
         billing = httpx.AsyncClient(transport=httpx.MockTransport(hub.handle))
         app = create_app(settings, http=billing, clock=FixedClock())
-        manager = LifespanManager(app, shutdown_timeout=60)  # it waits for kernels
+        manager = LifespanManager(app, startup_timeout=600, shutdown_timeout=600)
         await manager.__aenter__()
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         client = httpx.AsyncClient(transport=transport, base_url="http://das")

@@ -22,7 +22,7 @@ from data_ingest.chassis.identity.keys import checksum
 from data_ingest.settings import Settings
 from tests.embedded_postgres import fresh_database
 
-WAIT_S = 20.0
+WAIT_S = 600.0
 NOW_MS = int(time.time() * 1000)
 URL = "/api/v1/imports"
 NDJSON = {"Content-Type": "application/x-ndjson"}
@@ -75,7 +75,7 @@ async def running(postgres: str, folder: Path, *, background: bool) -> AsyncIter
             }
         )
         app = create_app(settings, http=httpx.AsyncClient(transport=httpx.MockTransport(billing)))
-        async with LifespanManager(app, startup_timeout=60, shutdown_timeout=60):
+        async with LifespanManager(app, startup_timeout=600, shutdown_timeout=600):
             deadline = time.monotonic() + WAIT_S
             while (await client_of(app).get("/ready")).status_code != 200:
                 assert time.monotonic() < deadline, "not ready within the bound"

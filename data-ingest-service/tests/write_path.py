@@ -34,13 +34,13 @@ WRITER_BOUNDS = WriterBounds(
     queue_samples_max=2_000_000,
     flush_samples_max=50_000,
     flush_new_series_max=10_000,
-    commit_timeout_s=5.0,
+    commit_timeout_s=600.0,
     reconnect_delay_s_max=2.0,
     active_window_s=3600.0,
 )
 FREE = Limits()
 REPLICA_LABELS = ReplicaLabels(b"cluster", b"__replica__")
-WAIT_S = 15.0
+WAIT_S = 600.0
 
 
 def now_ms() -> int:

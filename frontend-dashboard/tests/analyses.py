@@ -105,7 +105,7 @@ def _job(state: State, job: dict[str, Any]) -> dict[str, Any]:
     part = min(age_s / state.job_seconds, 1.0)
     job["state"] = job.get("forced") or (
         "queued"
-        if part < 0.1
+        if age_s < 0.2
         else "running"
         if part < 1
         else "failed"

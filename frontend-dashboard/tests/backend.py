@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
@@ -58,29 +57,27 @@ def handler(  # noqa: C901 - the shell is one class, made for one service
         def log_message(self, *_: object) -> None:
             """Quiet."""
 
-        def _body(self) -> tuple[bytes, list[float]]:
-            seen: list[float] = []
+        def _body(self) -> bytes:
             if self.headers.get("Transfer-Encoding", "").lower() == "chunked":
                 chunks = []
                 while size := int(self.rfile.readline().split(b";")[0], 16):
                     chunks.append(self.rfile.read(size))
-                    seen.append(time.monotonic())
+                    services.state.first_part.set()
                     self.rfile.readline()
                 self.rfile.readline()
-                return b"".join(chunks), seen
+                return b"".join(chunks)
             left = int(self.headers.get("Content-Length") or 0)
             pieces = []
             while left > 0:
                 piece = self.rfile.read1(left)
                 if not piece:
                     break
-                seen.append(time.monotonic())
                 pieces.append(piece)
                 left -= len(piece)
-            return b"".join(pieces), seen
+            return b"".join(pieces)
 
         def _serve(self) -> None:
-            body, seen = self._body()
+            body = self._body()
             parts = urlsplit(self.path)
             request = Request(
                 service,
@@ -90,7 +87,6 @@ def handler(  # noqa: C901 - the shell is one class, made for one service
                 parse_qs(parts.query),
                 {name.lower(): value for name, value in self.headers.items()},
                 body,
-                seen,
             )
             with services.state.lock:
                 services.state.requests.append(request)

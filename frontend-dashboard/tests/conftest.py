@@ -16,6 +16,7 @@ import build
 import door
 import pytest
 from contract import State
+from page import WAIT_S
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ def open_page(chromium: Browser, base: str) -> Iterator[Open]:
             color_scheme=theme,
             permissions=["clipboard-read", "clipboard-write"],
         )
+        context.set_default_timeout(WAIT_S * 1000)
         contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: trouble.append(str(error)))

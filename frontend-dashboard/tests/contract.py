@@ -34,7 +34,6 @@ class Request:
     query: dict[str, list[str]]
     headers: Mapping[str, str]
     body: bytes
-    chunks_seen_at: list[float] = field(default_factory=list)
 
 
 @dataclass
@@ -55,6 +54,7 @@ class State:
     job_seconds: float = 2.0
     requests: list[Request] = field(default_factory=list)
     tokens_made: int = 0
+    first_part: threading.Event = field(default_factory=threading.Event)  # of a chunked body
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def asked(self, service: str, path: str) -> list[Request]:

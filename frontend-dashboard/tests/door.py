@@ -4,7 +4,9 @@ it.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -34,10 +36,12 @@ def find_nginx() -> str | None:
 
 
 def free_port() -> int:
-    """A port nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody listens on, below those that the system gives to clients."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @contextmanager
@@ -68,7 +72,7 @@ def running_container_door(
         {
             "PORT": f"127.0.0.1:{port}",
             "DIST_DIR": nginx_conf.quotable(dist),
-            "CONNECTIONS": f"resolver {resolver} valid=2s; resolver_timeout 2s;",
+            "CONNECTIONS": f"resolver {resolver} valid=2s; resolver_timeout 60s;",
             **named,
         },
     )
@@ -97,10 +101,10 @@ def running_nginx(nginx: str, runtime: Path, port: int) -> Iterator[str]:
         )
     base = f"http://127.0.0.1:{port}"
     try:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 600
         while True:
             try:
-                with urllib.request.urlopen(f"{base}/health", timeout=1):
+                with urllib.request.urlopen(f"{base}/health", timeout=60):
                     break
             except (urllib.error.URLError, ConnectionError, TimeoutError):
                 if process.poll() is not None or time.monotonic() > deadline:
@@ -111,4 +115,4 @@ def running_nginx(nginx: str, runtime: Path, port: int) -> Iterator[str]:
         yield base
     finally:
         process.terminate()
-        process.wait(timeout=10)
+        process.wait(timeout=600)

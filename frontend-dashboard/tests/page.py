@@ -11,7 +11,8 @@ from playwright.sync_api import Page, Route, expect
 if TYPE_CHECKING:
     from contract import State
 
-expect.set_options(timeout=30_000)  # machines that build are busy
+WAIT_S = 600.0  # machines that build are busy
+expect.set_options(timeout=WAIT_S * 1000)
 Open = Callable[..., Page]
 
 
@@ -20,9 +21,9 @@ def query_texts(state: State) -> list[str]:
     return [request.body.decode() for request in state.asked("das", "/api/v1/query_range")]
 
 
-def wait_for(holds: Callable[[], bool], what: str, timeout_s: float = 30) -> None:
+def wait_for(holds: Callable[[], bool], what: str) -> None:
     """`holds` becomes true in time."""
-    deadline = time.monotonic() + timeout_s
+    deadline = time.monotonic() + WAIT_S
     while not holds():
         assert time.monotonic() < deadline, what
         time.sleep(0.02)

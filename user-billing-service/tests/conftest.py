@@ -5,8 +5,10 @@ Organisations separate tests inside the shared database, as they separate tenant
 """
 
 import contextlib
+import functools
 import itertools
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +25,7 @@ from user_billing import migrate
 from user_billing.app import create_app
 from user_billing.chassis.clock import Clock
 from user_billing.identifiers import new_id
+from user_billing.people import passwords
 from user_billing.settings import Settings
 
 SERVICE_TOKEN = "service-token-of-the-tests-0123456789-abcdef"
@@ -33,6 +36,9 @@ UI = "http://localhost:8080"
 INTERNAL = {"Authorization": f"Bearer {SERVICE_TOKEN}"}
 
 _NUMBERS = itertools.count(1)
+
+# Each client of httpx would read the machine's certificates anew: 20 ms, for plain http.
+ssl.create_default_context = functools.cache(ssl.create_default_context)
 
 
 class FixedClock(Clock):
@@ -55,6 +61,8 @@ def settings_for(database_url: str, **more: object) -> Settings:
         "secret_key": SECRET_KEY,
         "plain_http": True,
         "ui_public_url": UI,
+        "statement_timeout_ms": 600_000,
+        "lock_timeout_ms": 600_000,
         **more,
     }
     return Settings(**values)
@@ -74,7 +82,7 @@ def serving(app: FastAPI) -> Iterator[str]:
             thread.join(20)
 
 
-def wait_until(condition: Callable[[], bool], within_s: float = 15.0) -> None:
+def wait_until(condition: Callable[[], bool], within_s: float = 600.0) -> None:
     deadline = time.monotonic() + within_s
     while not condition():
         assert time.monotonic() < deadline, "the condition did not come true in time"
@@ -83,7 +91,7 @@ def wait_until(condition: Callable[[], bool], within_s: float = 15.0) -> None:
 
 def is_ready(base_url: str) -> bool:
     with contextlib.suppress(httpx.TransportError):
-        return httpx.get(f"{base_url}/ready").status_code == 200
+        return httpx.get(f"{base_url}/ready", timeout=600).status_code == 200
     return False
 
 
@@ -166,7 +174,7 @@ class Hub:
     def browser(self) -> Browser:
         http = httpx.Client(
             base_url=self.base_url,
-            timeout=30,
+            timeout=600,
             limits=httpx.Limits(max_keepalive_connections=0),
         )
         return Browser(self.browsers.enter_context(http))
@@ -201,13 +209,15 @@ class Hub:
 
     def introspect(self, key: str) -> dict:
         answer = httpx.post(
-            f"{self.base_url}/internal/introspect", json={"key": key}, headers=INTERNAL
+            f"{self.base_url}/internal/introspect", json={"key": key}, headers=INTERNAL, timeout=600
         )
         assert answer.status_code == 200, answer.text
         return answer.json()
 
     def internal(self, path: str, **params: object) -> dict:
-        answer = httpx.get(f"{self.base_url}/internal/{path}", params=params, headers=INTERNAL)
+        answer = httpx.get(
+            f"{self.base_url}/internal/{path}", params=params, headers=INTERNAL, timeout=600
+        )
         assert answer.status_code == 200, answer.text
         return answer.json()
 
@@ -215,7 +225,10 @@ class Hub:
 @contextlib.contextmanager
 def running_hub(database_url: str, **more: object) -> Iterator[Hub]:
     clock = FixedClock()
-    app = create_app(settings_for(database_url, **more), clock=clock)
+    with pytest.MonkeyPatch.context() as patch:  # hundreds of people log in
+        patch.setattr(passwords, "MEMORY_KIB", 64)
+        patch.setattr(passwords, "PASSES", 1)
+        app = create_app(settings_for(database_url, **more), clock=clock)
     with serving(app) as base_url:
         wait_until(lambda: is_ready(base_url))
         hub = Hub(base_url, app, clock)

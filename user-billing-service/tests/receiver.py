@@ -30,7 +30,7 @@ def receiving(host="127.0.0.1"):
         def do_POST(self):
             body = self.rfile.read(int(self.headers["content-length"]))
             receiver.messages.append((dict(self.headers), body))
-            receiver.gate.wait(30)
+            receiver.gate.wait(600)
             more = len(receiver.answers) > 1
             status = receiver.answers.pop(0) if more else receiver.answers[0]
             with contextlib.suppress(OSError):  # who sent it may be dead

@@ -51,10 +51,11 @@ class CalendarMonths:
 
 @dataclass
 class PriceASample(CalendarMonths):
-    """19.00 a month, and a cent for each sample."""
+    """19.00 a month, and a cent for each sample, or what another meter counts."""
 
     price: Decimal = Decimal("0.01")
     monthly: int = 1900
+    meter: str = "samples_ingested"
     sold_until: datetime = datetime(9000, 1, 1, tzinfo=UTC)
 
     def cost(self, samples):
@@ -64,11 +65,11 @@ class PriceASample(CalendarMonths):
         if period.start >= self.sold_until:
             return None
         used = usage_sql.period_usage(session, org, period.start, period.end)
-        samples = used["samples_ingested"]
+        samples = used[self.meter]
         plan = Line(LineKind.PLAN, "Plan Team", None, period, Decimal(1), "month", self.monthly,
                     {"amount": self.monthly})  # fmt: skip
         usage = Line(
-            LineKind.USAGE, "Samples ingested", "samples_ingested", period, samples.quantity,
+            LineKind.USAGE, "Samples ingested", self.meter, period, samples.quantity,
             "samples", self.cost(samples.quantity),
             {"price": str(self.price), "hours_digest": samples.digest, "currency": "EUR",
              "share": "1", "parts": [

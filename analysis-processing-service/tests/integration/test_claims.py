@@ -84,7 +84,7 @@ def test_submits_that_race_make_one_job(engine):
     barrier = threading.Barrier(8)
 
     def race(_):
-        barrier.wait(10)
+        barrier.wait(600)
         return submit(engine)
 
     with ThreadPoolExecutor(8) as pool:
@@ -109,7 +109,7 @@ def test_workers_that_race_never_share_a_job(engine):
     barrier = threading.Barrier(8)
 
     def race(n):
-        barrier.wait(10)
+        barrier.wait(600)
         held = []
         while (one := claim(engine, worker=f"w{n}")) is not None:
             held.append(one.job.id)

@@ -14,7 +14,7 @@ from analysis_processing.jobs import repository
 from analysis_processing.model import Request, State
 from analysis_processing.worker import Child, Worker
 
-WAITING = "import threading; threading.Event().wait(120)"
+WAITING = "import threading; threading.Event().wait(600)"
 
 
 class Stage:

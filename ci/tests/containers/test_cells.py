@@ -27,7 +27,7 @@ def cells(tmp_path_factory):
     def one(words):
         return subprocess.run(
             ["ci/.venv/bin/python", "-m", "ci", *words],
-            cwd=root, env=ENVIRON, capture_output=True, text=True, check=False, timeout=300,
+            cwd=root, env=ENVIRON, capture_output=True, text=True, check=False, timeout=900,
         )  # fmt: skip
 
     def at_once(*calls):

@@ -29,7 +29,7 @@ from ci.tools.ecr import Registry
 REASON = why_no_docker() or why_no_registry()
 pytestmark = pytest.mark.skipif(REASON is not None, reason=str(REASON))
 MANIFEST_PUT = r"^PUT /v2/.*/manifests/"
-KILL_AFTER_S = 60.0
+KILL_AFTER_S = 600.0
 
 # A push of its own, as `ci push` would run it, for tests that kill it or look at its arguments.
 PUSH_SCRIPT = """

@@ -22,7 +22,7 @@ from ci.tools import helm as helm_module
 LISTED = catalogue.load()
 DELIVERY = delivery(LISTED)
 BASES = ("python:3.13-slim-trixie", "nginxinc/nginx-unprivileged:1.26")
-LIVES_WITHIN_S = 120.0
+LIVES_WITHIN_S = 600.0
 SECRETS = {
     "DATABASE_URL": "postgresql://nobody:nothing@127.0.0.1:1/nowhere",
     "SERVICE_TOKEN": "t" * 43,
@@ -73,7 +73,7 @@ def probe(container):
     if "exec" in asked:
         return asked["exec"]["command"]
     url = f"http://127.0.0.1:{container['ports'][0]['containerPort']}{asked['httpGet']['path']}"
-    ask = "import sys, urllib.request; urllib.request.urlopen(sys.argv[1], timeout=3)"
+    ask = "import sys, urllib.request; urllib.request.urlopen(sys.argv[1], timeout=60)"
     return ["sh", "-c", f"curl -fsS {url} || python -c '{ask}' {url}"]
 
 

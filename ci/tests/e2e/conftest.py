@@ -1,7 +1,9 @@
 """One platform for all end-to-end tests, started as `make run` starts it, on free ports."""
 
+import functools
 import os
 import shutil
+import ssl
 import tempfile
 from pathlib import Path
 
@@ -9,6 +11,8 @@ import people
 import pytest
 from native_platform import NativePlatform, all_gone, eventually
 
+# Each call of httpx would read the machine's certificates anew: 20 ms, for plain http.
+ssl.create_default_context = functools.cache(ssl.create_default_context)
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 

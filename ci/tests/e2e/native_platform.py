@@ -19,7 +19,7 @@ import remote_write
 from ci.native import leash
 
 ROOT = Path(__file__).resolve().parents[3]
-START_TIMEOUT_S = 300.0
+WAIT_S = 600.0  # machines that build are busy
 CODES = ("das", "dis", "aps", "ubs", "ui")
 READY = {"das": "/ready", "dis": "/ready", "aps": "/ready", "ubs": "/ready", "ui": "/ready"}
 NOT_PASSED = ("DATABASE_URL", "TEST_POSTGRES_URL", "MAKELEVEL", "SERVICE_TOKEN", "UI_PUBLIC_URL")
@@ -27,14 +27,14 @@ NOT_PASSED = ("DATABASE_URL", "TEST_POSTGRES_URL", "MAKELEVEL", "SERVICE_TOKEN",
 T = TypeVar("T")
 
 
-def eventually(what: str, probe: Callable[[], T | None], timeout_s: float = 60.0) -> T:
+def eventually(what: str, probe: Callable[[], T | None]) -> T:
     """The first answer of `probe` that is not None or False; a failure that names `what` else."""
-    deadline = time.monotonic() + timeout_s
+    deadline = time.monotonic() + WAIT_S
     while True:
         found = probe()
         if found is not None and found is not False:
             return found
-        assert time.monotonic() < deadline, f"not within {timeout_s:g} s: {what}"
+        assert time.monotonic() < deadline, f"not within {WAIT_S:g} s: {what}"
         time.sleep(0.05)
 
 
@@ -51,7 +51,7 @@ class NativePlatform:
         """A run on free ports, not yet ready."""
         env = {name: value for name, value in os.environ.items() if name not in NOT_PASSED}
         env |= {f"CLOUDOPSHUB_{code.upper()}_PORT": "0" for code in CODES}
-        env |= {"CLOUDOPSHUB_DATA_DIR": str(data_dir), "CLOUDOPSHUB_START_TIMEOUT_S": "150"}
+        env |= {"CLOUDOPSHUB_DATA_DIR": str(data_dir), "CLOUDOPSHUB_START_TIMEOUT_S": f"{WAIT_S:g}"}
         env |= variables
         data_dir.parent.mkdir(parents=True, exist_ok=True)
         output = data_dir.parent / f"{data_dir.name}.screen"
@@ -81,7 +81,7 @@ class NativePlatform:
             return self.state.get("phase") == "ready" or None
 
         try:
-            eventually("the platform is ready", ready, START_TIMEOUT_S)
+            eventually("the platform is ready", ready)
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.screen()[-6000:]}") from None
 
@@ -115,7 +115,7 @@ class NativePlatform:
             return False
         try:
             return all(
-                httpx.get(f"{state['urls'][code]}{READY[code]}", timeout=5).status_code == 200
+                httpx.get(f"{state['urls'][code]}{READY[code]}", timeout=WAIT_S).status_code == 200
                 for code in CODES
             )
         except httpx.HTTPError:
@@ -128,7 +128,7 @@ class NativePlatform:
                 f"{self.url}/api/data-ingest-service/api/v1/write",
                 content=remote_write.encode(labels, samples),
                 headers=remote_write.HEADERS | {"Authorization": f"Bearer {self.key}"},
-                timeout=20,
+                timeout=WAIT_S,
             ).status_code
         except httpx.HTTPError:
             return 0
@@ -139,7 +139,7 @@ class NativePlatform:
             f"{self.url}/api/data-api-service/api/v1/query",
             params={"query": expression, "time": at_s or time.time()},
             headers={"Authorization": f"Bearer {self.key}"},
-            timeout=20,
+            timeout=WAIT_S,
         )
         assert answer.status_code == 200, f"{answer.status_code}: {answer.text[:500]}"
         result: list[dict[str, Any]] = answer.json()["data"]["result"]
@@ -157,7 +157,7 @@ class NativePlatform:
         """Ask the run to end, with that signal; its exit code."""
         if self.launcher.poll() is None:
             self.launcher.send_signal(number)
-        return self.launcher.wait(60)
+        return self.launcher.wait(WAIT_S)
 
 
 def all_gone(processes: list[psutil.Process]) -> bool:

@@ -10,7 +10,7 @@ from native_platform import NativePlatform
 PASSWORD = "four quiet otters swim"
 OWNER = "owner@example.com"
 VIEWER = f"viewer-{secrets.token_hex(3)}@example.com"
-WAIT_MS = 30_000
+WAIT_MS = 600_000
 SESSIONS: dict[str, Any] = {}  # by whom: signing in takes a while
 
 
@@ -60,7 +60,7 @@ class SignIn:
 
     def _set_up(self) -> None:
         url = f"{self.platform.url}/api/ubs/api/v1"
-        if httpx.get(f"{url}/setup").json()["needed"]:
+        if httpx.get(f"{url}/setup", timeout=600).json()["needed"]:
             answer = httpx.post(
                 f"{url}/setup",
                 json={
@@ -70,6 +70,7 @@ class SignIn:
                     "password": PASSWORD,
                 },
                 headers={"Origin": self.platform.url},
+                timeout=600,
             )
             assert answer.status_code == 201, answer.text
 

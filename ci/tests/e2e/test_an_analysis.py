@@ -27,20 +27,22 @@ def test_an_anomaly_is_found_and_its_score_is_a_series(platform):
         "step_ms": MINUTE_MS,
         "params": {},
     }
-    submitted = httpx.post(jobs, json=question, headers=headers)
+    submitted = httpx.post(jobs, json=question, headers=headers, timeout=600)
     assert submitted.status_code == 202, submitted.text
     job = submitted.json()
-    again = httpx.post(jobs, json=question, headers=headers)
+    again = httpx.post(jobs, json=question, headers=headers, timeout=600)
     assert (again.status_code, again.json()["id"]) == (200, job["id"])
 
     def done():
-        found = httpx.get(f"{jobs}/{job['id']}", headers=headers).json()
+        found = httpx.get(f"{jobs}/{job['id']}", headers=headers, timeout=600).json()
         return found if found["state"] not in {"queued", "running"} else None
 
     finished = eventually("the job is done", done)
     assert (finished["state"], finished["error"]) == ("succeeded", None), finished
     assert finished["progress"]["done"] == finished["progress"]["total"]
-    (series,) = httpx.get(f"{jobs}/{job['id']}/result", headers=headers).json()["series"]
+    (series,) = httpx.get(f"{jobs}/{job['id']}/result", headers=headers, timeout=600).json()[
+        "series"
+    ]
     assert [episode["peak_ms"] for episode in series["anomalies"]] == [spike_ms]
     scores = platform.query(
         'cloudopshub_anomaly_score{source_metric="e2e_analysed"}', at_s=spike_ms / 1000

@@ -12,7 +12,7 @@ from native_platform import eventually
 def door(platform):
     """Requests with the platform's key."""
     key = {"Authorization": f"Bearer {platform.key}"}
-    with httpx.Client(base_url=f"{platform.url}/api", headers=key, timeout=30) as client:
+    with httpx.Client(base_url=f"{platform.url}/api", headers=key, timeout=600) as client:
         yield client
 
 

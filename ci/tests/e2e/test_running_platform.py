@@ -68,8 +68,8 @@ def test_the_hub_watches_itself(platform):
         up = {r["metric"].get("job"): r["value"][1] for r in platform.query("up")}
         return sum(value == "1" for value in up.values()) >= 5 or None
 
-    eventually("five services are up", scraped, 45)
-    eventually("the host is there", lambda: platform.query("node_load1") or None, 45)
+    eventually("five services are up", scraped)
+    eventually("the host is there", lambda: platform.query("node_load1") or None)
 
 
 def test_the_read_side_shows_what_is_scraped(platform):
@@ -77,12 +77,12 @@ def test_the_read_side_shows_what_is_scraped(platform):
     base, headers = f"{platform.url}/api", {"Authorization": f"Bearer {platform.key}"}
 
     def pools():
-        answer = httpx.get(f"{base}/das/api/v1/scrape_pools", headers=headers, timeout=20)
+        answer = httpx.get(f"{base}/das/api/v1/scrape_pools", headers=headers, timeout=600)
         assert answer.status_code == 200, answer.text
         return answer.json()["data"]["scrapePools"] or None
 
-    shown = eventually("scrape pools", pools, 45)
-    targets = httpx.get(f"{base}/dis/api/v1/targets", headers=headers, timeout=20).json()["data"]
+    shown = eventually("scrape pools", pools)
+    targets = httpx.get(f"{base}/dis/api/v1/targets", headers=headers, timeout=600).json()["data"]
     assert shown == sorted({one["scrapePool"] for one in targets["activeTargets"]})
 
 
@@ -98,11 +98,13 @@ def test_no_metric_without_a_credential(platform, headers, status):
     """Neither reads nor writes are answered to strangers, and nginx never shows /internal."""
     read = f"{platform.url}/api/data-api-service/api/v1/query?query=up"
     write = f"{platform.url}/api/data-ingest-service/api/v1/write"
-    assert httpx.get(read, headers=headers).status_code == status
-    assert httpx.post(write, headers=headers, content=b"").status_code == status
+    assert httpx.get(read, headers=headers, timeout=600).status_code == status
+    assert httpx.post(write, headers=headers, content=b"", timeout=600).status_code == status
     internal = f"{platform.url}/api/user-billing-service/internal/introspect"
     token = (platform.data_dir / "secrets.env").read_text().split("SERVICE_TOKEN=")[1].split()[0]
-    answer = httpx.post(internal, headers={"Authorization": f"Bearer {token}"}, json={"key": "x"})
+    answer = httpx.post(
+        internal, headers={"Authorization": f"Bearer {token}"}, json={"key": "x"}, timeout=600
+    )
     assert answer.status_code in {403, 404}
 
 
@@ -124,26 +126,26 @@ def test_each_service_logs_in_as_itself(platform):
 @pytest.mark.parametrize("victim", PROCESSES)
 def test_kill_9_loses_and_doubles_nothing(platform, victim):
     """While samples stream in, one process is killed: it comes back, each sample is there once."""
-    assert eventually("all is ready", lambda: platform.all_ready() or None, 90)
+    assert eventually("all is ready", lambda: platform.all_ready() or None)
     before = platform.pids[victim]
     writer = Writer(platform, f"e2e_kill_{victim.replace('-', '_')}")
     writer.start()
     try:
-        eventually("samples stream", lambda: len(writer.acknowledged) > 20 or None, 30)
+        eventually("samples stream", lambda: len(writer.acknowledged) > 20 or None)
         psutil.Process(before).send_signal(signal.SIGKILL)
 
         def back():
             now = platform.pids[victim]
             return (now is not None and now != before and platform.all_ready()) or None
 
-        eventually(f"{victim} is back and all is ready", back, 90)
+        eventually(f"{victim} is back and all is ready", back)
         files = (platform.data_dir / "run").glob("*.pid")
         assert {path.stem: int(path.read_text()) for path in files} == platform.pids
         count = len(writer.acknowledged)
-        eventually("samples go on", lambda: len(writer.acknowledged) > count + 20 or None, 60)
+        eventually("samples go on", lambda: len(writer.acknowledged) > count + 20 or None)
     finally:
         writer.stopped.set()
-        writer.join(30)
+        writer.join(600)
     assert not writer.refused
     found = samples_of(platform, writer.metric)
     assert len(found) == len(dict(found)), "a timestamp came twice"
@@ -165,7 +167,7 @@ def test_however_the_launcher_ends_nothing_is_left(new_folder, number):
     assert len(family) > len(PROCESSES)
     code = first.stop(number)
     assert code == (-signal.SIGKILL if number == signal.SIGKILL else 0)
-    eventually("no process is left", lambda: all_gone(family) or None, 30)
+    eventually("no process is left", lambda: all_gone(family) or None)
     if number != signal.SIGKILL:
         return
     second = NativePlatform.start(data_dir)
@@ -184,7 +186,7 @@ def test_a_taken_port_is_explained(new_folder):
         holder.listen()
         port = holder.getsockname()[1]
         run = NativePlatform.start(new_folder("port") / "data", CLOUDOPSHUB_DAS_PORT=str(port))
-        assert run.launcher.wait(60) == 4
+        assert run.launcher.wait(600) == 4
     screen = run.screen()
     assert f"port {port} for data-api-service is taken by pid" in screen
     assert "CLOUDOPSHUB_DAS_PORT=" in screen
@@ -197,7 +199,7 @@ def test_what_cannot_start_says_why_last(new_folder):
         port = nobody.getsockname()[1]
         url = f"postgresql://nobody@127.0.0.1:{port}/nothing"
         run = NativePlatform.start(new_folder("reason") / "data", DATABASE_URL=url)
-        assert run.launcher.wait(120) == 5
+        assert run.launcher.wait(600) == 5
     assert "migrate` failed" in run.screen()
     assert "refused" in run.screen()[-3000:].lower()
 
@@ -205,7 +207,7 @@ def test_what_cannot_start_says_why_last(new_folder):
 def test_nobody_else_reads_what_a_run_keeps(platform):
     """Folders and files of the data folder are their owner's; root's stand-in only passes."""
     assert platform.write({"__name__": "e2e_private", "job": "e2e"}, [(1, 1.0)]) != 0
-    assert httpx.get(f"{platform.url}/api/nowhere").status_code == 404
+    assert httpx.get(f"{platform.url}/api/nowhere", timeout=600).status_code == 404
     assert platform.data_dir.stat().st_mode & 0o066 == 0
     kept = {path.name: path for path in platform.data_dir.iterdir()}
     kept.pop("postgres-program", None)  # programs of the wheel, no data
@@ -223,10 +225,10 @@ def test_other_terminals_see_it(platform):
     def ci(*words):
         command = [sys.executable, "-m", "ci", *words]
         return subprocess.run(
-            command, check=False, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60
+            command, check=False, cwd=ROOT, env=env, capture_output=True, text=True, timeout=600
         )
 
-    eventually("all is ready", lambda: platform.all_ready() or None, 90)
+    eventually("all is ready", lambda: platform.all_ready() or None)
     status = ci("ps")
     assert status.returncode == 0, status.stdout
     assert all(name in status.stdout for name in PROCESSES)

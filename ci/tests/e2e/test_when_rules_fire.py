@@ -21,7 +21,7 @@ FIRING = 'ALERTS{alertname="E2eRuled",alertstate="firing"}'
 def admin_key(platform):
     """A key of the owner's that may change rules."""
     with httpx.Client(
-        base_url=f"{platform.url}/api/ubs/api/v1", headers={"Origin": platform.url}
+        base_url=f"{platform.url}/api/ubs/api/v1", headers={"Origin": platform.url}, timeout=600
     ) as owner:
         person = {"email": OWNER, "password": PASSWORD}
         if owner.get("/setup").json()["needed"]:
@@ -43,16 +43,18 @@ def test_a_rule_records_and_an_alert_fires_and_ends(platform):
     now_ms = time.time_ns() // 1_000_000
     assert platform.write({"__name__": "e2e_ruled", "job": "e2e"}, [(now_ms, 7.0)]) == 204
     das = f"{platform.url}/api/data-api-service"
-    posted = httpx.post(f"{das}/config/v1/rules/e2e", content=GROUP, headers=headers)
+    posted = httpx.post(f"{das}/config/v1/rules/e2e", content=GROUP, headers=headers, timeout=600)
     assert posted.status_code == 202, posted.text
     eventually("the alert fires", lambda: platform.query(FIRING) or None)
     (recorded,) = platform.query("job:e2e_ruled:sum")
     assert recorded["value"][1] == "7"
-    (group,) = httpx.get(f"{das}/api/v1/rules", headers=headers).json()["data"]["groups"]
+    (group,) = httpx.get(f"{das}/api/v1/rules", headers=headers, timeout=600).json()["data"][
+        "groups"
+    ]
     assert [(rule["health"], rule.get("lastError")) for rule in group["rules"]] == 2 * [
         ("ok", None)
     ]
-    gone = httpx.delete(f"{das}/config/v1/rules/e2e", headers=headers)
+    gone = httpx.delete(f"{das}/config/v1/rules/e2e", headers=headers, timeout=600)
     assert gone.status_code == 202
     eventually("its series end", lambda: not platform.query(FIRING) or None)
     assert platform.query("job:e2e_ruled:sum") == []
@@ -67,11 +69,11 @@ def test_a_recording_rule_is_given_a_history(platform):
     backfills = f"{platform.url}/api/data-api-service/api/v1/rules/backfills"
     rule = "record: job:e2e_past:sum\nexpr: sum by (job) (e2e_past)\n"
     form = {"rule": rule, "start": start_s, "end": start_s + 1200, "step": "1m"}
-    started = httpx.post(backfills, data=form, headers=headers)
+    started = httpx.post(backfills, data=form, headers=headers, timeout=600)
     assert started.status_code == 202, started.text
 
     def over():
-        (job,) = httpx.get(backfills, headers=headers).json()["data"]
+        (job,) = httpx.get(backfills, headers=headers, timeout=600).json()["data"]
         return job if job["status"] != "running" else None
 
     job = eventually("the history is written", over)

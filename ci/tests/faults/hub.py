@@ -15,7 +15,7 @@ from ci.native import state
 from ci.tests import remote_write
 
 ANSWER_TIMEOUT_S = 20.0
-BACK_TIMEOUT_S = 120.0
+BACK_TIMEOUT_S = 600.0
 LOOK_EVERY_S = 0.05
 
 

@@ -85,7 +85,7 @@ def test_a_run_is_stopped_whatever_its_state_file_says(settings):
     ) as run:
         run.stdout.readline()
         assert call(commands.stop, settings).status == "done"
-        assert run.wait(20) == -signal.SIGTERM
+        assert run.wait(600) == -signal.SIGTERM
     assert call(commands.stop, settings).status == "nothing"
 
 
@@ -103,5 +103,5 @@ def test_the_log_of_refusals_is_bounded(settings, monkeypatch):
             return refusals.stat().st_size == 0
 
     run = Run(LISTED, settings, Screen(io.StringIO()))
-    launcher.asyncio.run(launcher.asyncio.wait_for(launcher._follow(run, Stop()), 20))
+    launcher.asyncio.run(launcher.asyncio.wait_for(launcher._follow(run, Stop()), 600))
     assert (refusals.parent / "refusals.log.1").read_text() == "d refused "

@@ -79,7 +79,7 @@ def test_kill_9_leaves_no_server(own_server, victim):
         owner.kill()
         pytest.skip("only Linux tells the server that its watcher died")
     (owner if victim == "owner" else watcher).kill()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 600
     while is_alive(server) or (victim == "owner" and folder.exists()):
         assert time.monotonic() < deadline
         time.sleep(0.05)

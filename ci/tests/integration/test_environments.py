@@ -30,7 +30,7 @@ def test_commands_that_want_one_environment_make_it_once(tmp_path):
         subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         for _ in range(4)
     ]
-    said = [cell.communicate(timeout=120) for cell in cells]
+    said = [cell.communicate(timeout=600) for cell in cells]
     assert sum("another command makes it" in err.decode() for _, err in said) == 3
     assert [cell.returncode for cell in cells] == [0] * 4, said
     assert len({out for out, _ in said}) == 1
@@ -58,7 +58,7 @@ def test_two_makes_at_once_make_the_environment_of_ci_once(tmp_path):
         )
         for _ in range(2)
     ]
-    said = [one.communicate(timeout=120) for one in both]
+    said = [one.communicate(timeout=600) for one in both]
     assert [one.returncode for one in both] == [0, 0], said
     assert len({out for out, _ in said}) == 1
     assert sum("another command makes it" in err for _, err in said) == 1

@@ -17,6 +17,7 @@ import pytest
 
 from ci import process
 from ci.errors import CiError, OutsideFault, Refused
+from ci.native import net
 from ci.tests.lab.git_server import Fault, running_git_server
 from ci.tools import git, git_rules
 
@@ -345,7 +346,7 @@ def running_sshd(folder, key):
     subprocess.run(argv, check=True)
     (folder / "authorized").write_text(key.with_suffix(".pub").read_text())
     with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
+        net.bind(free, "127.0.0.1", 0)
         port = free.getsockname()[1]
     options = [
         f"HostKey={host_key}", f"AuthorizedKeysFile={folder / 'authorized'}", "UsePAM=no",
@@ -356,7 +357,7 @@ def running_sshd(folder, key):
     command += ["-o", "ListenAddress=127.0.0.1"]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as sshd:
         try:
-            until = time.monotonic() + 20
+            until = time.monotonic() + 600
             while time.monotonic() < until and sshd.poll() is None:
                 with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
                     break

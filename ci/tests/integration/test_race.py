@@ -23,7 +23,7 @@ def at_once(lab, calls):
         def at(step):
             if step == "committed" and not first:
                 first.append(step)
-                line.wait(60)
+                line.wait(600)
 
         try:
             return call(Means(render=lambda *_: (), at=at))

@@ -139,13 +139,13 @@ def test_the_door_lets_nobody_in_without_a_token(registry: Registry, door: Local
     """No login, a wrong one, one of yesterday: 401 with a challenge; an unknown name: 404."""
     url = f"http://{door.registry}/v2/"
     login = registry.login()
-    assert httpx.get(url).status_code == 401
-    assert "Basic" in httpx.get(url, auth=("AWS", "guess")).headers["WWW-Authenticate"]
-    assert httpx.get(url, auth=(login.username, login.password)).status_code == 200
-    unknown = httpx.get(f"{url}hub/tags/list", auth=(login.username, login.password))
+    assert httpx.get(url, timeout=600).status_code == 401
+    assert "Basic" in httpx.get(url, auth=("AWS", "guess"), timeout=600).headers["WWW-Authenticate"]
+    assert httpx.get(url, auth=(login.username, login.password), timeout=600).status_code == 200
+    unknown = httpx.get(f"{url}hub/tags/list", auth=(login.username, login.password), timeout=600)
     assert (unknown.status_code, unknown.json()["errors"][0]["code"]) == (404, "NAME_UNKNOWN")
     door.control.forget_tokens()
-    assert httpx.get(url, auth=(login.username, login.password)).status_code == 401
+    assert httpx.get(url, auth=(login.username, login.password), timeout=600).status_code == 401
     assert registry.login().password != login.password
 
 
@@ -162,6 +162,7 @@ def test_accept_headers_arrive_one_by_one(registry: Registry, door: LocalEcr) ->
             f"http://{door.registry}/v2/hub/manifests/{TAG}",
             headers=headers,
             auth=(login.username, login.password),
+            timeout=600,
         )
         assert f"sha256:{hashlib.sha256(answer.content).hexdigest()}" == digest
 

@@ -62,7 +62,7 @@ def outer(tmp_path):
         command = [*before, sys.executable, "-c", OUTER, str(tmp_path)]
         env = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # the suites here need none
         done = subprocess.run(
-            command, cwd=ROOT, env=env, check=False, capture_output=True, text=True, timeout=120
+            command, cwd=ROOT, env=env, check=False, capture_output=True, text=True, timeout=600
         )
         run.error = done.stderr
         return done.returncode, done.stdout

@@ -44,7 +44,7 @@ def program(tmp_path, code, name="child", **changes):
     return Child(**settings | changes)
 
 
-async def until(holds, timeout_s=20):
+async def until(holds, timeout_s=600):
     deadline = time.monotonic() + timeout_s
     for _ in iter(holds, True):
         assert time.monotonic() < deadline
@@ -260,7 +260,7 @@ def test_kill_9_of_the_launcher_leaves_nothing(tmp_path):
         wait_for(lambda: not is_alive(child) or None)
 
 
-def wait_for(probe, timeout_s=30):
+def wait_for(probe, timeout_s=600):
     deadline = time.monotonic() + timeout_s
     while (found := probe()) is None:
         assert time.monotonic() < deadline

@@ -26,13 +26,13 @@ from pathlib import Path
 
 from ci import process
 from ci.errors import OutsideFault
-from ci.native import leash
+from ci.native import leash, net
 from ci.tests.lab.ecr_control import REGION, TARGET, ApiError, ControlPlane, ScanStory
 from ci.tests.lab.ecr_data import DRAIN_MAX, DataPlane, Refusal, Request, pieces, respond
 from ci.tests.lab.ecr_faults import Fault, Faults
 
 LOOPBACK = "127.0.0.1"
-START_S = 30.0
+START_S = 600.0
 REGISTRY_IMAGE = "registry:2"
 JSON = "application/x-amz-json-1.1"
 
@@ -231,7 +231,7 @@ def _registry(folder: Path) -> Iterator[tuple[str, int]]:
 @contextlib.contextmanager
 def _debian_registry(folder: Path) -> Iterator[tuple[str, int]]:
     with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
+        net.bind(probe, LOOPBACK, 0)
         port = probe.getsockname()[1]
     settings = {
         "version": "0.1",
@@ -280,7 +280,7 @@ def _wait(address: tuple[str, int], alive: Callable[[], bool], log: Path | None)
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline and alive():
         try:
-            connection = http.client.HTTPConnection(*address, timeout=2)
+            connection = http.client.HTTPConnection(*address, timeout=60)
             connection.request("GET", "/v2/")
             connection.getresponse().read()
             connection.close()

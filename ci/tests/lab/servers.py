@@ -95,7 +95,7 @@ def missing(environ: Mapping[str, str]) -> list[str]:
     engine = None
     if shutil.which("docker", path=environ.get("PATH")) is None:
         engine = "docker: not found (a Docker engine with BuildKit; Debian: apt install docker.io)"
-    elif process.run(["docker", "info"], timeout_s=30).code != 0:
+    elif process.run(["docker", "info"], timeout_s=300).code != 0:
         engine = "no Docker engine answers (docker info); start it, or join its group"
     if engine:
         lacks.append(engine)

@@ -273,7 +273,7 @@ async def test_kill_9_between_answer_and_record(database, database_url, sender, 
             has_died.set()
 
     hook.before_answer = kill
-    await asyncio.wait_for(has_died.wait(), 60)
+    await asyncio.wait_for(has_died.wait(), 600)
     async with database.acquire() as connection:
         await connection.execute("UPDATE rules.notify_tenant SET lease_until = now()")
     clock.move(minutes=3)
@@ -512,7 +512,7 @@ async def test_a_rule_that_fires_tells_its_receiver(
             [sys.executable, "-m", "data_api.rules"], env=environment, cwd=ROOT
         )
         try:
-            await asyncio.wait_for(told.wait(), 60)
+            await asyncio.wait_for(told.wait(), 600)
         finally:
             process.terminate()
             await asyncio.to_thread(process.wait)

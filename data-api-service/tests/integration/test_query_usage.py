@@ -83,7 +83,7 @@ async def test_what_queries_read_is_kept_and_errors_are_free(
     app = create_app(make_settings(database_url, objects), http=billing, clock=FixedClock())
     async with (
         billing,
-        LifespanManager(app, shutdown_timeout=60),
+        LifespanManager(app, startup_timeout=600, shutdown_timeout=600),
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://das") as client,
     ):
         for allowed, query, status in (

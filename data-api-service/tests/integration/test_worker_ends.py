@@ -24,9 +24,10 @@ def jobs_are_known_to_workers(monkeypatch):
 
 
 @pytest.fixture
-async def engine(serve):
+async def engine(serve, monkeypatch):
+    monkeypatch.setattr("data_api.workers.pool.PAUSE_S", 600.0)
     client = await serve()
-    async with asyncio.timeout(200):
+    async with asyncio.timeout(600):
         yield client._transport.app.state.services.engine
 
 

@@ -157,7 +157,7 @@ async def test_a_query_that_is_left_ends_in_its_worker(serve, hub, tenant):
     """A cancelled query's worker is free again, or dead when it does not stop; the next query is
     answered, and no tenant waits for an abandoned one.
     """
-    async with _served(serve, hub, tenant, 0.1) as (_, engine), asyncio.timeout(120):
+    async with _served(serve, hub, tenant, 0.1) as (_, engine), asyncio.timeout(600):
         first = await _run(engine, tenant, jobs.pid)
         for work, survives in ((jobs.endless, True), (jobs.stuck, False)):
             running = asyncio.create_task(_run(engine, tenant, work))
@@ -175,7 +175,7 @@ async def test_a_workers_end_is_told_and_mended(serve, hub, tenant):
     503; the next is answered by another process, beside which none is left over.
     """
     more = {"worker_bytes_max": 512 * 2**20}
-    async with _served(serve, hub, tenant, 0.1, **more) as (_, engine), asyncio.timeout(120):
+    async with _served(serve, hub, tenant, 0.1, **more) as (_, engine), asyncio.timeout(600):
         with pytest.raises(TooMuchMemory, match=f"limit_bytes={512 * 2**20}"):
             await _run(engine, tenant, jobs.greedy)
         with pytest.raises(WorkerEnded):
@@ -188,7 +188,7 @@ async def test_no_process_is_left_when_nobody_asks(serve, hub, tenant):
     """None is there before the first heavy query; after the last, when it was idle for a while,
     the nursery is gone as well, and the next heavy query is answered.
     """
-    async with _served(serve, hub, tenant, 0.1) as (client, engine), asyncio.timeout(120):
+    async with _served(serve, hub, tenant, 600.0) as (client, engine), asyncio.timeout(600):
         workers = engine._workers
         assert (await client.get("/api/v1/query?query=vector(1)")).status_code == 200
         assert workers._nursery is None
@@ -205,7 +205,7 @@ async def test_no_process_is_left_when_nobody_asks(serve, hub, tenant):
 async def test_no_tenant_has_the_last_worker(serve, hub, tenant):
     """However many heavy queries one tenant has, another's is computed at once."""
     async with _served(serve, hub, tenant, 0.1, query_workers=2) as (_, engine):
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(600):
             hostile = [asyncio.create_task(_run(engine, tenant, jobs.endless)) for _ in range(5)]
             await _busy(engine)
             assert await _run(engine, uuid.uuid4(), jobs.pid) in engine._workers.processes
@@ -219,7 +219,7 @@ async def test_a_query_that_proves_heavy_moves(serve, hub, ingest, tenant):
     time; one that cannot be sent stays and is answered as well.
     """
     await ingest.write(tenant, {"__name__": "m0"}, [(NOW_MS, 1.0)])
-    async with _served(serve, hub, tenant, 0.0) as (client, engine), asyncio.timeout(120):
+    async with _served(serve, hub, tenant, 0.0) as (client, engine), asyncio.timeout(600):
         engine._weights.was_heavy(uuid.uuid4(), "m0")
         for _ in range(2):
             answer = await client.get(f"/api/v1/query?query=m0&time={T}")

@@ -12,7 +12,7 @@ from data_api.errors import QueryCanceled, QueryTimeout, QueueTimeout
 from data_api.turns import Turn, Turns
 
 A, B = uuid.uuid4(), uuid.uuid4()
-PATIENCE_S = 10.0
+PATIENCE_S = 600.0
 
 
 @contextmanager

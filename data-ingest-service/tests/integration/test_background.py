@@ -25,7 +25,7 @@ from data_ingest.store import catalogue
 from tests.embedded_postgres import fresh_database, running_postgres
 
 HOME = uuid.UUID(int=5)
-BOUND_S = 60.0
+BOUND_S = 600.0
 
 
 @pytest.fixture(scope="module")
@@ -126,11 +126,10 @@ async def test_the_hub_watches_itself(database: str, tmp_path: Path) -> None:
             "scrape_interval_s": 0.5,
             "scrape_timeout_s": 0.4,
         }
-    )
-
+    ).model_copy(update={"scrape_timeout_s": 600.0})  # a scrape that is late ends no series
     conn = await asyncpg.connect(database)
     app = create_app(settings, http=httpx.AsyncClient(transport=httpx.MockTransport(hub)))
-    async with LifespanManager(app, startup_timeout=60, shutdown_timeout=60):
+    async with LifespanManager(app, startup_timeout=600, shutdown_timeout=600):
         assert await _samples(conn) == {}
         hub.has_home = True
 
@@ -224,7 +223,7 @@ async def test_the_jobs_of_a_file(database: str, tmp_path: Path) -> None:
     )
     conn = await asyncpg.connect(database)
     app = create_app(settings, http=httpx.AsyncClient(transport=httpx.MockTransport(hub)))
-    async with LifespanManager(app, startup_timeout=60, shutdown_timeout=60):
+    async with LifespanManager(app, startup_timeout=600, shutdown_timeout=600):
 
         async def is_up() -> dict[str, Any] | None:
             seen = await _targets(app, key=OTHER)

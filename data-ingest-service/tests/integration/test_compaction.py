@@ -453,6 +453,7 @@ async def test_one_tenants_failure_is_its_own(
     """A run that fails, or takes too long, keeps no other tenant from being compacted."""
 
     async def never(*_: object) -> None:
+        monkeypatch.setattr(compaction, "RUN_TIMEOUT_S", 600.0)  # of the other runs
         await asyncio.Event().wait()
 
     async with opened_store(database, tmp_path) as store:
@@ -523,6 +524,7 @@ async def test_a_partition_that_is_being_read_holds_nothing_up(
         assert len(await store.read()) == 2
         await transaction.rollback()
         await reader.close()
+        monkeypatch.setattr(upkeep, "DETACH_TIMEOUT_S", 600)
         assert await upkeep.keep_partitions(store.conn, now)
         assert len(await store.read()) == 2
         assert await store.conn.fetchval("SHOW statement_timeout") == "0"

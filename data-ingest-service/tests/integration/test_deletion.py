@@ -266,7 +266,7 @@ async def service(database_url: str) -> AsyncIterator[httpx.AsyncClient]:
     http = httpx.AsyncClient(transport=httpx.MockTransport(billing))
     app = create_app(Settings.model_validate(facts), http=http)
     async with (
-        LifespanManager(app, startup_timeout=60, shutdown_timeout=60),
+        LifespanManager(app, startup_timeout=600, shutdown_timeout=600),
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://dis") as client,
     ):
         yield client

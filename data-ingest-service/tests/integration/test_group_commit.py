@@ -21,8 +21,8 @@ from data_ingest.store.packing import LABEL_CHARACTERS_OF_A_SAMPLE, Write
 from data_ingest.store.write_queue import WriterBounds
 from data_ingest.store.writer import Writer
 
-BOUNDS = WriterBounds(2_000_000, 50_000, 10_000, 10.0, 2.0, 3600.0)
-WAIT_S = 15.0
+BOUNDS = WriterBounds(2_000_000, 50_000, 10_000, 600.0, 2.0, 3600.0)
+WAIT_S = 600.0
 
 
 @contextlib.asynccontextmanager

@@ -20,7 +20,7 @@ from data_ingest.settings import Settings
 from tests.metric_store import stored_samples as stored
 
 TENANT = UUID(int=0x1F)
-WAIT_S = 15.0
+WAIT_S = 600.0
 V1, V2 = "/write", "/api/v2/write"
 VERSION = {"x-influxdb-version": "1.8.10", "x-influxdb-build": "CloudOpsHub"}
 
@@ -71,7 +71,7 @@ async def hub(database_url: str) -> AsyncIterator[httpx.AsyncClient]:
     )
     app = create_app(settings, http=httpx.AsyncClient(transport=httpx.MockTransport(billing)))
     async with (
-        LifespanManager(app, startup_timeout=60, shutdown_timeout=60),
+        LifespanManager(app, startup_timeout=600, shutdown_timeout=600),
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://dis") as client,
     ):
         yield client

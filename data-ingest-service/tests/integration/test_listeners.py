@@ -20,7 +20,7 @@ from data_ingest.settings import Settings
 from tests.metric_store import stored_samples
 
 TENANT = UUID(int=0x6A)
-WAIT_S = 20.0
+WAIT_S = 600.0
 NAMES = ("graphite", "statsd")
 
 
@@ -133,7 +133,7 @@ async def running(url: str, **given: Any) -> AsyncIterator[Hub]:
     http = httpx.AsyncClient(transport=httpx.MockTransport(billing))
     app = create_app(settings(url, **given), http=http)
     async with (
-        LifespanManager(app, startup_timeout=60, shutdown_timeout=60),
+        LifespanManager(app, startup_timeout=600, shutdown_timeout=600),
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://dis") as client,
     ):
         yield Hub(client, url, billing)

@@ -101,9 +101,9 @@ async def test_a_process_that_starts_stores_at_most_one_more(store_url):
 
 async def test_a_commit_that_failed_loses_no_interval(store_url):
     """The sender comes again, and its samples are stored; so after a refusal by rate."""
-    async with write_path(store_url, commit_timeout_s=0.3) as path:
+    async with write_path(store_url, commit_timeout_s=1.0) as path:
         tenant = uuid4()
-        await path.send(tenant, body(("m", [(START, 1.0)])), LOWERED)
+        await until(lambda: is_taken(path, tenant, body(("m", [(START, 1.0)])), LOWERED))
         request = body(("m", every(15, 2, START + MINUTE)))
         async with locked(store_url):
             with pytest.raises(StoreUnavailable):
@@ -112,7 +112,7 @@ async def test_a_commit_that_failed_loses_no_interval(store_url):
         await until(lambda: is_taken(path, tenant, body(("other", [(START, 1.0)])), limited))
         with pytest.raises(RateLimited):
             await path.send(tenant, request, limited)
-        await path.send(tenant, request, LOWERED)
+        await until(lambda: is_taken(path, tenant, request, LOWERED))
         assert set(of(await stored(path.conn, tenant), "m")) == {0, 60, 120}
 
 

@@ -31,7 +31,7 @@ def test_many_at_once(postgres):
         runs = list(
             pool.map(
                 lambda _: subprocess.run(
-                    command, cwd=HERE, env={"DATABASE_URL": url}, check=False, timeout=60
+                    command, cwd=HERE, env={"DATABASE_URL": url}, check=False, timeout=600
                 ),
                 range(3),
             )

@@ -85,7 +85,7 @@ async def service(url: str, folder, **changes) -> AsyncIterator[httpx.AsyncClien
         }
     )
     app = create_app(settings, http=httpx.AsyncClient(transport=httpx.MockTransport(hub)))
-    async with LifespanManager(app, startup_timeout=60, shutdown_timeout=60):
+    async with LifespanManager(app, startup_timeout=600, shutdown_timeout=600):
         transport = httpx.ASGITransport(app)
         headers = {"Authorization": f"Bearer {WRITER}", **PROTOBUF}
         async with httpx.AsyncClient(
@@ -279,7 +279,7 @@ async def test_an_absent_store_is_503_and_sent_again(store_url, tmp_path):
     """
     request, _ = otlp.request(now_ns())
     body = request.SerializeToString()
-    async with service(store_url, tmp_path, commit_timeout_s=0.3) as client:
+    async with service(store_url, tmp_path, commit_timeout_s=1.0) as client:
         async with locked(store_url):
             answer = await client.post("/v1/metrics", content=body)
             assert (answer.status_code, status_of(answer)[0]) == (503, 14)

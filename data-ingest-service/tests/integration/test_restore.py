@@ -35,7 +35,7 @@ def run(part: str, **variables: str) -> str:
         check=True,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
     )
     assert done.stderr == ""
     return done.stdout

@@ -24,6 +24,7 @@ from tests import wire
 from tests.write_path import (
     BOUNDS,
     FREE,
+    WAIT_S,
     are_queued,
     body,
     has_reconnected,
@@ -189,10 +190,9 @@ async def test_postgres_away_is_said_at_once_and_ends_by_itself(store_url):
         await admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
         await kill_writer(path.conn)
         await until(lambda: is_down(path.writer))
-        started_s = time.monotonic()
-        with pytest.raises(StoreUnavailable) as caught:
-            await path.send(tenant, body(("up", [(at, 2.0)])))
-        assert time.monotonic() - started_s < 5.0  # far below a commit's bound
+        async with asyncio.timeout(path.writer._bounds.commit_timeout_s / 2):
+            with pytest.raises(StoreUnavailable) as caught:
+                await path.send(tenant, body(("up", [(at, 2.0)])))
         assert caught.value.facts["retry_after_s"] >= 1
         await admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
         await until(lambda: is_up(path.writer))
@@ -205,11 +205,9 @@ async def test_a_commit_takes_no_longer_than_its_bound(store_url):
     """A commit that hangs is answered 503 when its time is up, and the writer starts over."""
     async with write_path(store_url, commit_timeout_s=2.0) as path:
         tenant, at = uuid4(), now_ms()
-        async with locked(store_url):
-            started_s = time.monotonic()
+        async with locked(store_url), asyncio.timeout(WAIT_S):
             with pytest.raises(StoreUnavailable):
                 await path.send(tenant, body(("up", [(at, 1.0)])))
-            assert time.monotonic() - started_s < 30.0
 
         async def goes_through() -> bool:
             # The writer may still be about to notice: the request's time runs beside its own.
@@ -513,7 +511,7 @@ async def test_a_connection_lost_between_single_commits_answers_everyone(store_u
     """When a refused flush is committed write by write and the connection dies on the way, those
     not yet tried are answered at once, not at their time limit.
     """
-    async with write_path(store_url, commit_timeout_s=20.0) as path:
+    async with write_path(store_url) as path:
         # The flush of all three, and then its first write.
         failures = iter([asyncpg.DataError("a value it does not like"), ConnectionError("gone")])
 
@@ -530,7 +528,7 @@ async def test_a_connection_lost_between_single_commits_answers_everyone(store_u
             ]
             await until(lambda: are_queued(3))
         assert (await first).accepted == 1
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(path.writer._bounds.commit_timeout_s / 2):
             answers = await asyncio.gather(*others, return_exceptions=True)
         assert all(isinstance(answer, StoreUnavailable) for answer in answers), answers
 

@@ -46,7 +46,7 @@ class Pages:
         return Outcome(decoded.samples)
 
     async def until_asked(self, times: int, *urls: str) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(600):
             while any(self.asked[url] < times for url in urls):
                 self._changed.clear()
                 await self._changed.wait()

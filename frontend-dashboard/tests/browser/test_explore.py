@@ -45,6 +45,7 @@ def test_a_metric_is_found_filtered_and_broken_down(open_page: Open, state: Stat
 
 
 LABELS = re.compile(r"/labels\?match")
+QUERIES = re.compile("/api/v1/query_range")
 
 
 @pytest.mark.parametrize("leaves", [False, True])
@@ -101,14 +102,17 @@ def test_no_samples_is_said(open_page: Open) -> None:
     expect(page.get_by_text("No samples in this range")).to_be_visible()
 
 
-def test_no_answer_stands_under_another_query(open_page: Open, state: State) -> None:
+def test_no_answer_stands_under_another_query(open_page: Open) -> None:
     """Once another query is run, the figures of the one before are gone, also while it is slow."""
-    state.query_delay_s["node_load1"] = 3
-    page = open_page("#/explore?q=up")
+    page = open_page("#/explore?q=up&refresh=0")  # nothing but what is run is asked
     expect(page.locator("coh-legend tbody tr")).to_have_count(6)
+    stopped: list[Route] = []
+    page.route(QUERIES, hold(stopped), times=1)
     page.locator(".query-box").fill("node_load1")
-    page.get_by_role("button", name="Run", exact=True).click()
+    with page.expect_request(lambda one: "node_load1" in (one.post_data or "")):
+        page.get_by_role("button", name="Run", exact=True).click()
     assert page.locator("coh-legend tbody tr:visible").count() == 0
+    stopped[0].continue_()
     expect(page.locator("coh-legend tbody tr")).to_have_count(1)
 
 

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
 import pytest
+from page import WAIT_S, wait_for
 from playwright.sync_api import Page, Request, expect
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     import contract
     from playwright.sync_api import Browser
 
-TIMEOUT_S = 30.0
 STROKES = """() => {
     window.strokes = 0;
     const { stroke } = CanvasRenderingContext2D.prototype;
@@ -25,26 +25,18 @@ STROKES = """() => {
     };
 }"""
 
-expect.set_options(timeout=TIMEOUT_S * 1000)
-
 
 @pytest.fixture
 def page(chromium: Browser, state: contract.State) -> Iterator[Page]:
     """A page of its own; a script error fails the test."""
     trouble: list[str] = []
     context = chromium.new_context(viewport={"width": 1280, "height": 800})
+    context.set_default_timeout(WAIT_S * 1000)
     page = context.new_page()
     page.on("pageerror", lambda error: trouble.append(str(error)))
     yield page
     context.close()
     assert not trouble
-
-
-def eventually(holds: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + TIMEOUT_S
-    while not holds():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
 
 
 def refresh(page: Page) -> list[Request]:
@@ -97,13 +89,13 @@ def test_an_answer_that_did_not_change_draws_nothing(page: Page, base: str) -> N
     refresh(page)
     assert page.evaluate("strokes") == 0
     page.keyboard.press("-")
-    eventually(lambda: page.evaluate("strokes") > 0, "another range was not drawn")
+    wait_for(lambda: page.evaluate("strokes") > 0, "another range was not drawn")
 
 
 def test_a_panel_that_waits_to_be_seen_moves_nothing(page: Page, base: str) -> None:
     """At rest no animation runs, in sight or out of it: each costs a frame every 16 ms."""
     open_overview(page, base)
-    eventually(lambda: page.evaluate("document.getAnimations().length") == 0, "something moves")
+    wait_for(lambda: page.evaluate("document.getAnimations().length") == 0, "something moves")
 
 
 def test_forced_colours_leave_dashes(page: Page, base: str) -> None:

@@ -138,7 +138,7 @@ class Month:
             if through:
                 body["complete_through"] = through.isoformat()
             url = f"{self.hub.base_url}/internal/usage"
-            answer = httpx.post(url, json=body, headers=INTERNAL, timeout=30)
+            answer = httpx.post(url, json=body, headers=INTERNAL, timeout=600)
             assert answer.status_code == 200, answer.text
             outcomes += answer.json()["outcomes"]
         return set(outcomes)
@@ -185,11 +185,11 @@ class Month:
     def split_by_team(self, teams):
         """Some of A's hours are split; teams and nobody sum to what will be billed."""
         url = f"{self.hub.base_url}/internal/attribution"
-        due = httpx.get(url, headers=INTERNAL).json()
+        due = httpx.get(url, headers=INTERNAL, timeout=600).json()
         shares = {team: {"samples": n, "series": n} for n, team in enumerate([*teams, ""], 1)}
         body = {**due, "hours": [{**hour, "shares": shares} for hour in due["hours"]]}
         del body["rules"]
-        assert httpx.put(url, json=body, headers=INTERNAL).status_code == 200
+        assert httpx.put(url, json=body, headers=INTERNAL, timeout=600).status_code == 200
         path = "usage/by-team?start=2027-04-01T00:00:00Z&end=2027-05-01T00:00:00Z&step=month"
         parts = {
             one["team"]: int(one["quantity"])
@@ -280,7 +280,9 @@ def test_a_real_month(month, capsys):
     deliveries = month.own("a", "GET", f"webhooks/{sent['id']}/deliveries")["deliveries"]
     assert [one["type"] for one in deliveries] == ["invoice.finalized"]
 
-    due = httpx.get(f"{month.hub.base_url}/internal/attribution", headers=INTERNAL).json()
+    due = httpx.get(
+        f"{month.hub.base_url}/internal/attribution", headers=INTERNAL, timeout=600
+    ).json()
     assert due is None, "an invoiced hour is not split any more"
     statement = month.own("d", "GET", "invoices/statement?start=2027-04-01T00:00:00Z"
                           "&end=2027-05-01T00:00:00Z")  # fmt: skip

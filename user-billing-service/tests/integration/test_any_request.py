@@ -41,7 +41,7 @@ def test_no_request_is_a_defect(hub, mode):
                 base_url=hub.base_url,
                 headers=INTERNAL if is_internal else founder.headers(),
                 cookies=dict(founder.http.cookies),
-                timeout=90,  # a defect is printed with all its locals
+                timeout=600,  # a defect is printed with all its locals
             )
             if answer.status_code >= 500:
                 defects.setdefault(operation.label, case.as_curl_command())

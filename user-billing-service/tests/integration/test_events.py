@@ -64,6 +64,7 @@ def send(team, rows, content_type=BATCH, **params):
         content=rows if isinstance(rows, bytes) else json.dumps(rows),
         headers={"X-API-Key": team.key, "Content-Type": content_type},
         params=params,
+        timeout=600,
     )
 
 
@@ -352,7 +353,10 @@ def test_who_may_do_what(hub, team, now):
     assert send(team, [event(now)]).status_code == 403
     reader = {"X-API-Key": team.key}
     for path in ("meters", "usage/backfills"):
-        assert httpx.get(f"{hub.base_url}/api/v1/{path}", headers=reader).status_code == 200
+        assert (
+            httpx.get(f"{hub.base_url}/api/v1/{path}", headers=reader, timeout=600).status_code
+            == 200
+        )
 
 
 def test_two_organisations_have_the_same_names(hub, team, now):

@@ -55,7 +55,7 @@ def test_numbers_have_no_gap_whoever_rolls_back(shop):
             raise RuntimeError("the connection is lost")
 
     def work(mine):
-        barrier.wait(30)
+        barrier.wait(600)
         for org, invoice in mine:
             while True:
                 with lock:
@@ -72,7 +72,7 @@ def test_numbers_have_no_gap_whoever_rolls_back(shop):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(120)
+        thread.join(600)
     event.remove(shop.database.engine, "before_execute", failing)
     shop.hub.clock.instant = start
     with shop.database.directory() as session:
@@ -91,14 +91,14 @@ def test_two_finalisers_make_one_invoice(shop):
     barrier = threading.Barrier(2)
 
     def work():
-        barrier.wait(30)
+        barrier.wait(600)
         shop.invoices.finalise(org, invoice, ACTOR)
 
     threads = [threading.Thread(target=work) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(600)
     whole = shop.invoices.one(org, invoice)
     assert whole.row.state == "final"
     assert receivable(shop, org) == whole.row.total == 1900 + 361
@@ -263,7 +263,7 @@ def test_two_drafts_at_once_charge_late_usage_once(shop):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(600)
     totals = [row.subtotal for row in shop.invoices.page(org, before=None, state=None, limit=9)]
     assert sorted(totals) == [1900, 1900, 1900 + 100]
 

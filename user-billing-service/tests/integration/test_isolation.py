@@ -68,7 +68,7 @@ def two(hub):
         account = {"name": "machine", "scopes": ["metrics:write"]}
         owner.account = owner.post("/api/v1/service-accounts", account).json()
         body = {"source": "dis", "reports": [report, now]}
-        httpx.post(f"{hub.base_url}/internal/usage", json=body, headers=INTERNAL)
+        httpx.post(f"{hub.base_url}/internal/usage", json=body, headers=INTERNAL, timeout=600)
         owner.meter = f"visitors_of_{owner.session['organisation']['slug']}".replace("-", "_")
         made = {"code": owner.meter, "unit": "people", "aggregation": "unique"}
         assert owner.post("/api/v1/meters", made).status_code == 201
@@ -84,6 +84,7 @@ def two(hub):
                 "X-API-Key": owner.key["key"],
                 "Content-Type": "application/cloudevents+json",
             },
+            timeout=600,
         )
         assert sent.status_code == 200, sent.text
         owner.team = owner.post("/api/v1/teams", {"name": "Red"}).json()["id"]
@@ -95,6 +96,7 @@ def two(hub):
             f"{hub.base_url}/internal/attribution",
             json={"tenant": owner.org, "version": 1, "hours": [split]},
             headers=INTERNAL,
+            timeout=600,
         )
         owner.cost = owner.post("/api/v1/costs", COST).json()["id"]
         subscribed = owner.http.put(
@@ -152,7 +154,7 @@ def buy_and_listen(hub, owner):
 
 def operations(hub):
     """Every operation that the service publishes."""
-    paths = httpx.get(f"{hub.base_url}/openapi.json").json()["paths"]
+    paths = httpx.get(f"{hub.base_url}/openapi.json", timeout=600).json()["paths"]
     return [(method.upper(), path) for path, methods in paths.items() for method in methods]
 
 
@@ -291,10 +293,18 @@ def test_no_route_shows_or_changes_another_organisation(hub, two):
         answers = [
             mine.http.request(method, url, json=body, headers=mine.headers()),
             httpx.request(
-                method, hub.base_url + url, json=body, headers={"X-API-Key": mine.key["key"]}
+                method,
+                hub.base_url + url,
+                json=body,
+                headers={"X-API-Key": mine.key["key"]},
+                timeout=600,
             ),
             httpx.request(
-                method, hub.base_url + url, json=body, headers={"Authorization": f"Bearer {token}"}
+                method,
+                hub.base_url + url,
+                json=body,
+                headers={"Authorization": f"Bearer {token}"},
+                timeout=600,
             ),
         ]
         for number, answer in enumerate(answers):
@@ -325,6 +335,7 @@ def test_no_header_or_parameter_names_the_tenant(hub, two):
         f"{hub.base_url}/api/v1/members",
         params={"org": theirs.org, "tenant": theirs.org},
         headers={"X-API-Key": mine.key["key"], "X-Scope-OrgID": theirs.org, "X-Tenant": theirs.org},
+        timeout=600,
     )
     found = {m["user_id"] for m in answer.json()["members"]}
     assert {mine.user_id, mine.viewer.user_id} <= found
@@ -591,6 +602,6 @@ def one_connection(hub):
         "tests",
         pool_size=1,
         overflow=0,
-        statement_timeout_ms=5_000,
-        lock_timeout_ms=2_000,
+        statement_timeout_ms=600_000,
+        lock_timeout_ms=600_000,
     )

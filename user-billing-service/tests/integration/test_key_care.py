@@ -22,7 +22,7 @@ def call(hub, key, address=None):
     headers = {"X-API-Key": key}
     if address is not None:
         headers["X-Forwarded-For"] = address
-    return httpx.get(f"{hub.base_url}/api/v1/keys", headers=headers)
+    return httpx.get(f"{hub.base_url}/api/v1/keys", headers=headers, timeout=600)
 
 
 def test_a_rotated_key_lives_on_for_the_overlap(hub, owner):
@@ -75,10 +75,10 @@ def test_no_key_rotates_a_stronger_one(hub, owner):
     weak, strong = owner.new_key("admin"), owner.new_key("admin", "metrics:read")
     headers = {"X-API-Key": weak["key"]}
     url = f"{hub.base_url}/api/v1/keys/{strong['id']}"
-    assert httpx.post(f"{url}/rotate", json={}, headers=headers).status_code == 403
-    assert httpx.patch(url, json={"networks": []}, headers=headers).status_code == 403
+    assert httpx.post(f"{url}/rotate", json={}, headers=headers, timeout=600).status_code == 403
+    assert httpx.patch(url, json={"networks": []}, headers=headers, timeout=600).status_code == 403
     own = f"{hub.base_url}/api/v1/keys/{weak['id']}/rotate"
-    assert httpx.post(own, json={}, headers=headers).status_code == 201
+    assert httpx.post(own, json={}, headers=headers, timeout=600).status_code == 201
 
 
 def test_a_key_works_from_its_networks_only(hub, owner):
@@ -161,7 +161,7 @@ def test_keys_of_a_service_account_survive_who_made_them(hub):
     assert key["created_by"] == f"service_account:{account['id']}"
     grandchild = httpx.post(
         f"{hub.base_url}/api/v1/keys", json={"name": "made", "scopes": ["metrics:read"]},
-        headers={"X-API-Key": key["key"]},
+        headers={"X-API-Key": key["key"]}, timeout=600
     ).json()  # fmt: skip
     owner.delete(f"/api/v1/members/{admin.user_id}")
     assert hub.introspect(own["key"])["active"] is False
@@ -200,5 +200,5 @@ def test_a_service_account_is_no_wider_than_its_maker(hub):
         (owner.new_key("admin", "metrics:write", expires_in_days=1), 403),
         (owner.new_key("admin", "metrics:write"), 201),
     ):
-        answer = httpx.post(url, json=body, headers={"X-API-Key": key["key"]})
+        answer = httpx.post(url, json=body, headers={"X-API-Key": key["key"]}, timeout=600)
         assert answer.status_code == expected, answer.text

@@ -2,14 +2,18 @@
 
 from datetime import timedelta
 from decimal import Decimal
+from uuid import UUID
 
+import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from shop import ACTOR, Shop, month
+from shop import ACTOR, CUSTOMER, PriceASample, Shop, month
 from sqlalchemy import func, select
 
 from user_billing.invoices import tables as t
+
+ONE = "application/cloudevents+json"
 
 
 @pytest.fixture(scope="module")
@@ -106,3 +110,81 @@ def test_a_voided_period_is_not_charged_again_for_what_a_later_invoice_has(shop)
     seller.month = 0
     seller.bring_to("finalise")
     assert charged(shop, seller.org)[month(0)] == 1900 + shop.rating.cost(Decimal(150))
+
+
+class Counted(PriceASample):
+    """Counts the periods that are rated."""
+
+    def __init__(self, shop, meter="samples_ingested"):
+        super().__init__(meter=meter)
+        self.shop, self.starts = shop, []
+
+    def rated(self, session, org, period):
+        self.starts.append(period.start)
+        return super().rated(session, org, period)
+
+    def of_draft(self, org, start):
+        """The periods rated for the draft of that month, which becomes final."""
+        self.starts.clear()
+        before, self.shop.invoices.rating = self.shop.invoices.rating, self
+        try:
+            invoice = self.shop.draft(org, start)
+            starts = set(self.starts)
+            self.shop.invoices.approve(org, invoice, ACTOR)
+            self.shop.invoices.finalise(org, invoice, ACTOR)
+        finally:
+            self.shop.invoices.rating = before
+        return starts
+
+
+@pytest.mark.parametrize("passes", [timedelta(0), timedelta(days=31)], ids=["at-once", "later"])
+def test_a_draft_rates_its_own_period_and_those_with_late_usage(shop, passes):
+    """A period whose hours are all in its invoice is not rated again; one with a new or corrected
+    hour is, and from then on, since other invoices have lines of it.
+    """
+    org, counted = shop.buyer(), Counted(shop)
+    for n in range(5):
+        shop.report(org, month(n), 100)
+    before = shop.hub.clock.instant
+    try:
+        for n in range(3):
+            assert counted.of_draft(org, month(n)) == {month(n)}
+            shop.hub.clock.instant += passes
+        shop.report(org, month(0), 70, revision=2)
+        shop.report(org, month(1) + timedelta(hours=5), 8)
+        assert counted.of_draft(org, month(3)) == {month(0), month(1), month(3)}
+        shop.hub.clock.instant += passes
+        assert counted.of_draft(org, month(4)) == {month(0), month(1), month(4)}
+    finally:
+        shop.hub.clock.instant = before
+    samples = {0: 70, 1: 108, 2: 100, 3: 100, 4: 100}
+    costs = {month(n): 1900 + shop.rating.cost(Decimal(of)) for n, of in samples.items()}
+    assert charged(shop, org) == costs
+
+
+def test_a_backfill_is_charged_late_when_it_is_closed_and_not_when_it_is_reverted(shop):
+    """The next draft rates the period again for the one, and does not for the other."""
+    owner = shop.hub.owner("Backfill")
+    org, counted = UUID(owner.org), Counted(shop, "own")
+    shop.hub.services.sellers.put_customer(org, CUSTOMER, ACTOR)
+    owner.post("/api/v1/meters", {"code": "own", "unit": "things", "aggregation": "sum"})
+    at = shop.hub.clock.now() - timedelta(days=1)
+    first = counted.period_at(None, org, at)
+    second = counted.period_at(None, org, first.end)
+    third = counted.period_at(None, org, second.end)
+    event = {
+        "specversion": "1.0", "source": "shop", "id": "1", "type": "own", "time": at.isoformat(),
+        "data": {"value": 40},
+    }  # fmt: skip
+    rated = [counted.of_draft(org, first.start)]
+    headers = {"X-API-Key": owner.new_key("metrics:write")["key"]}
+    for outcome, next_ in (("revert", second), ("close", third)):
+        backfill = owner.post("/api/v1/usage/backfills").json()["id"]
+        url = f"{shop.hub.base_url}/api/v1/usage/events?backfill={backfill}"
+        assert httpx.post(
+            url, json=event, headers={**headers, "Content-Type": ONE}, timeout=600
+        ).is_success
+        assert owner.post(f"/api/v1/usage/backfills/{backfill}/{outcome}").status_code == 200
+        rated.append(counted.of_draft(org, next_.start))
+    assert rated == [{first.start}, {second.start}, {first.start, third.start}]
+    assert charged(shop, org) == {first.start: 1940, second.start: 1900, third.start: 1900}

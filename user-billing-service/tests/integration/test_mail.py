@@ -37,7 +37,7 @@ def clock():
 def database(fresh_url):
     engine = open_engine(
         fresh_url, "tests", pool_size=2, overflow=0,
-        statement_timeout_ms=5_000, lock_timeout_ms=2_000,
+        statement_timeout_ms=600_000, lock_timeout_ms=600_000,
     )  # fmt: skip
     yield Database(engine)
     engine.dispose()
@@ -185,7 +185,7 @@ class Deadly(Folder):
         os.kill(os.getpid(), signal.SIGKILL)
 
 engine = open_engine(sys.argv[1], "killed", pool_size=1, overflow=0,
-                     statement_timeout_ms=5000, lock_timeout_ms=2000)
+                     statement_timeout_ms=600_000, lock_timeout_ms=600_000)
 Mail(Database(engine), Clock(), Keyring(SECRET_KEY), sender=Deadly(Path(sys.argv[2])),
      sent_from="hub@example.org", url="http://hub").work()
 """
@@ -199,7 +199,7 @@ def test_a_kill_between_sending_and_recording_loses_and_doubles_nothing(
     put(database, mail)
     killed = subprocess.run(
         [sys.executable, "-c", KILLED, fresh_url, str(tmp_path)],
-        cwd=ROOT, timeout=60, check=False, env=dict(os.environ),
+        cwd=ROOT, timeout=600, check=False, env=dict(os.environ),
     )  # fmt: skip
     assert killed.returncode == -signal.SIGKILL
     [first] = letters_to(tmp_path, ADDRESS)

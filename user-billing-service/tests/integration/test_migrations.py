@@ -72,7 +72,7 @@ def migrate_at_once(urls):
         )
         for url in urls
     ]
-    answers = [process.communicate(timeout=60)[1].decode() for process in started]
+    answers = [process.communicate(timeout=600)[1].decode() for process in started]
     assert [process.returncode for process in started] == [0] * len(urls), answers
 
 

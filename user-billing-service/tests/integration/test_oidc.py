@@ -95,7 +95,7 @@ def session(browser):
 
 def test_the_log_in_page_knows_the_providers(hub):
     """Names, titles and the words of failures; no secret, no issuer."""
-    answer = httpx.get(f"{hub.base_url}/api/v1/oidc")
+    answer = httpx.get(f"{hub.base_url}/api/v1/oidc", timeout=600)
     assert answer.json()["providers"] == [
         {"name": "corp", "title": "Corporate"},
         {"name": "login", "title": "login"},
@@ -240,7 +240,9 @@ def test_made_up_codes_do_not_reach_the_provider_for_long(hub, provider):
     path, cookies = "/api/v1/oidc/corp/callback", dict(browser.http.cookies)
     reasons = []
     for _ in range(PER_ADDRESS.free + 2):
-        answer = httpx.get(f"{hub.base_url}{path}", params=query, headers=here, cookies=cookies)
+        answer = httpx.get(
+            f"{hub.base_url}{path}", params=query, headers=here, cookies=cookies, timeout=600
+        )
         reasons.append(error_of(urlsplit(answer.headers["location"]).fragment))
     assert reasons == ["provider"] * (PER_ADDRESS.free + 1) + ["busy"]
     somebody(provider, "ops")
@@ -260,6 +262,7 @@ def test_a_code_is_exchanged_once(hub, provider):
     again = httpx.get(
         f"{hub.base_url}/api/v1/oidc/corp/callback?{back.query}",
         cookies={"cloudopshub-oidc": cookie},
+        timeout=600,
     )
     assert error_of(urlsplit(again.headers["location"]).fragment) == "provider"
 
@@ -444,4 +447,6 @@ def test_a_broken_provider_is_an_answer_in_words(hub, provider, fault, monkeypat
 def test_an_unknown_provider_is_not_found(hub):
     """No redirect for a name that the operator never gave."""
     for step in ("start", "callback"):
-        assert httpx.get(f"{hub.base_url}/api/v1/oidc/nobody/{step}").status_code == 404
+        assert (
+            httpx.get(f"{hub.base_url}/api/v1/oidc/nobody/{step}", timeout=600).status_code == 404
+        )

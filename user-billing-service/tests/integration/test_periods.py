@@ -29,7 +29,7 @@ minutes = st.lists(st.integers(0, 9), min_size=60, max_size=60).map(tuple)
 def database(database_url):
     engine = open_engine(
         database_url, "tests", pool_size=1, overflow=0,
-        statement_timeout_ms=5_000, lock_timeout_ms=2_000,
+        statement_timeout_ms=600_000, lock_timeout_ms=600_000,
     )  # fmt: skip
     yield Database(engine)
     engine.dispose()

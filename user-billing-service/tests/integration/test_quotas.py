@@ -40,7 +40,9 @@ def report(hub, org, hours, revision=1, **more):
             for hour, samples, series in hours[start : start + 100]
         ]
         body = {"source": "dis", "reports": reports, **more}
-        answer = httpx.post(f"{hub.base_url}/internal/usage", json=body, headers=INTERNAL)
+        answer = httpx.post(
+            f"{hub.base_url}/internal/usage", json=body, headers=INTERNAL, timeout=600
+        )
         assert answer.status_code == 200, answer.text
 
 
@@ -76,7 +78,7 @@ def test_each_threshold_is_told_once_by_two_replicas_at_once(hub, mid_month):
         start = threading.Barrier(8)
 
         def run(number):
-            start.wait(10)
+            start.wait(600)
             replicas[number % 2].check(owner.org)
             replicas[number % 2].check_due()
 
@@ -84,7 +86,7 @@ def test_each_threshold_is_told_once_by_two_replicas_at_once(hub, mid_month):
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(30)
+            thread.join(600)
 
     for _ in range(2):
         check_at_once()

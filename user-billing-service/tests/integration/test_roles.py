@@ -104,14 +104,14 @@ def test_requests_that_took_a_wrong_turn(hub):
     many is no redirect, which would leave the prefix of the door.
     """
     for path in ("/health", "/ready"):
-        assert httpx.head(hub.base_url + path).status_code == 200
+        assert httpx.head(hub.base_url + path, timeout=600).status_code == 200
     for code, status in (("ubs", 200), ("dis", 503)):
         headers = {"X-CloudOpsHub-Service": code}
-        answer = httpx.get(f"{hub.base_url}/health", headers=headers)
+        answer = httpx.get(f"{hub.base_url}/health", headers=headers, timeout=600)
         assert answer.status_code == status
     assert answer.json()["errorType"] == "unavailable"
     assert answer.headers["retry-after"] == "1"
-    assert httpx.get(f"{hub.base_url}/api/v1/setup/").status_code == 404
+    assert httpx.get(f"{hub.base_url}/api/v1/setup/", timeout=600).status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_without_a_credential_every_route_is_closed(hub, method, path):
         {"X-API-Key": "coh_live_" + "a" * 38},
         {"Cookie": "cloudopshub=guess"},
     ):
-        answer = httpx.request(method, hub.base_url + concrete(path), headers=headers)
+        answer = httpx.request(method, hub.base_url + concrete(path), headers=headers, timeout=600)
         assert answer.status_code == 401, (headers, answer.text)
         assert "valid session, token or API key is needed" in answer.text
 
@@ -140,7 +140,9 @@ def test_a_viewer_and_a_lesser_key_are_refused_by_name_of_the_scope(hub, people,
     viewer = people["viewer"]
     answers = [
         viewer.http.request(method, concrete(path), headers=viewer.headers()),
-        httpx.request(method, hub.base_url + concrete(path), headers={"X-API-Key": key}),
+        httpx.request(
+            method, hub.base_url + concrete(path), headers={"X-API-Key": key}, timeout=600
+        ),
     ]
     for answer in answers:
         assert answer.status_code == 403, answer.text
@@ -159,7 +161,7 @@ def test_owner_admin_and_an_admin_key_pass(hub, people, method, path):
         {"Authorization": f"Bearer {key}"},
         {"Authorization": httpx.BasicAuth("any", key)._auth_header},
     ):
-        answer = httpx.request(method, hub.base_url + concrete(path), headers=headers)
+        answer = httpx.request(method, hub.base_url + concrete(path), headers=headers, timeout=600)
         assert answer.status_code in {200, 201, 400, 404}, answer.text
 
 
@@ -167,7 +169,7 @@ def test_reading_the_audit_needs_billing_read(hub, people):
     """A viewer reads the audit log; a key that only writes metrics does not."""
     assert people["viewer"].get("/api/v1/audit").status_code == 200
     key = people["owner"].new_key("metrics:write")["key"]
-    refused = httpx.get(f"{hub.base_url}/api/v1/audit", headers={"X-API-Key": key})
+    refused = httpx.get(f"{hub.base_url}/api/v1/audit", headers={"X-API-Key": key}, timeout=600)
     assert refused.status_code == 403
     assert "billing:read" in refused.json()["error"]
 
@@ -179,7 +181,7 @@ def test_keys_have_no_session(hub, people, method, path):
     body = {"name": "x", "audience": "das", "organisation_id": NOBODY}
     answer = httpx.request(
         method, hub.base_url + path, headers={"X-API-Key": key},
-        json=None if method == "GET" else body,
+        json=None if method == "GET" else body, timeout=600
     )  # fmt: skip
     assert answer.status_code in {400, 403}, answer.text
 
@@ -302,7 +304,9 @@ def test_only_the_home_organisation_operates(hub, method, path):
     key = owner.new_key("admin", "billing:read")["key"]
     for answer in (
         owner.http.request(method, concrete(path), headers=owner.headers()),
-        httpx.request(method, hub.base_url + concrete(path), headers={"X-API-Key": key}),
+        httpx.request(
+            method, hub.base_url + concrete(path), headers={"X-API-Key": key}, timeout=600
+        ),
     ):
         assert answer.status_code == 403
         assert "runs this hub" in answer.text

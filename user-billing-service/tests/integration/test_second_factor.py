@@ -42,7 +42,7 @@ def enable(hub, browser):
 def password_step(hub, email, **more):
     answer = httpx.post(
         f"{hub.base_url}/api/v1/login", json={"email": email, "password": PASSWORD},
-        headers=from_elsewhere(), **more,
+        headers=from_elsewhere(), **more, timeout=600
     )  # fmt: skip
     assert answer.status_code == 202, answer.text
     assert "set-cookie" not in answer.headers
@@ -52,7 +52,7 @@ def password_step(hub, email, **more):
 def code_step(hub, challenge, code, headers=None):
     return httpx.post(
         f"{hub.base_url}/api/v1/login/code", json={"challenge": challenge, "code": code},
-        headers=headers or from_elsewhere(),
+        headers=headers or from_elsewhere(), timeout=600
     )  # fmt: skip
 
 
@@ -84,7 +84,10 @@ def test_a_password_alone_gives_no_session(hub, person):
         {"Authorization": f"Bearer {challenge}"},
         {"Cookie": f"cloudopshub={challenge}"},
     ):
-        assert httpx.get(f"{hub.base_url}/api/v1/session", headers=headers).status_code == 401
+        assert (
+            httpx.get(f"{hub.base_url}/api/v1/session", headers=headers, timeout=600).status_code
+            == 401
+        )
     done = code_step(hub, challenge, code_of(hub, person.secret))
     assert done.status_code == 200
     assert done.json()["user"]["email"] == person.email
@@ -148,7 +151,9 @@ def test_guessing_codes_is_slowed_down(hub, person):
     for _ in range(6):
         code_step(hub, password_step(hub, person.email), "000000", here)
     body = {"email": person.email, "password": PASSWORD}
-    again = httpx.post(f"{hub.base_url}/api/v1/login", json=body, headers=here).json()["challenge"]
+    again = httpx.post(f"{hub.base_url}/api/v1/login", json=body, headers=here, timeout=600).json()[
+        "challenge"
+    ]
     code = at_step(hub, person.secret, 1)
     closed = code_step(hub, again, code, here)
     assert closed.status_code == 429
@@ -199,7 +204,7 @@ def test_an_invitation_is_no_way_around(hub, person):
     token = invited["link"].rpartition("/")[2]
     answer = httpx.post(
         f"{hub.base_url}/api/v1/invitations/accept",
-        json={"token": token, "password": PASSWORD}, headers=from_elsewhere(),
+        json={"token": token, "password": PASSWORD}, headers=from_elsewhere(), timeout=600
     )  # fmt: skip
     assert answer.status_code == 202
     done = code_step(hub, answer.json()["challenge"], code_of(hub, person.secret))

@@ -40,7 +40,7 @@ def own(server_url):
 def ask(hub, headers, method, path, json=None):
     address = f"{hub.base_url}/internal/{path}"
     # a call without TLS needs no store of certificates, which costs more than the call
-    return httpx.request(method, address, json=json, headers=headers, verify=False)
+    return httpx.request(method, address, json=json, headers=headers, verify=False, timeout=600)
 
 
 def bearer(code):

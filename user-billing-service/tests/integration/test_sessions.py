@@ -85,6 +85,7 @@ def test_another_site_cannot_log_a_browser_in(hub):
         f"{hub.base_url}/api/v1/login",
         json={"email": "founder@example.org", "password": PASSWORD},
         headers={"Origin": "https://evil.example.org"},
+        timeout=600,
     )
     assert answer.status_code == 403
     assert "set-cookie" not in answer.headers
@@ -109,7 +110,9 @@ def test_changing_the_organisation_rotates_the_session(hub, person):
     assert person.session["organisation"] == other
     assert person.session["role"] == "owner"
     assert person.session["csrf_token"] != old_csrf
-    stale = httpx.get(f"{hub.base_url}/api/v1/session", cookies={"cloudopshub": old_cookie})
+    stale = httpx.get(
+        f"{hub.base_url}/api/v1/session", cookies={"cloudopshub": old_cookie}, timeout=600
+    )
     assert stale.status_code == 401
     kinds = [r["kind"] for r in hub.internal("revocations", after=before)["revocations"]]
     assert kinds == ["session"]
@@ -119,11 +122,17 @@ def test_logging_out_ends_the_session_and_its_tokens(hub, person):
     """Afterwards neither the cookie nor a token made from it opens anything."""
     token = person.post("/api/v1/token", {"audience": "ubs"}).json()["token"]
     headers = {"Authorization": f"Bearer {token}"}
-    assert httpx.get(f"{hub.base_url}/api/v1/members", headers=headers).status_code == 200
+    assert (
+        httpx.get(f"{hub.base_url}/api/v1/members", headers=headers, timeout=600).status_code == 200
+    )
     cookie = person.http.cookies["cloudopshub"]
     assert person.post("/api/v1/logout").status_code == 204
-    assert httpx.get(f"{hub.base_url}/api/v1/members", headers=headers).status_code == 401
-    stale = httpx.get(f"{hub.base_url}/api/v1/session", cookies={"cloudopshub": cookie})
+    assert (
+        httpx.get(f"{hub.base_url}/api/v1/members", headers=headers, timeout=600).status_code == 401
+    )
+    stale = httpx.get(
+        f"{hub.base_url}/api/v1/session", cookies={"cloudopshub": cookie}, timeout=600
+    )
     assert stale.status_code == 401
 
 
@@ -204,7 +213,9 @@ def test_an_address_closes_after_many_accounts(hub):
 
     def from_there(n):
         body = {"email": f"victim{n}@example.org", "password": "wrong wrong wrong"}
-        return httpx.post(f"{hub.base_url}/api/v1/login", json=body, headers=forwarded).status_code
+        return httpx.post(
+            f"{hub.base_url}/api/v1/login", json=body, headers=forwarded, timeout=600
+        ).status_code
 
     statuses = [from_there(n) for n in range(32)]
     assert statuses[:31] == [401] * 31
@@ -315,7 +326,10 @@ def test_keys_and_roles_need_a_fresh_login(hub):
 def test_garbage_is_refused_and_explained(hub, body):
     """Whatever is sent as a body: 400 with a reason, never 500."""
     answer = httpx.post(
-        f"{hub.base_url}/api/v1/login", content=body, headers={"Content-Type": "application/json"}
+        f"{hub.base_url}/api/v1/login",
+        content=body,
+        headers={"Content-Type": "application/json"},
+        timeout=600,
     )
     assert answer.status_code == 400, answer.text
     assert answer.json()["error"]
@@ -324,7 +338,7 @@ def test_garbage_is_refused_and_explained(hub, body):
 def test_a_large_body_is_refused_unread(hub):
     """More than 64 KiB is 413, whether the length is declared or not."""
     url = f"{hub.base_url}/api/v1/login"
-    declared = httpx.post(url, content=b"x" * 70_000)
+    declared = httpx.post(url, content=b"x" * 70_000, timeout=600)
     assert declared.status_code == 413
-    chunked = httpx.post(url, content=(b"x" * 10_000 for _ in range(10)))
+    chunked = httpx.post(url, content=(b"x" * 10_000 for _ in range(10)), timeout=600)
     assert chunked.status_code == 413

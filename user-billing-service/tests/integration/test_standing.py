@@ -27,7 +27,9 @@ def accept(hub, token):
 
 
 def by_key(hub, key, method, path, body=None):
-    return httpx.request(method, hub.base_url + path, json=body, headers={"X-API-Key": key["key"]})
+    return httpx.request(
+        method, hub.base_url + path, json=body, headers={"X-API-Key": key["key"]}, timeout=600
+    )
 
 
 def made_by_key(hub, key, *scopes, **more):

@@ -45,7 +45,7 @@ def used(hub, org, samples, hour=None):
         "meters": {"samples": {"quantity": str(samples)}},
     }  # fmt: skip
     body = {"source": "dis", "reports": [report]}
-    answer = httpx.post(f"{hub.base_url}/internal/usage", json=body, headers=INTERNAL)
+    answer = httpx.post(f"{hub.base_url}/internal/usage", json=body, headers=INTERNAL, timeout=600)
     assert answer.json()["outcomes"] == ["stored"]
 
 

@@ -28,12 +28,12 @@ def test_keys_and_tokens_are_refused_at_once_and_the_log_says_so(hub, team):
     assert suspend(hub, team.org).status_code == 204
     assert hub.introspect(team.key["key"]) == {"active": False, "reason": "suspended"}
     header = {"X-API-Key": team.key["key"]}
-    assert httpx.get(f"{hub.base_url}/api/v1/keys", headers=header).status_code == 401
+    assert httpx.get(f"{hub.base_url}/api/v1/keys", headers=header, timeout=600).status_code == 401
     assert team.post("/api/v1/token", {"audience": "das"}).status_code == 403
     body = {
         "service": "das", "tenant": team.org, "audience": "dis", "scopes": ["metrics:read"],
     }  # fmt: skip
-    token = httpx.post(f"{hub.base_url}/internal/token", json=body, headers=INTERNAL)
+    token = httpx.post(f"{hub.base_url}/internal/token", json=body, headers=INTERNAL, timeout=600)
     assert token.status_code == 403
     [row] = hub.internal("revocations", after=before)["revocations"]
     assert (row["kind"], row["ref"]) == ("organisation", team.org)
@@ -42,7 +42,9 @@ def test_keys_and_tokens_are_refused_at_once_and_the_log_says_so(hub, team):
     assert resume(hub, team.org).status_code == 204
     assert hub.introspect(team.key["key"])["active"]
     assert team.post("/api/v1/token", {"audience": "das"}).status_code == 200
-    assert httpx.post(f"{hub.base_url}/internal/token", json=body, headers=INTERNAL).is_success
+    assert httpx.post(
+        f"{hub.base_url}/internal/token", json=body, headers=INTERNAL, timeout=600
+    ).is_success
 
 
 def test_its_people_read_what_it_owes_and_change_nothing(hub, team):
@@ -76,7 +78,9 @@ def test_only_the_operator_suspends_and_never_itself(hub, team):
     assert team.post(path, {"reason": "x"}).status_code == 403
     header = {"X-API-Key": team.key["key"]}
     assert (
-        httpx.get(f"{hub.base_url}/api/v1/operator/organisations", headers=header).status_code
+        httpx.get(
+            f"{hub.base_url}/api/v1/operator/organisations", headers=header, timeout=600
+        ).status_code
         == 403
     )
     assert suspend(hub, hub.founder.org).status_code == 409

@@ -14,7 +14,7 @@ def put(browser, path, body):
 
 def internal(hub, method, body=None):
     url = f"{hub.base_url}/internal/attribution"
-    answer = httpx.request(method, url, json=body, headers=INTERNAL)
+    answer = httpx.request(method, url, json=body, headers=INTERNAL, timeout=600)
     assert answer.status_code == 200, answer.text
     return answer.json()
 
@@ -46,7 +46,7 @@ def report(hub, org, back, samples, revision=1):
         "meters": {"samples": {"quantity": str(samples)}, "active_series": {"minutes": [10] * 60}},
     }  # fmt: skip
     body = {"source": "dis", "reports": [report]}
-    answer = httpx.post(f"{hub.base_url}/internal/usage", json=body, headers=INTERNAL)
+    answer = httpx.post(f"{hub.base_url}/internal/usage", json=body, headers=INTERNAL, timeout=600)
     assert answer.json()["outcomes"] == ["stored"]
 
 

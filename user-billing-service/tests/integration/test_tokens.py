@@ -24,7 +24,7 @@ def owner(hub):
 
 
 def jwks(hub):
-    return httpx.get(f"{hub.base_url}/.well-known/jwks.json").json()
+    return httpx.get(f"{hub.base_url}/.well-known/jwks.json", timeout=600).json()
 
 
 def verified(hub, token, keys=None):
@@ -81,7 +81,7 @@ def test_an_unknown_audience_is_refused(owner):
 def test_a_service_acts_for_a_tenant_with_just_the_scopes_it_asked(hub, owner):
     """Subject `service:aps`, role `service`, no session, the tenant's limits."""
     body = {"tenant": owner.org, "audience": "dis", "scopes": ["metrics:write"], "service": "aps"}
-    answer = httpx.post(f"{hub.base_url}/internal/token", json=body, headers=INTERNAL)
+    answer = httpx.post(f"{hub.base_url}/internal/token", json=body, headers=INTERNAL, timeout=600)
     assert answer.json()["expires_in_s"] == 300
     claims = verified(hub, answer.json()["token"]).claims
     assert (claims["sub"], claims["role"], claims["org"]) == ("service:aps", "service", owner.org)
@@ -103,17 +103,19 @@ def test_a_service_token_for_nothing_is_refused(hub, owner, change, status):
     """Unknown tenants, scopes, audiences and services get no token."""
     body = {"tenant": owner.org, "audience": "dis", "scopes": ["metrics:write"], "service": "aps"}
     url = f"{hub.base_url}/internal/token"
-    answer = httpx.post(url, json={**body, **change}, headers=INTERNAL)
+    answer = httpx.post(url, json={**body, **change}, headers=INTERNAL, timeout=600)
     assert answer.status_code == status, answer.text
 
 
 def test_the_published_keys_are_public_and_cacheable(hub):
     """No private part; 5 minutes; an ETag that answers 304."""
-    first = httpx.get(f"{hub.base_url}/.well-known/jwks.json")
+    first = httpx.get(f"{hub.base_url}/.well-known/jwks.json", timeout=600)
     assert all(set(key) == {"kty", "crv", "x", "kid", "alg", "use"} for key in first.json()["keys"])
     assert first.headers["cache-control"] == "public, max-age=300"
     again = httpx.get(
-        f"{hub.base_url}/.well-known/jwks.json", headers={"If-None-Match": first.headers["etag"]}
+        f"{hub.base_url}/.well-known/jwks.json",
+        headers={"If-None-Match": first.headers["etag"]},
+        timeout=600,
     )
     assert again.status_code == 304
     assert again.headers["etag"] == first.headers["etag"]

@@ -19,7 +19,7 @@ def report(org, hour, revision, samples, minutes=()):
 
 def send(hub, *reports, source="dis", headers=INTERNAL, **more):
     body = {"source": source, "reports": reports, **more}
-    return httpx.post(f"{hub.base_url}/internal/usage", json=body, headers=headers)
+    return httpx.post(f"{hub.base_url}/internal/usage", json=body, headers=headers, timeout=600)
 
 
 def outcomes(hub, *reports):

@@ -30,6 +30,7 @@ def hub(server_url):
         fresh_database(server_url, "ubs_webhooks") as url,
     ):
         patch.setattr(delivery, "IDLE_S", 0.02)
+        patch.setattr(delivery.rules, "ATTEMPT_S", 600)
         with set_up_hub(url, webhook_allow="127.0.0.1/32") as running:
             yield running
 
@@ -334,7 +335,7 @@ def test_killed_between_sending_and_recording(server_url, receiver):
                 emit(session, org, EventType.GUARD_OPENED, {"n": 1}, first.clock.now())
             wait_until(lambda: receiver.messages)
             started.send_signal(signal.SIGKILL)
-            started.wait(10)
+            started.wait(600)
         services.database.engine.dispose()
         receiver.gate.set()
         execute(url, "UPDATE billing.webhook_delivery SET next_at = now()")

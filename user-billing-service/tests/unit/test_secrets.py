@@ -121,7 +121,7 @@ print(resident_kib() - before)
 def test_the_memory_of_a_flood_is_given_back():
     """After thirty threads hashed, the process holds less than one hash needs more than before."""
     done = subprocess.run(
-        [sys.executable, "-c", FLOOD], capture_output=True, text=True, timeout=120, check=True
+        [sys.executable, "-c", FLOOD], capture_output=True, text=True, timeout=600, check=True
     )
     assert int(done.stdout) < MEMORY_KIB
 

@@ -1,7 +1,7 @@
 """What a draft is made of: the period's lines, what earlier periods still miss, and the hours."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
 from uuid import UUID
 
@@ -19,6 +19,8 @@ from user_billing.usage import sql as usage_sql
 CORRECTED_MAX: Final = 13
 """How many periods back late usage is still charged."""
 TRIES: Final = 3
+COMMIT_MAX: Final = timedelta(hours=1)
+"""Rows are stored at most so long after the time they say they were received at."""
 
 
 class Rating(Protocol):
@@ -89,6 +91,8 @@ def build(
             for key, line in rules.adjustments((), billed, void.id, number)
         ]
     for row in reversed(sql.invoiced_periods(session, org, period.start, CORRECTED_MAX)):
+        if not (row.elsewhere or _has_late_hours(session, org, row)):
+            continue
         earlier, number = Period(row.start, row.end), rules.number_text(row.series, row.number)
         again = rating.rated(session, org, earlier)
         if again is None or again.currency != (currency or again.currency):
@@ -107,6 +111,23 @@ def build(
     if currency is None or not (rated or charged):
         return None
     return Draft(currency, rated.input_hash if rated else "", charged, hours)
+
+
+def _has_late_hours(session: Session, org: UUID, row: Row[Any]) -> bool:
+    """Whether the period of `sql.invoiced_periods` has hours that its invoice was not made of."""
+    since = row.made_at - COMMIT_MAX
+    recent = usage_sql.period_hours(session, org, row.start, row.end, since)
+    if not recent:
+        return False
+    stored = {
+        of.meter: sql.hours_text(of.hours).split("\n")
+        for of in sql.of_invoice(session, t.invoice_hours, org, row.invoice_id)
+        if of.start == row.start and of.meter in recent
+    }
+    return any(
+        not set(lines.split("\n")).issubset(stored.get(meter, ()))
+        for meter, lines in recent.items()
+    )
 
 
 def _rated(

@@ -128,9 +128,16 @@ def change_period(session: Session, org: UUID, start: datetime, **values: Any) -
 def invoiced_periods(
     session: Session, org: UUID, before: datetime, limit: int
 ) -> Sequence[Row[Any]]:
-    """(start, end, invoice_id, series, number) of the last periods with a standing invoice."""
+    """(start, end, invoice_id, series, number, made_at, elsewhere) of the last periods with a
+    standing invoice. elsewhere: whether other documents have lines of the period.
+    """
+    other = select(_L.n).where(
+        _L.org_id == org, _L.of_period == _P.start, _L.invoice_id != _P.invoice_id
+    )
+    elsewhere = other.correlate(t.billing_period).exists().label("elsewhere")
+    made_at = _I.created_at.label("made_at")
     rows: Any = session.execute(
-        select(_P.start, _P.end, _P.invoice_id, _I.series, _I.number)
+        select(_P.start, _P.end, _P.invoice_id, _I.series, _I.number, made_at, elsewhere)
         .join_from(t.billing_period, t.invoice, (_I.org_id == _P.org_id) & (_I.id == _P.invoice_id))
         .where(_P.org_id == org, _P.start < before, _I.state == State.FINAL, ~_voided(org))
         .order_by(_P.start.desc())

@@ -1,7 +1,7 @@
 """SQL of usage inside one organisation, in the role `cloudopshub_billing_app`."""
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from hashlib import sha256
 from typing import Any, Final, cast
@@ -54,7 +54,7 @@ ON CONFLICT (org_id, meter, hour, source) DO UPDATE
 """)
 _LINES: Final = """
 WITH hours AS (
-  SELECT meter, hour, source, quantity, minutes, readings,
+  SELECT meter, hour, source, quantity, minutes, readings, received_at,
          round(quantity / readings, 9) AS mean
     FROM billing.usage_hour WHERE org_id = :org AND hour >= :start AND hour < :end),
 texts AS (
@@ -85,7 +85,7 @@ SELECT meter, sum, max, latest, mean, coalesce(p95, 0) AS p95,
 """)  # noqa: S608 # joined from constants
 _HOURS = text(f"""{_LINES}
 SELECT meter, string_agg(line, E'\\n' ORDER BY hour, source COLLATE "C") AS hours
-  FROM lines GROUP BY meter
+  FROM lines WHERE received_at >= :since GROUP BY meter
 """)  # noqa: S608 # joined from constants
 _COUNT_SEATS = text("""
 INSERT INTO billing.usage_hour AS kept (org_id, meter, hour, source, revision, quantity, minutes,
@@ -98,6 +98,7 @@ ON CONFLICT (org_id, meter, hour, source) DO UPDATE
        received_at = excluded.received_at
  WHERE kept.quantity < excluded.quantity
 """)
+_EVER: Final = datetime.min.replace(tzinfo=UTC)
 _NO_ROWS: Final = sha256(b"").hexdigest()
 
 
@@ -134,9 +135,14 @@ def units(session: Session, org: UUID) -> dict[str, str]:
     return {meter.code: meter.unit for meter in (*BUILT_IN, *own_meters(session, org))}
 
 
-def period_hours(session: Session, org: UUID, start: datetime, end: datetime) -> dict[str, str]:
-    """Of each meter with hourly rows, by its name in them, the text that `digest` is of."""
-    rows = session.execute(_HOURS, {"org": org, "start": start, "end": end})
+def period_hours(
+    session: Session, org: UUID, start: datetime, end: datetime, since: datetime = _EVER
+) -> dict[str, str]:
+    """Of each meter with hourly rows, by its name in them, the text that `digest` is of.
+
+    since: only the lines of rows that were received at that time or later.
+    """
+    rows = session.execute(_HOURS, {"org": org, "start": start, "end": end, "since": since})
     return {row.meter: row.hours for row in rows}
 
 

@@ -1,7 +1,7 @@
 """Writing for a tenant: what is tried again, what is not, and who waits for it."""
 
-import time
 import uuid
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -21,13 +21,19 @@ class Identity:
 
 
 class Dis:
-    """Answers with the statuses of `answers`, the last one from then on; 0 is none."""
+    """Answers with the statuses of `answers`, the last one from then on; 0 is none.
+
+    now_s: the time of these tests, which passes by a hundredth of a second a request.
+    """
+
+    now_s = 1000.0
 
     def __init__(self, *answers):
         self.answers, self.asked = list(answers), 0
 
     def handle(self, _request):
         self.asked += 1
+        Dis.now_s += 0.01
         status = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if not status:
             raise httpx.ConnectError("refused")
@@ -36,6 +42,7 @@ class Dis:
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch):
+    monkeypatch.setattr(acting, "time", SimpleNamespace(monotonic=lambda: Dis.now_s))
     for name in ("BACK_OFF_S", "BACK_OFF_MAX_S"):
         monkeypatch.setattr(acting, name, 0.0)
 
@@ -47,7 +54,7 @@ def writer(dis):
 
 async def write(one, samples=1, tenant=FIRST, left_s=0.05, **more):
     batch = [(((("__name__", f"m{n}"),)), 1, 1.0) for n in range(samples)]
-    await one.write(tenant, batch, time.monotonic() + left_s, **more)
+    await one.write(tenant, batch, Dis.now_s + left_s, **more)
 
 
 async def test_what_is_right_of_a_refused_request_and_all_others_are_written(monkeypatch):
@@ -71,12 +78,12 @@ async def test_who_waited_in_vain_makes_no_other_evaluation_wait(status):
     with pytest.raises(NotWritten, match="away a moment ago"):
         await write(one, waits=False)
     assert dis.asked == asked
-    one.away.update(dict.fromkeys(one.away, time.monotonic()))
+    one.away.update(dict.fromkeys(one.away, Dis.now_s))
     with pytest.raises(NotWritten):
         await write(one, left_s=60, waits=False)
     assert dis.asked == asked + 1
     dis.answers = [204]
-    one.away.update(dict.fromkeys(one.away, time.monotonic()))
+    one.away.update(dict.fromkeys(one.away, Dis.now_s))
     await write(one, waits=False)
     assert not one.away
 
