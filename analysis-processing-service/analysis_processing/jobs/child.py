@@ -29,6 +29,7 @@ from analysis_processing.clients.data_ingest import DataIngest
 from analysis_processing.clients.http import Door
 from analysis_processing.jobs import claims
 from analysis_processing.jobs.database import engine_for, transaction
+from analysis_processing.jobs.executors import executor_for
 from analysis_processing.jobs.runner import Bounds, Runner
 from analysis_processing.model import Claim
 from analysis_processing.settings import Settings
@@ -92,10 +93,12 @@ async def run(claim: Claim, inbox: Inbox, settings: Settings, engine: Engine) ->
                 bounds=Bounds(
                     series_max=settings.series_max,
                     points_max=settings.points_max,
+                    block_bytes_max=settings.block_bytes_max,
                     write_back_samples_max=settings.write_back_samples_max,
                     attempts_max=settings.attempts_max,
                 ),
                 monotonic=time.monotonic,
+                executor=lambda: executor_for(settings.dask_scheduler),
                 data_api=lambda claim: DataApi(
                     Door(
                         "data-api-service",
