@@ -7,6 +7,7 @@ JSON; pandas is imported when the first frame is made, and not before.
 
 import json
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -76,21 +77,29 @@ class Grid:
                 series=series, steps=self.steps, bytes=size, limit_bytes=self.bytes_max
             )
 
-    def ordered(self) -> tuple[list[Labels], F64, list[Labels]]:
-        """Labels and values of the series with samples, by name; labels of those without any.
+    def ordered(
+        self, convert: Callable[[Labels, F64], bool]
+    ) -> tuple[list[Labels], F64, list[bool], list[Labels]]:
+        """Labels and values of the series with samples, by name, whether each was converted; and
+        the labels of those without samples.
 
-        Sorts the rows in place and gives a view of them. Raises NoData when there is no sample.
+        convert: may change a series' values in place, and says whether it did. Sorts the rows in
+        place and gives a view of them. Raises NoData when there is no sample.
         """
         names = list(self.rows)
-        is_empty = [bool(np.isnan(row).all()) for row in self._values[: len(names)]]
+        labels = [labels_of(name) for name in names]
+        rows = self._values[: len(names)]
+        is_converted = [convert(one, row) for one, row in zip(labels, rows, strict=True)]
+        is_empty = [bool(np.isnan(row).all()) for row in rows]
         order = sorted(range(len(names)), key=lambda row: (is_empty[row], names[row]))
         count = len(names) - sum(is_empty)
         if count == 0:
             raise NoData
-        labels = [labels_of(names[row]) for row in order]
-        permute(self._values, order)
+        permute(rows, order)
         self.rows = {names[row]: place for place, row in enumerate(order)}
-        return labels[:count], self._values[:count], labels[count:]
+        labels = [labels[row] for row in order]
+        flags = [is_converted[row] for row in order[:count]]
+        return labels[:count], rows[:count], flags, labels[count:]
 
 
 def permute(values: F64, order: list[int]) -> None:

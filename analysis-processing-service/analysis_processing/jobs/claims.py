@@ -237,13 +237,13 @@ def hold(db: Connection, claim: Claim) -> None:
         raise LeaseLost
 
 
-def update_claimed(db: Connection, claim: Claim, **values: object) -> None:
+def update_claimed(db: Connection, claim: Claim, /, **values: object) -> None:
     """The job's row has these values. Raises LeaseLost."""
     mine = update(job).where(job.c.id == claim.job.id, job.c.claim == claim.token)
     if db.execute(mine.values(**values)).rowcount != 1:
         raise LeaseLost
 
 
-def _end(db: Connection, claim: Claim, **values: object) -> None:
+def _end(db: Connection, claim: Claim, /, **values: object) -> None:
     free: dict[str, object] = {"claim": None, "lease_until": None, "claimed_by": None}
     update_claimed(db, claim, **free | {"computing": []} | values)

@@ -7,20 +7,19 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from analysis_processing.analyses.block import F64, Block
+from analysis_processing.frames import F64
+from analysis_processing.model import Labels
 
 SUFFIXES = ("_total", "_count", "_sum", "_bucket")
 FAMILIES = frozenset({"counter", "histogram", "summary"})
 
 
-def take_rates(block: Block, types: Mapping[str, str]) -> list[bool]:
-    """Which series were raw counters; their values are rates a second now, in place."""
-    were = []
-    for labels, values in zip(block.labels, block.values, strict=True):
-        were.append(is_counter(labels.get("__name__"), values, types))
-        if were[-1]:
-            values[:] = rate(values, block.step_ms)
-    return were
+def take_rate(labels: Labels, values: F64, step_ms: int, types: Mapping[str, str]) -> bool:
+    """Whether this was a raw counter; then its values are rates a second now, in place."""
+    was_counter = is_counter(labels.get("__name__"), values, types)
+    if was_counter:
+        values[:] = rate(values, step_ms)
+    return was_counter
 
 
 def is_counter(name: str | None, values: F64, types: Mapping[str, str]) -> bool:

@@ -33,7 +33,7 @@ from analysis_processing.errors import AnalysisError
 from analysis_processing.frames import Grid
 from analysis_processing.jobs import chunks, claims, parts
 from analysis_processing.jobs.chunks import Chunk, Outcome, Question
-from analysis_processing.jobs.counters import take_rates
+from analysis_processing.jobs.counters import take_rate
 from analysis_processing.jobs.database import transaction
 from analysis_processing.jobs.executors import ChunkLost, Executor
 from analysis_processing.jobs.progress import Reporter
@@ -164,11 +164,12 @@ class Runner:
         await progress.step("reading series")
         data_api = self.data_api(claim)
         await data_api.read(request, grid, report)
-        labels, values, silent = await anyio.to_thread.run_sync(grid.ordered)
-        block = Block(labels, request.start_ms, request.step_ms, values)
-        is_named = any("__name__" in one for one in labels)
+        is_named = any('"__name__"' in name for name in grid.rows)
         types = await data_api.types() if is_named else {}
-        return block, await anyio.to_thread.run_sync(take_rates, block, types), silent
+        convert = partial(take_rate, step_ms=request.step_ms, types=types)
+        ordered = await anyio.to_thread.run_sync(grid.ordered, convert)
+        labels, values, is_rate, silent = ordered
+        return Block(labels, request.start_ms, request.step_ms, values), is_rate, silent
 
     def _prepared(
         self,
