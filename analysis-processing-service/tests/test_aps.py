@@ -142,22 +142,19 @@ def test_from_question_to_anomaly_to_score_series(api, processes, neighbours):
     assert (held["state"], held["error"]) == ("succeeded", None), held
     assert held["progress"]["done"] == held["progress"]["total"] > 0
     result = api.get(f"/api/v1/jobs/{job['id']}/result").json()
-    assert result["summary"] == {"series": 2, "points": 2 * STEPS, "anomalies": 1}
-    assert result["written_series"] == ["cloudopshub_anomaly_score"]
+    counts = {name: result["summary"][name] for name in ("series", "judged", "points", "findings")}
+    assert counts == {"series": 2, "judged": 2, "points": 2 * STEPS, "findings": 1}
+    assert result["written_series"] == ["cloudopshub_anomaly_alarm", "cloudopshub_anomaly_score"]
     first, flat = result["series"]
     assert first["labels"] == {"__name__": "cpu", "host": "a"}
-    (found,) = first["anomalies"]
+    (found,) = first["findings"]
     assert found["peak_ms"] == START_MS + SPIKE * STEP_MS
     assert found["direction"] == "up"
-    assert flat["anomalies"] == []
-    assert first["score"][0] is None
-    lengths = {
-        len(first[name])
-        for name in ("timestamps_ms", "values", "expected", "lower", "upper", "score")
-    }
-    assert lengths == {STEPS}
-    (score,) = [held for labels, held in neighbours.written.items() if dict(labels)["host"] == "a"]
-    assert score[found["peak_ms"]] == pytest.approx(found["peak_score"], abs=1e-3)
+    assert flat["findings"] == []
+    assert first["columns"]["score"][0] is None
+    assert {len(column) for column in first["columns"].values()} == {STEPS}
+    written = {(dict(labels)["__name__"], dict(labels)["host"]) for labels in neighbours.written}
+    assert written >= {("cloudopshub_anomaly_score", "a"), ("cloudopshub_anomaly_alarm", "a")}
     assert (
         "/api/v1/write",
         "Bearer token:0a0a0a0a-0000-4000-8000-000000000001:dis:metrics:write",

@@ -41,13 +41,10 @@ class Question:
     context: Any
     marks: Labels
     writes_back: bool
-    writes_scores: bool
     fingerprint: bytes
 
     @classmethod
-    def of(
-        cls, analysis: Analysis, request: Request, context: Any, *, writes_scores: bool
-    ) -> "Question":
+    def of(cls, analysis: Analysis, request: Request, context: Any) -> "Question":
         """The question of a job, over a context from `prepare`."""
         fields = [request.kind, analysis.version, request.params, request.start_ms, request.step_ms]
         digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode())
@@ -58,8 +55,7 @@ class Question:
             params=request.params,
             context=context,
             marks={"job_kind": request.kind, "query_hash": query_hash},
-            writes_back=bool(request.params.get("write_back", False)),
-            writes_scores=writes_scores,
+            writes_back=request.params.get("write_back", False),
             fingerprint=digest.digest(),
         )
 
@@ -77,13 +73,17 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What is stored of a chunk, its results without columns, and the series to write back."""
+    """What is stored of a chunk, its results without columns, and the series to write back.
+
+    alarms: written whatever their number. scores: all others, within the bound of a job.
+    """
 
     payload: bytes
     rows: list[dict[str, Any]]
     series: list[SeriesResult]
     points: int
-    written: list[Written]
+    alarms: list[Written]
+    scores: list[Written]
 
 
 def chunk_series(steps: int) -> int:
@@ -133,13 +133,15 @@ def compute(question: Question, block: Block, is_rate: Sequence[bool]) -> Outcom
         if is_rate[row] and one.note is None:
             series[row] = replace(one, facts=one.facts | {"taken_as": "rate"})
     part = Part(*axis, series)
-    written = []
-    if question.writes_back and hasattr(module, "written"):
-        for one in module.written(part, question.params):
-            labels = {name: text for name, text in one.labels.items() if text} | question.marks
-            if question.writes_scores or labels["__name__"].endswith(ALARM):
-                written.append(replace(one, labels=labels))
-    return outcome(part, int(np.count_nonzero(~np.isnan(block.values))), written)
+    written = module.written(part, question.params) if question.writes_back else []
+    points = int(np.count_nonzero(~np.isnan(block.values)))
+    return outcome(part, points, [marked(one, question.marks) for one in written])
+
+
+def marked(one: Written, marks: Labels) -> Written:
+    """The series with the marks of its question, and without empty labels."""
+    labels = {name: text for name, text in one.labels.items() if text}
+    return replace(one, labels=labels | marks)
 
 
 def judge(
@@ -166,15 +168,16 @@ def noted(block: Block, labels: list[Labels], note: str) -> Outcome:
     """The outcome of series that were not judged, for a reason."""
     series = [SeriesResult(one, note=note) for one in labels]
     part = Part(block.start_ms, block.step_ms, block.values.shape[1], series)
-    return outcome(part, 0, [])
+    return outcome(part)
 
 
-def outcome(part: Part, points: int, written: list[Written]) -> Outcome:
+def outcome(part: Part, points: int = 0, written: Sequence[Written] = ()) -> Outcome:
     """A part as it is stored and passed on."""
     return Outcome(
         payload=results.encode(part),
         rows=results.rows(part),
         series=[replace(one, columns={}) for one in part.series],
         points=points,
-        written=written,
+        alarms=[one for one in written if one.labels["__name__"].endswith(ALARM)],
+        scores=[one for one in written if not one.labels["__name__"].endswith(ALARM)],
     )

@@ -53,7 +53,8 @@ def store(
     }
     db.execute(insert(chunk).values(**mine, **content))
     rows = [mine | {"row_no": row_no} | row for row_no, row in enumerate(outcome.rows)]
-    db.execute(insert(series), rows)
+    if rows:
+        db.execute(insert(series), rows)
     computing = func.array_remove(job.c.computing, stored.digest.hex())
     update_claimed(db, claim, written_series=list(written_series), computing=computing)
 

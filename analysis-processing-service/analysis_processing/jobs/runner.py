@@ -5,13 +5,13 @@
                                                    └──── an equal part is stored? ────┴─▶ conclude
 
 No kind of analysis is known by name. Everything may be done again from any point: a part is stored
-under its number with a digest of what it was computed from, and only after its series went back;
-what cannot be written is checked by the claim's token.
+under its number with a digest of what it was computed from, once nothing of it waits to be written
+back; what may not be written any more is refused by the claim's token.
 """
 
 import importlib
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,7 +24,7 @@ import structlog
 from sqlalchemy import Connection, Engine
 
 from analysis_processing.analyses import find
-from analysis_processing.analyses.block import Block, SeriesResult
+from analysis_processing.analyses.block import Block, SeriesResult, Written
 from analysis_processing.chassis.kinds import Kind, ServiceError
 from analysis_processing.clients.data_api import DataApi
 from analysis_processing.clients.data_ingest import DataIngest
@@ -63,6 +63,7 @@ class Work:
     """One run of a job: what is asked of which series, and what has come of it so far.
 
     series: results by number of their part, without columns. is_refused: dis takes no more.
+    scores: what is to be written back by number; None when that is more than a job may write.
     """
 
     claim: Claim
@@ -75,6 +76,7 @@ class Work:
     written_series: list[str]
     warnings: list[str] = field(default_factory=list)
     is_refused: bool = False
+    scores: dict[int, list[Written]] | None = field(default_factory=dict)
     series: dict[int, list[SeriesResult]] = field(default_factory=dict)
     writing: anyio.Lock = field(default_factory=anyio.Lock)
 
@@ -131,6 +133,8 @@ class Runner:
         if silent:
             noted = chunks.noted(block, silent, NO_SAMPLES)
             await self._store(work, Chunk(last, 0, 0, b""), noted)
+        scores = work.scores or {}
+        await self._write(work, [one for number in sorted(scores) for one in scores[number]])
         summary = await anyio.to_thread.run_sync(self._concluded, work)
         await self._in_transaction(
             lambda db, now: claims.succeed(
@@ -185,14 +189,10 @@ class Runner:
         prepare = getattr(module, "prepare", None)
         context = None if prepare is None else prepare(block, request.params)
         points = sum(int(np.count_nonzero(~np.isnan(row))) for row in block.values)
-        limit = self.bounds.write_back_samples_max
-        question = Question.of(analysis, request, context, writes_scores=points <= limit)
-        work = Work(
+        question = Question.of(analysis, request, context)
+        return Work(
             claim, executor, progress, block, is_rate, points, question, [*claim.job.written_series]
         )
-        if question.writes_back and not question.writes_scores:
-            work.warnings.append(f"scores not written back: {points} samples, the limit is {limit}")
-        return work
 
     async def _spread(self, work: Work, planned: list[Chunk]) -> None:
         """Every chunk has its part: those that are there, the many at once, the suspects alone."""
@@ -257,28 +257,40 @@ class Runner:
                 for half in chunks.halves(chunk, work.block, work.is_rate, work.question):
                     await self._part(work, half)
             return
-        is_written = await self._write_back(work, outcome)
-        await self._store(work, chunk, outcome, is_final=is_written)
+        self._keep_scores(work, chunk.number, outcome.scores)
+        is_written = await self._write(work, outcome.alarms)
+        waits = bool(outcome.scores) and work.scores is not None
+        await self._store(work, chunk, outcome, is_final=is_written and not waits)
 
     async def _give_up(self, work: Work, chunk: Chunk) -> None:
         labels = work.block.labels[chunk.first : chunk.last]
         await self._store(work, chunk, chunks.noted(work.block, labels, LOST))
 
-    async def _write_back(self, work: Work, outcome: Outcome) -> bool:
-        """Whether the chunk's series are in the metric store. The result stands either way."""
-        if not outcome.written:
-            return True
+    def _keep_scores(self, work: Work, number: int, scores: list[Written]) -> None:
+        """All scores of a job are written at its end, or none when they are too many."""
+        if work.scores is None:
+            return
+        work.scores[number] = scores
+        every = (one for of_part in work.scores.values() for one in of_part)
+        samples = sum(int(np.isfinite(one.values).sum()) for one in every)
+        limit = self.bounds.write_back_samples_max
+        if samples > limit:
+            work.scores = None
+            work.warnings.append(f"scores not written back: more than {limit} samples, the limit")
+
+    async def _write(self, work: Work, series: Sequence[Written]) -> bool:
+        """Whether the series are in the metric store. The result stands either way."""
         async with work.writing:
-            if work.is_refused:
-                return False
+            if not series or work.is_refused:
+                return not series
             try:
-                await self.data_ingest(work.claim).write(outcome.written)
+                await self.data_ingest(work.claim).write(series)
             except AnalysisError as error:
                 log.warning("write_back_failed", job=str(work.claim.job.id), error=str(error))
                 work.is_refused = True
                 work.warnings.append(f"not written back: {error}")
                 return False
-            names = {one.labels["__name__"] for one in outcome.written}
+            names = {one.labels["__name__"] for one in series}
             work.written_series = sorted(names.union(work.written_series))
         return True
 

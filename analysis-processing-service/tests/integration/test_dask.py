@@ -18,9 +18,7 @@ from analysis_processing.jobs.executors import Local, executor_for
 from analysis_processing.model import Request
 
 BLOCK = Block([{"n": str(n)} for n in range(700)], 0, 1_000, np.arange(7_000.0).reshape(700, 10))
-QUESTION = Question.of(
-    PROBE, Request("probe", "q", 0, 9_000, 1_000, {}), {"mean": 1.0}, writes_scores=True
-)
+QUESTION = Question.of(PROBE, Request("probe", "q", 0, 9_000, 1_000, {}), {"mean": 1.0})
 
 
 @pytest.fixture(autouse=True)

@@ -360,7 +360,7 @@ def test_beyond_the_bound_only_alarms_are_written(world):
     job = world.run()
     assert job.state is State.SUCCEEDED
     assert job.written_series == ("probe_alarm",)
-    assert "500 samples, the limit is 499" in job.error
+    assert "more than 499 samples" in job.error
     assert {dict(labels)["__name__"] for labels in world.fakes.written} == {"probe_alarm"}
 
 

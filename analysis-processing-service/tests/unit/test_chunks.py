@@ -4,7 +4,6 @@ import pickle
 
 import numpy as np
 import probe_kind
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,11 +27,9 @@ def block(bad=(), series=10, steps=4):
     return Block(labels, 0, 1_000, np.arange(float(series * steps)).reshape(series, steps))
 
 
-def question(query="q", context=None, writes_scores=True, **params):
+def question(query="q", context=None, **params):
     request = Request("probe", query, 0, 3_000, 1_000, {"write_back": True, "salt": 0, **params})
-    return Question.of(
-        probe_kind.PROBE, request, context or {"mean": 1.0}, writes_scores=writes_scores
-    )
+    return Question.of(probe_kind.PROBE, request, context or {"mean": 1.0})
 
 
 def test_chunks_are_bounded():
@@ -97,15 +94,13 @@ def test_rates_are_told():
     assert [one.facts.get("taken_as") for one in computed.series] == ["rate", None]
 
 
-@pytest.mark.parametrize("writes_scores", [True, False])
-def test_alarms_are_written_whatever_the_bound(writes_scores):
-    """Beyond the bound of scores the alarms still go; questions have series of their own."""
-    computed = compute(question(writes_scores=writes_scores), block(series=2), [False] * 2)
-    names = [one.labels["__name__"] for one in computed.written]
-    assert names == (["probe_score", "probe_alarm"] if writes_scores else ["probe_alarm"]) * 2
-    other = compute(question("p"), block(series=2), [False] * 2)
-    assert computed.written[-1].labels["job_kind"] == "probe"
-    assert computed.written[-1].labels != other.written[-1].labels
+def test_questions_have_series_of_their_own():
+    """Alarms and scores go back with marks, so that two questions about a series stay apart."""
+    computed, other = (compute(question(query), block(series=1), [False]) for query in "pq")
+    assert [one.labels["__name__"] for one in computed.alarms] == ["probe_alarm"]
+    assert [one.labels["__name__"] for one in computed.scores] == ["probe_score"]
+    assert computed.scores[0].labels["job_kind"] == "probe"
+    assert computed.scores[0].labels != other.scores[0].labels
 
 
 def test_a_chunk_travels():
