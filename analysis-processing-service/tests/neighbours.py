@@ -49,6 +49,8 @@ class Neighbours:
     asked: list[tuple[str, str]] = field(default_factory=list)
     refuse: dict[str, list[httpx.Response]] = field(default_factory=dict)
     hold: threading.Event | None = None
+    hold_second_write: threading.Event | None = None
+    wrote: threading.Event = field(default_factory=threading.Event)
     entered: threading.Event = field(default_factory=threading.Event)
 
     def transport(self) -> httpx.MockTransport:
@@ -93,7 +95,7 @@ class Neighbours:
     def _query_range(self, request: httpx.Request) -> httpx.Response:
         self.entered.set()
         if self.hold is not None:
-            self.hold.wait(30)
+            self.hold.wait(600)
         form = {name: values[0] for name, values in parse_qs(request.content.decode()).items()}
         start, end, step = (round(float(form[name]) * 1000) for name in ("start", "end", "step"))
         times = range(start, end + 1, step)
@@ -108,6 +110,9 @@ class Neighbours:
 
     def _write(self, request: httpx.Request) -> httpx.Response:
         assert request.headers["content-encoding"] == "snappy"
+        if self.written and self.hold_second_write is not None:
+            self.wrote.set()
+            self.hold_second_write.wait(600)
         for labels, samples in decode_write(bytes(cramjam.snappy.decompress_raw(request.content))):
             held = self.written.setdefault(tuple(sorted(labels.items())), {})
             held.update(samples)

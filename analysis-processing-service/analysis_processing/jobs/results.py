@@ -4,14 +4,15 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from analysis_processing.analyses.block import Part
+if TYPE_CHECKING:
+    from analysis_processing.analyses.block import Part
 
 COLUMNS = "columns"
 
 
-def encode(part: Part) -> bytes:
+def encode(part: "Part") -> bytes:
     """One row a series: labels, what was found, and a list for each column."""
     import pyarrow as pa  # noqa: PLC0415  the web process reads rows without it
 
@@ -34,7 +35,7 @@ def encode(part: Part) -> bytes:
     return bytes(sink.getvalue())
 
 
-def rows(part: Part) -> list[dict[str, Any]]:
+def rows(part: "Part") -> list[dict[str, Any]]:
     """Rows of analysis.series without ids."""
     return [
         {

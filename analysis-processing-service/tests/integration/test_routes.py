@@ -256,7 +256,7 @@ def test_analyses_describe_themselves(call):
     by_name = {parameter["name"]: parameter for parameter in kind["parameters"]}
     assert by_name["sensitivity"]["minimum"] == 0
     assert by_name["direction"]["choices"] == ["both", "up", "down"]
-    assert answer["limits"]["series_max"] == 500
+    assert answer["limits"]["series_max"] == 10_000
 
 
 def test_every_route_needs_a_credential(app, call):
