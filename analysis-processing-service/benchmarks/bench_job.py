@@ -69,13 +69,8 @@ def answering(series: int, step_ms: int) -> httpx.MockTransport:
         steps = (end_ms - start_ms) // step_ms + 1
         facts = {"start_ms": start_ms, "step_ms": step_ms, "steps": steps}
         metadata = {name: str(value) for name, value in facts.items()} | {"warnings": "[]"}
-        schema = pa.schema(
-            [
-                ("metric", pa.map_(pa.string(), pa.string())),
-                ("values", pa.list_(pa.float64(), steps)),
-            ],
-            metadata,
-        )
+        labels_type, values_type = pa.map_(pa.string(), pa.string()), pa.list_(pa.float64(), steps)
+        schema = pa.schema([("metric", labels_type), ("values", values_type)], metadata)
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, schema) as writer:
             for first in range(0, series, BATCH_ROWS):
