@@ -3,7 +3,8 @@
     first window ─▶ how many series ─▶ windows of about ANSWER_POINTS, READERS at once ─▶ Grid
 
 Beside the block there are a few answers in memory, whatever the range. A window that das finds too
-large is asked for in halves: how many samples stand behind a point only das knows.
+large is asked for again at half its length, as are all later ones: how many samples stand behind a
+point only das knows.
 """
 
 import json
@@ -51,22 +52,32 @@ class DataApi:
         Raises Refused or Unreachable, and what the grid raises.
         """
         asked_for = steps_read = 0
+        largest = request.steps
 
-        async def window() -> None:
-            nonlocal asked_for, steps_read
+        async def read_next() -> None:
+            nonlocal asked_for, largest, steps_read
             first = asked_for
-            asked_for = min(first + window_steps(len(grid.rows)), request.steps)
-            steps = asked_for - first
-            await self._window(request, grid, first, steps)
-            steps_read += steps
-            await report(steps_read)
+            steps = min(window_steps(len(grid.rows)), largest)
+            last = asked_for = min(first + steps, request.steps)
+            while first < last:
+                steps = min(largest, last - first)
+                try:
+                    await self._window(request, grid, first, steps)
+                except Refused as error:
+                    if error.facts.get("status") not in TOO_MUCH or steps <= WINDOW_STEPS_MIN:
+                        raise
+                    largest = min(largest, steps // 2)
+                else:
+                    first += steps
+                    steps_read += steps
+                    await report(steps_read)
 
-        async def windows() -> None:
+        async def read_all() -> None:
             while asked_for < request.steps:
-                await window()
+                await read_next()
 
-        await window()
-        await together([windows] * READERS)
+        await read_next()
+        await together([read_all] * READERS)
 
     async def types(self) -> dict[str, str]:
         """The types of the tenant's metrics by name, `counter` among them, where das has them."""
@@ -84,15 +95,7 @@ class DataApi:
             "end": seconds(start_ms + (steps - 1) * request.step_ms),
             "step": seconds(request.step_ms),
         }
-        try:
-            body = await self.door.post("/api/v1/query_range_arrow", data=form)
-        except Refused as error:
-            if error.facts.get("status") not in TOO_MUCH or steps <= WINDOW_STEPS_MIN:
-                raise
-            half = steps // 2
-            await self._window(request, grid, first, half)
-            await self._window(request, grid, first + half, steps - half)
-            return
+        body = await self.door.post("/api/v1/query_range_arrow", data=form)
         await anyio.to_thread.run_sync(self._pour, body, grid, first, steps, start_ms)
 
     def _pour(self, body: bytes, grid: Grid, first: int, steps: int, start_ms: int) -> None:

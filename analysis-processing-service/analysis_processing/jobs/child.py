@@ -35,7 +35,7 @@ from analysis_processing.model import Claim
 from analysis_processing.settings import Settings
 
 log = structlog.get_logger()
-HTTP_TIMEOUT = httpx.Timeout(60.0, connect=5.0)
+HTTP_TIMEOUT = httpx.Timeout(150.0, connect=5.0)  # das may queue a query 10 s and run it 120 s
 
 
 class Inbox:

@@ -119,12 +119,14 @@ def test_windows_shrink_with_the_number_of_series():
     assert window_steps(10**7) == 8
 
 
-def test_a_window_that_is_too_large_is_asked_for_in_halves():
+def test_a_window_that_is_too_large_is_asked_for_in_pieces():
     """What das refuses for its size is read all the same, piece by piece."""
     fakes = Neighbours(series=[({}, float)], answer_points_max=100)
     grid, _ = through(fakes, read(700))
     np.testing.assert_array_equal(ordered(grid)[1], [60_000.0 + 1_000 * np.arange(700)])
     assert len(fakes.windows) == len(set(fakes.windows))
+    refused = len(fakes.asked) - len(fakes.windows)
+    assert refused == 3, "what was too large once is not asked for again"
 
 
 def test_what_cannot_be_halved_any_more_is_refused():
