@@ -31,13 +31,13 @@ def store(
     stored: Chunk,
     outcome: Outcome,
     *,
+    digest: bytes,
     written_series: Sequence[str] = (),
-    is_final: bool = True,
 ) -> None:
     """The chunk's part is this outcome, whatever stood there before. Raises LeaseLost.
 
-    written_series: the metrics that the job has written by now. is_final: an equal chunk need not
-    be computed again.
+    digest: an equal chunk is not computed again; b"" when it must be. written_series: the metrics
+    that the job has written by now.
     """
     hold(db, claim)
     mine = {"job_id": claim.job.id, "chunk_no": stored.number, "tenant_id": claim.job.tenant}
@@ -48,7 +48,7 @@ def store(
     content = {
         "series": len(outcome.rows),
         "payload": outcome.payload,
-        "digest": stored.digest if is_final else b"",
+        "digest": digest,
         "points": outcome.points,
     }
     db.execute(insert(chunk).values(**mine, **content))

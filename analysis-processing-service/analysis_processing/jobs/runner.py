@@ -43,6 +43,8 @@ log = structlog.get_logger()
 RETRIED = frozenset({Kind.UNAVAILABLE, Kind.TIMEOUT, Kind.RATE_LIMITED})
 LOSSES_MAX = 2
 """Workers that a chunk may take with it before it is split; a half may take none."""
+SCORES_LEFT_OUT = b"-"
+"""Ends the digest of a part whose scores were too many to write back, as all others' then are."""
 NO_SAMPLES = "no samples in this range"
 LOST = "could not be judged: the process that computed it was lost"
 
@@ -132,7 +134,7 @@ class Runner:
         await self._spread(work, planned)
         if silent:
             noted = chunks.noted(block, silent, NO_SAMPLES)
-            await self._store(work, Chunk(last, 0, 0, b""), noted)
+            await self._store(work, Chunk(last, 0, 0, b""), noted, b"")
         scores = work.scores or {}
         await self._write(work, [one for number in sorted(scores) for one in scores[number]])
         summary = await anyio.to_thread.run_sync(self._concluded, work)
@@ -206,8 +208,10 @@ class Runner:
         lost: list[Chunk] = []
         pieces = self._split_by(work, planned, losses)
         for chunk in pieces:
-            count = losses[chunk.digest.hex()]
-            if digests.get(chunk.number) == chunk.digest:
+            count, digest = losses[chunk.digest.hex()], digests.get(chunk.number)
+            if digest in {chunk.digest, chunk.digest + SCORES_LEFT_OUT}:
+                if digest != chunk.digest:
+                    self._leave_scores_out(work)
                 stored = partial(parts.series_of, claim=work.claim, number=chunk.number)
                 work.series[chunk.number] = await self._read(stored)
             elif count >= (1 if chunk.is_half else LOSSES_MAX):
@@ -216,9 +220,7 @@ class Runner:
                 (suspects if count or chunk.is_half else waiting).append(chunk)
         work.progress.start(total=len(pieces), done=len(work.series))
 
-        async def each(
-            some: Iterable[Chunk], act: Callable[[Work, Chunk], Awaitable[None]]
-        ) -> None:
+        async def each(some: Iterable[Chunk], act: Act) -> None:
             for chunk in some:
                 await act(work, chunk)
                 done = f"analysed {len(work.series)} of {len(pieces)} parts"
@@ -258,13 +260,17 @@ class Runner:
                     await self._part(work, half)
             return
         self._keep_scores(work, chunk.number, outcome.scores)
-        is_written = await self._write(work, outcome.alarms)
-        waits = bool(outcome.scores) and work.scores is not None
-        await self._store(work, chunk, outcome, is_final=is_written and not waits)
+        digest = chunk.digest
+        if outcome.scores:
+            digest = digest + SCORES_LEFT_OUT if work.scores is None else b""
+        if not await self._write(work, outcome.alarms):
+            digest = b""
+        await self._store(work, chunk, outcome, digest)
 
     async def _give_up(self, work: Work, chunk: Chunk) -> None:
         labels = work.block.labels[chunk.first : chunk.last]
-        await self._store(work, chunk, chunks.noted(work.block, labels, LOST))
+        noted = chunks.noted(work.block, labels, LOST)
+        await self._store(work, chunk, noted, chunk.digest)
 
     def _keep_scores(self, work: Work, number: int, scores: list[Written]) -> None:
         """All scores of a job are written at its end, or none when they are too many."""
@@ -273,10 +279,14 @@ class Runner:
         work.scores[number] = scores
         every = (one for of_part in work.scores.values() for one in of_part)
         samples = sum(int(np.isfinite(one.values).sum()) for one in every)
-        limit = self.bounds.write_back_samples_max
-        if samples > limit:
-            work.scores = None
+        if samples > self.bounds.write_back_samples_max:
+            self._leave_scores_out(work)
+
+    def _leave_scores_out(self, work: Work) -> None:
+        if work.scores is not None:
+            limit = self.bounds.write_back_samples_max
             work.warnings.append(f"scores not written back: more than {limit} samples, the limit")
+        work.scores = None
 
     async def _write(self, work: Work, series: Sequence[Written]) -> bool:
         """Whether the series are in the metric store. The result stands either way."""
@@ -294,11 +304,9 @@ class Runner:
             work.written_series = sorted(names.union(work.written_series))
         return True
 
-    async def _store(
-        self, work: Work, chunk: Chunk, outcome: Outcome, *, is_final: bool = True
-    ) -> None:
+    async def _store(self, work: Work, chunk: Chunk, outcome: Outcome, digest: bytes) -> None:
         names = work.written_series
-        store = partial(parts.store, written_series=names, is_final=is_final)
+        store = partial(parts.store, digest=digest, written_series=names)
         await self._in_transaction(lambda db, _now: store(db, work.claim, chunk, outcome))
         work.series[chunk.number] = outcome.series
 

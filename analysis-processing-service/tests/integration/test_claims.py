@@ -67,6 +67,10 @@ def done(engine, held, now=NOW, chunks=0):
     )
 
 
+def store(db, held, stored, outcome):
+    parts.store(db, held, stored, outcome, digest=stored.digest)
+
+
 def outcome(payload):
     return Outcome(payload, [], [], 0, [], [])
 
@@ -139,7 +143,7 @@ def test_a_lease_that_ran_out_is_claimed_by_another(engine):
     late = [
         (claims.heartbeat, first, after(16), LEASE_S),
         (claims.report, first, Progress(1, 2)),
-        (parts.store, first, CHUNK, outcome(b"late")),
+        (store, first, CHUNK, outcome(b"late")),
         (claims.fail, first, after(16), "late"),
         (claims.give_back, first, after(16)),
     ]
@@ -242,7 +246,7 @@ def test_retry_by_state(engine):
     with pytest.raises(WrongState):
         act(engine, repository.retry, TENANT_A, identity, NOW)
     held = claim(engine)
-    act(engine, parts.store, held, CHUNK, outcome(b"old"))
+    act(engine, store, held, CHUNK, outcome(b"old"))
     act(engine, claims.fail, held, NOW, "broken")
     fresh = act(engine, repository.retry, TENANT_A, identity, after(5))
     assert (fresh.state, fresh.attempts, fresh.error) == (State.QUEUED, 0, None)
@@ -263,10 +267,10 @@ def test_chunks_are_upserted_and_leftovers_go(engine):
     identity = submit(engine)[0].id
     first = claim(engine)
     for n in range(3):
-        act(engine, parts.store, first, replace(CHUNK, number=n), outcome(b"old"))
+        act(engine, store, first, replace(CHUNK, number=n), outcome(b"old"))
     second = claim(engine, after(100))
     for payload in (b"tried", b"new"):
-        act(engine, parts.store, second, CHUNK, outcome(payload))
+        act(engine, store, second, CHUNK, outcome(payload))
     done(engine, second, after(101), chunks=1)
     assert list(repository.payloads(engine, TENANT_A, identity)) == [b"new"]
 
@@ -284,7 +288,7 @@ def test_old_jobs_are_swept_with_their_results(engine):
     """Finished jobs go after their retention, results with them; queued and recent ones stay."""
     old = submit(engine, "old")[0].id
     held = claim(engine)
-    act(engine, parts.store, held, CHUNK, outcome(b"x"))
+    act(engine, store, held, CHUNK, outcome(b"x"))
     done(engine, held, NOW, chunks=1)
     recent = submit(engine, "recent")[0].id
     done(engine, claim(engine, after(1)), NOW + timedelta(days=20))
@@ -336,7 +340,7 @@ def test_only_a_lost_process_makes_its_chunks_suspect(engine):
     act(engine, claims.try_again, held, after(10), "killed", 9, is_lost=True)
     held, suspects = begun(after(20))
     assert suspects == ["01"]
-    act(engine, parts.store, held, replace(CHUNK, digest=b"\x01"), outcome(b""))
+    act(engine, store, held, replace(CHUNK, digest=b"\x01"), outcome(b""))
     act(engine, parts.begin, held, b"\x02")
     with engine.begin() as db:
         again = claims.claim(db, "w", after(60), LEASE_S, 9)

@@ -90,7 +90,7 @@ def finished(engine, settings):
         part = Part(0, 1, 3, [SeriesResult({"job": "x"}, columns=columns)])
         with engine.begin() as db:
             held = claims.claim(db, "w", NOW, 15, 3)
-            parts.store(db, held, Chunk(0, 0, 1, b""), outcome(part))
+            parts.store(db, held, Chunk(0, 0, 1, b""), outcome(part), digest=b"")
             claims.succeed(
                 db,
                 held,

@@ -364,6 +364,24 @@ def test_beyond_the_bound_only_alarms_are_written(world):
     assert {dict(labels)["__name__"] for labels in world.fakes.written} == {"probe_alarm"}
 
 
+def test_scores_that_were_left_out_stay_so(world):
+    """What a lost process left out for its number is neither written nor forgotten by the next."""
+    world.bounds = Bounds(100, 10**6, 10**7, 5 * STEPS, ATTEMPTS)
+
+    def fail(labels):
+        if labels[0] == "08":
+            raise claims.LeaseLost
+
+    world.submit(write_back=True)
+    world.fail, world.in_flight = fail, 1
+    world.run_until_lost()
+    world.fail = lambda _labels: None
+    job = world.run()
+    assert calls.ran == [["00", "01", "02", "03"], ["08", "09"]]
+    assert (job.state, job.written_series) == (State.SUCCEEDED, ("probe_alarm",))
+    assert "more than 250 samples" in job.error
+
+
 @pytest.mark.parametrize("status", [400, 503])
 def test_a_failed_write_back_is_told_and_the_result_stands(world, status):
     """Series that could not be written are an error of a job that succeeded."""
