@@ -11,7 +11,7 @@ back; what may not be written any more is refused by the claim's token.
 
 import importlib
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,12 +24,11 @@ import structlog
 from sqlalchemy import Connection, Engine
 
 from analysis_processing.analyses import find
-from analysis_processing.analyses.block import Block, SeriesResult, Written
+from analysis_processing.analyses.block import Block, SeriesResult
 from analysis_processing.chassis.kinds import Kind, ServiceError
 from analysis_processing.clients.data_api import DataApi
 from analysis_processing.clients.data_ingest import DataIngest
 from analysis_processing.clients.together import together
-from analysis_processing.errors import AnalysisError
 from analysis_processing.frames import Grid
 from analysis_processing.jobs import chunks, claims, parts
 from analysis_processing.jobs.chunks import Chunk, Outcome, Question
@@ -37,14 +36,13 @@ from analysis_processing.jobs.counters import take_rate
 from analysis_processing.jobs.database import transaction
 from analysis_processing.jobs.executors import ChunkLost, Executor
 from analysis_processing.jobs.progress import Reporter
+from analysis_processing.jobs.write_back import WriteBack
 from analysis_processing.model import Claim, Labels, Progress
 
 log = structlog.get_logger()
 RETRIED = frozenset({Kind.UNAVAILABLE, Kind.TIMEOUT, Kind.RATE_LIMITED})
 LOSSES_MAX = 2
 """Workers that a chunk may take with it before it is split; a half may take none."""
-SCORES_LEFT_OUT = b"-"
-"""Ends the digest of a part whose scores were too many to write back, as all others' then are."""
 NO_SAMPLES = "no samples in this range"
 LOST = "could not be judged: the process that computed it was lost"
 
@@ -64,8 +62,7 @@ class Bounds:
 class Work:
     """One run of a job: what is asked of which series, and what has come of it so far.
 
-    series: results by number of their part, without columns. is_refused: dis takes no more.
-    scores: what is to be written back by number; None when that is more than a job may write.
+    series: results by number of their part, without columns.
     """
 
     claim: Claim
@@ -75,12 +72,8 @@ class Work:
     is_rate: list[bool]
     points: int
     question: Question
-    written_series: list[str]
-    warnings: list[str] = field(default_factory=list)
-    is_refused: bool = False
-    scores: dict[int, list[Written]] | None = field(default_factory=dict)
+    write_back: WriteBack
     series: dict[int, list[SeriesResult]] = field(default_factory=dict)
-    writing: anyio.Lock = field(default_factory=anyio.Lock)
 
 
 Act = Callable[[Work, Chunk], Awaitable[None]]
@@ -135,8 +128,7 @@ class Runner:
         if silent:
             noted = chunks.noted(block, silent, NO_SAMPLES)
             await self._store(work, Chunk(last, 0, 0, b""), noted, b"")
-        scores = work.scores or {}
-        await self._write(work, [one for number in sorted(scores) for one in scores[number]])
+        await work.write_back.finish()
         summary = await anyio.to_thread.run_sync(self._concluded, work)
         await self._in_transaction(
             lambda db, now: claims.succeed(
@@ -145,12 +137,14 @@ class Runner:
                 now,
                 chunks=last + 1 if silent else last,
                 summary=summary,
-                written_series=work.written_series,
-                warning="; ".join(work.warnings) or None,
+                written_series=work.write_back.names,
+                warning="; ".join(work.write_back.warnings) or None,
             )
         )
         counts = {name: summary[name] for name in ("series", "judged", "points", "findings")}
-        log.info("job_succeeded", job=str(claim.job.id), warnings=work.warnings, **counts)
+        log.info(
+            "job_succeeded", job=str(claim.job.id), warnings=work.write_back.warnings, **counts
+        )
 
     async def _load(
         self, claim: Claim, progress: Reporter
@@ -192,9 +186,12 @@ class Runner:
         context = None if prepare is None else prepare(block, request.params)
         points = sum(int(np.count_nonzero(~np.isnan(row))) for row in block.values)
         question = Question.of(analysis, request, context)
-        return Work(
-            claim, executor, progress, block, is_rate, points, question, [*claim.job.written_series]
+        write_back = WriteBack(
+            self.data_ingest(claim),
+            self.bounds.write_back_samples_max,
+            [*claim.job.written_series],
         )
+        return Work(claim, executor, progress, block, is_rate, points, question, write_back)
 
     async def _spread(self, work: Work, planned: list[Chunk]) -> None:
         """Every chunk has its part: those that are there, the many at once, the suspects alone."""
@@ -208,10 +205,8 @@ class Runner:
         lost: list[Chunk] = []
         pieces = self._split_by(work, planned, losses)
         for chunk in pieces:
-            count, digest = losses[chunk.digest.hex()], digests.get(chunk.number)
-            if digest in {chunk.digest, chunk.digest + SCORES_LEFT_OUT}:
-                if digest != chunk.digest:
-                    self._leave_scores_out(work)
+            count = losses[chunk.digest.hex()]
+            if work.write_back.is_done(chunk, digests.get(chunk.number)):
                 stored = partial(parts.series_of, claim=work.claim, number=chunk.number)
                 work.series[chunk.number] = await self._read(stored)
             elif count >= (1 if chunk.is_half else LOSSES_MAX):
@@ -259,54 +254,15 @@ class Runner:
                 for half in chunks.halves(chunk, work.block, work.is_rate, work.question):
                     await self._part(work, half)
             return
-        self._keep_scores(work, chunk.number, outcome.scores)
-        digest = chunk.digest
-        if outcome.scores:
-            digest = digest + SCORES_LEFT_OUT if work.scores is None else b""
-        if not await self._write(work, outcome.alarms):
-            digest = b""
-        await self._store(work, chunk, outcome, digest)
+        await self._store(work, chunk, outcome, await work.write_back.take(chunk, outcome))
 
     async def _give_up(self, work: Work, chunk: Chunk) -> None:
         labels = work.block.labels[chunk.first : chunk.last]
         noted = chunks.noted(work.block, labels, LOST)
         await self._store(work, chunk, noted, chunk.digest)
 
-    def _keep_scores(self, work: Work, number: int, scores: list[Written]) -> None:
-        """All scores of a job are written at its end, or none when they are too many."""
-        if work.scores is None:
-            return
-        work.scores[number] = scores
-        every = (one for of_part in work.scores.values() for one in of_part)
-        samples = sum(int(np.isfinite(one.values).sum()) for one in every)
-        if samples > self.bounds.write_back_samples_max:
-            self._leave_scores_out(work)
-
-    def _leave_scores_out(self, work: Work) -> None:
-        if work.scores is not None:
-            limit = self.bounds.write_back_samples_max
-            work.warnings.append(f"scores not written back: more than {limit} samples, the limit")
-        work.scores = None
-
-    async def _write(self, work: Work, series: Sequence[Written]) -> bool:
-        """Whether the series are in the metric store. The result stands either way."""
-        async with work.writing:
-            if not series or work.is_refused:
-                return not series
-            try:
-                await self.data_ingest(work.claim).write(series)
-            except AnalysisError as error:
-                log.warning("write_back_failed", job=str(work.claim.job.id), error=str(error))
-                work.is_refused = True
-                work.warnings.append(f"not written back: {error}")
-                return False
-            names = {one.labels["__name__"] for one in series}
-            work.written_series = sorted(names.union(work.written_series))
-        return True
-
     async def _store(self, work: Work, chunk: Chunk, outcome: Outcome, digest: bytes) -> None:
-        names = work.written_series
-        store = partial(parts.store, digest=digest, written_series=names)
+        store = partial(parts.store, digest=digest, written_series=work.write_back.names)
         await self._in_transaction(lambda db, _now: store(db, work.claim, chunk, outcome))
         work.series[chunk.number] = outcome.series
 
