@@ -145,3 +145,19 @@ def test_a_scheduler_that_is_away_is_unreachable(monkeypatch):
 
     with pytest.raises(Unreachable, match="dask"):
         anyio.run(go)
+
+
+def test_a_scheduler_that_goes_away_is_unreachable():
+    """Chunks that a scheduler took with it cost the job an attempt, no more."""
+    calls.released.clear()
+
+    async def use(executor, cluster):
+        async def stop():
+            await anyio.to_thread.run_sync(calls.entered.wait)
+            await cluster.scheduler.close()
+            calls.released.set()
+
+        await together([partial(outcomes, executor), stop])
+
+    with pytest.raises(Unreachable, match="forgot a chunk"):
+        on_cluster(use)
