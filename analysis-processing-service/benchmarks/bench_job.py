@@ -9,6 +9,7 @@ Postgres is real, with its own memory; the answers of das are made in this proce
 """
 
 import argparse
+import gc
 import json
 import resource
 import sys
@@ -145,6 +146,7 @@ def main() -> None:
             except claims.LeaseLost:
                 with engine.begin() as db:
                     claims.give_back(db, claim, datetime.now(UTC))
+            gc.collect()  # as the child does after each job
             print(f"{'all' if parts is None else parts} parts: {time.monotonic() - began_s:.1f} s")
         with engine.begin() as db:
             job = repository.get(db, TENANT_A, job.id)

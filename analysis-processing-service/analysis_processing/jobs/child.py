@@ -7,6 +7,7 @@ worker does, however that ends (the socket closes). Signals are the worker's to 
 """
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -143,6 +144,7 @@ def main(socket_fd: int) -> None:
             anyio.run(run, claim, inbox, settings, engine)
         except (claims.LeaseLost, DatabaseUnavailable) as error:
             log.warning("job_dropped", job=str(claim.job.id), reason=repr(error))
+        gc.collect()  # an error's traceback would keep its job's block beside the next one's
         worker.send(("done", claim.token))
 
 
