@@ -97,7 +97,9 @@ def claim(
                 progress_total=0,
                 progress_message="starting",
                 eta_s=None,
-                suspects=func.array_cat(job.c.suspects, job.c.computing),
+                suspects=func.array_cat(job.c.suspects, job.c.computing)
+                if candidate.attempts
+                else [],
                 computing=[],
             )
             .returning(job)

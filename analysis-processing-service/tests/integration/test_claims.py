@@ -345,3 +345,6 @@ def test_only_a_lost_process_makes_its_chunks_suspect(engine):
     with engine.begin() as db:
         again = claims.claim(db, "w", after(60), LEASE_S, 9)
     assert act(engine, parts.suspects, again) == ["01", "02"]
+    act(engine, claims.fail, again, after(60), "enough")
+    act(engine, repository.retry, TENANT_A, again.job.id, after(61))
+    assert act(engine, parts.suspects, claim(engine, after(61))) == []
