@@ -10,7 +10,7 @@ ServiceError
 ├── TooManyJobs            rate_limited   the tenant's queue is full
 ├── DatabaseUnavailable    unavailable    the chassis's; DatabaseTooSlow is one
 └── AnalysisError          execution      a run ended; retrying would end it the same way
-    ├── NoData  TooManySeries  TooManyPoints  IsCounter
+    ├── NoData  TooManySeries  TooManyPoints  BlockTooLarge  IsCounter
     ├── Refused                           das or dis refused what was asked
     └── Unreachable        unavailable    IO trouble: worth another attempt
 """
@@ -76,6 +76,10 @@ class TooManySeries(AnalysisError):
 
 class TooManyPoints(AnalysisError):
     """The query returns more points than one job may read; take a longer step or fewer series."""
+
+
+class BlockTooLarge(AnalysisError):
+    """The series do not fit into the memory of one job; take a longer step or fewer series."""
 
 
 class IsCounter(AnalysisError):

@@ -1,23 +1,27 @@
-"""Query answers ↔ dense blocks ↔ DataFrames: UTC index, one column for each series.
+"""Query answers become one dense block, and a block a DataFrame at the edge.
 
 Inside is a (series × time) float64 block on one time axis, NaN for gaps, 10-70 times cheaper than
-long frames; pandas stands at the edge, where an analysis is handed its data. A column's name is the
-series' labels as canonical JSON.
+long frames. A frame has a UTC index and a column for each series, named by its labels as canonical
+JSON; pandas is imported when the first frame is made, and not before.
 """
 
 import json
-from collections.abc import Iterable
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
-from analysis_processing.errors import NoData, TooManyPoints, TooManySeries
+from analysis_processing.errors import BlockTooLarge, NoData, TooManyPoints, TooManySeries
 from analysis_processing.model import Labels
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
-Sampled = tuple["Labels", I64, F64]
+VALUE_BYTES = 8
 
 
 def series_name(labels: Labels) -> str:
@@ -32,69 +36,89 @@ def labels_of(name: str) -> Labels:
 
 
 class Grid:
-    """A block that grows a row with each new series, filled window by window."""
+    """A block filled window by window, by several threads; a row a series, never copied.
 
-    def __init__(
-        self, start_ms: int, step_ms: int, steps: int, series_max: int, points_max: int
-    ) -> None:
-        self.start_ms = start_ms
-        self.step_ms = step_ms
+    Address space is reserved for as many series as the bounds allow; memory is used for those that
+    there are.
+    """
+
+    def __init__(self, steps: int, *, series_max: int, points_max: int, bytes_max: int) -> None:
         self.steps = steps
-        self.series_max = series_max
-        self.points_max = points_max
+        self.series_max, self.points_max, self.bytes_max = series_max, points_max, bytes_max
         self.rows: dict[str, int] = {}
-        self._block: F64 = np.full((0, steps), np.nan)
+        room = min(series_max, points_max // steps, bytes_max // (VALUE_BYTES * steps))
+        self._values: F64 = np.empty((room, steps))
+        self._lock = threading.Lock()
 
-    def add(self, answer: Iterable[Sampled]) -> None:
-        """The samples stand in the block; raises TooManySeries or TooManyPoints before growing.
+    def add(self, first: int, labels: list[Labels], values: F64) -> None:
+        """`values` (series, time) stand in the block from step `first` on.
 
-        Timestamps off the grid or outside the range are ignored; of two in one place the later
-        one in the answer wins, so a window may be added twice.
+        A window may be added twice. Raises TooManySeries, TooManyPoints or BlockTooLarge before
+        memory is used for what is too much.
         """
-        for labels, timestamps_ms, values in answer:
-            row = self.rows.setdefault(series_name(labels), len(self.rows))
-            self._reserve()
-            at, odd = np.divmod(timestamps_ms - self.start_ms, self.step_ms)
-            fits = (odd == 0) & (at >= 0) & (at < self.steps)
-            self._block[row, at[fits]] = values[fits]
+        names = [series_name(one) for one in labels]
+        with self._lock:
+            before = len(self.rows)
+            for name in names:
+                self.rows.setdefault(name, len(self.rows))
+            self._check(len(self.rows))
+            self._values[before : len(self.rows)] = np.nan
+            at = [self.rows[name] for name in names]
+        self._values[at, first : first + values.shape[1]] = values
 
-    def _reserve(self) -> None:
-        needed = len(self.rows)
-        if needed > self.series_max:
+    def _check(self, series: int) -> None:
+        if series > self.series_max:
             raise TooManySeries(limit=self.series_max)
-        if needed * self.steps > self.points_max:
-            raise TooManyPoints(series=needed, steps=self.steps, limit=self.points_max)
-        rows = self._block.shape[0]
-        if needed > rows:
-            room = min(max(2 * rows, needed, 16), max(self.points_max // self.steps, needed))
-            grown: F64 = np.full((room, self.steps), np.nan)
-            grown[:rows] = self._block
-            self._block = grown
+        if series * self.steps > self.points_max:
+            raise TooManyPoints(series=series, steps=self.steps, limit=self.points_max)
+        size = series * self.steps * VALUE_BYTES
+        if size > self.bytes_max:
+            raise BlockTooLarge(
+                series=series, steps=self.steps, bytes=size, limit_bytes=self.bytes_max
+            )
 
-    def frame(self) -> pd.DataFrame:
-        """The DataFrame of all series, ordered by name; a view of the block where it can be.
+    def ordered(
+        self, convert: Callable[[Labels, F64], bool]
+    ) -> tuple[list[Labels], F64, list[bool], list[Labels]]:
+        """Labels and values of the series with samples, by name, whether each was converted; and
+        the labels of those without samples.
 
-        Raises NoData when no series has a finite sample.
+        convert: may change a series' values in place, and says whether it did. Sorts the rows in
+        place and gives a view of them. Raises NoData when there is no sample.
         """
-        order = sorted(self.rows)
-        block = self._block[[self.rows[name] for name in order]]
-        if not np.isfinite(block).any():
+        names = list(self.rows)
+        labels = [labels_of(name) for name in names]
+        rows = self._values[: len(names)]
+        is_converted = [convert(one, row) for one, row in zip(labels, rows, strict=True)]
+        is_empty = [bool(np.isnan(row).all()) for row in rows]
+        order = sorted(range(len(names)), key=lambda row: (is_empty[row], names[row]))
+        count = len(names) - sum(is_empty)
+        if count == 0:
             raise NoData
-        return to_frame(block, order, self.start_ms, self.step_ms)
+        permute(rows, order)
+        self.rows = {names[row]: place for place, row in enumerate(order)}
+        labels = [labels[row] for row in order]
+        flags = [is_converted[row] for row in order[:count]]
+        return labels[:count], rows[:count], flags, labels[count:]
 
 
-def to_frame(block: F64, names: list[str], start_ms: int, step_ms: int) -> pd.DataFrame:
-    """A frame over `block` (series, time) without copying it."""
-    times = start_ms + step_ms * np.arange(block.shape[1], dtype=np.int64)
+def permute(values: F64, order: list[int]) -> None:
+    """Row i is what row `order[i]` was, with one row of memory."""
+    left = list(order)
+    for start in range(len(left)):
+        if left[start] == start:
+            continue
+        spare, at = values[start].copy(), start
+        while left[at] != start:
+            source = left[at]
+            values[at], left[at], at = values[source], at, source
+        values[at], left[at] = spare, at
+
+
+def to_frame(values: F64, names: list[str], start_ms: int, step_ms: int) -> "pd.DataFrame":
+    """A frame over `values` (series, time) without copying them."""
+    import pandas as pd  # noqa: PLC0415  0.5 s and 60 MB that a job without frames does not pay
+
+    times = start_ms + step_ms * np.arange(values.shape[1], dtype=np.int64)
     index = pd.DatetimeIndex(times.astype("datetime64[ms]"), name="time").tz_localize("UTC")
-    return pd.DataFrame(block.T, index=index, columns=pd.Index(names, name="series"), copy=False)
-
-
-def to_block(frame: pd.DataFrame) -> tuple[F64, I64]:
-    """(series, time) float64, C order, infinities as NaN; and the timestamps in ms."""
-    block = np.array(frame.to_numpy(dtype=np.float64).T, order="C")
-    block[~np.isfinite(block)] = np.nan
-    index = frame.index
-    assert isinstance(index, pd.DatetimeIndex)
-    times: I64 = index.tz_convert(None).to_numpy(dtype="datetime64[ms]").astype(np.int64)
-    return block, times
+    return pd.DataFrame(values.T, index=index, columns=pd.Index(names, name="series"), copy=False)

@@ -69,7 +69,7 @@ class Job:
     finished_at: datetime | None
     cancel_requested: bool = False
     written_series: tuple[str, ...] = ()
-    summary: dict[str, int] = field(default_factory=dict)
+    summary: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

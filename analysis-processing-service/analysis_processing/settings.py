@@ -20,8 +20,9 @@ class Settings(ServiceSettings):
     das_url: Annotated[str, bare("DAS_URL")]
     dis_url: Annotated[str, bare("DIS_URL")]
 
-    series_max: int = Field(500, ge=1, description="series one job may read")
-    points_max: int = Field(2_000_000, ge=1, description="points one job may read, NaN included")
+    series_max: int = Field(10_000, ge=1, description="series one job may read")
+    points_max: int = Field(110_000_000, ge=1, description="points one job may read, NaN included")
+    block_bytes_max: int = Field(2**30, ge=1, description="memory for the points of one job")
     steps_max: int = Field(110_000, ge=100, description="steps of one job's range")
     unfinished_jobs_max: int = Field(100, ge=1, description="queued and running, each tenant")
     write_back_samples_max: int = Field(200_000, ge=0, description="scores one job writes back")
@@ -31,6 +32,9 @@ class Settings(ServiceSettings):
         None, description="a folder of Python files whose run(frame, params) are analyses"
     )
 
+    dask_scheduler: str | None = Field(
+        None, description="tcp://host:8786: chunks are computed there, not in the job process"
+    )
     worker_jobs: int = Field(1, ge=1, le=64, description="jobs one worker runs at once")
     worker_idle_s: float = Field(60.0, gt=0, description="an idle job process ends after this")
     worker_lease_s: float = Field(15.0, ge=1, description="a silent worker's job is free then")

@@ -207,7 +207,9 @@ class Worker:
         reason = f"its process ended with exit code {code}"
         self.end_job(
             claim,
-            lambda db, now: claims.try_again(db, claim, now, reason, self.settings.attempts_max),
+            lambda db, now: claims.try_again(
+                db, claim, now, reason, self.settings.attempts_max, is_lost=True
+            ),
         )
 
     def beat(self, child: Child, claim: Claim, now_s: float) -> None:

@@ -1,6 +1,6 @@
 """The neighbours as small honest fakes: one handler for httpx.MockTransport, or one real port.
 
-ubs knows keys and gives tokens; das answers query_range from a table of series; dis decodes
+ubs knows keys and gives tokens; das answers query_range_arrow from a table of series; dis decodes
 remote_write with a protobuf reader of its own and keeps what it was sent.
 """
 
@@ -15,6 +15,7 @@ from uuid import UUID
 
 import cramjam
 import httpx
+import pyarrow as pa
 
 from analysis_processing.chassis.identity.keys import checksum
 
@@ -41,10 +42,15 @@ class Neighbours:
     """All three services. series: name → (labels, value of a timestamp in ms or None for a gap)."""
 
     series: list[tuple[dict[str, str], Callable[[int], float | None]]] = field(default_factory=list)
+    types: dict[str, str] = field(default_factory=dict)
+    answer_points_max: int = 16_000_000
+    windows: list[tuple[int, int]] = field(default_factory=list)
     written: dict[tuple, dict[int, float]] = field(default_factory=dict)
     asked: list[tuple[str, str]] = field(default_factory=list)
     refuse: dict[str, list[httpx.Response]] = field(default_factory=dict)
     hold: threading.Event | None = None
+    hold_second_write: threading.Event | None = None
+    wrote: threading.Event = field(default_factory=threading.Event)
     entered: threading.Event = field(default_factory=threading.Event)
 
     def transport(self) -> httpx.MockTransport:
@@ -70,8 +76,11 @@ class Neighbours:
                 asked = json.loads(request.content)
                 token = f"token:{asked['tenant']}:{asked['audience']}:{','.join(asked['scopes'])}"
                 return httpx.Response(200, json={"token": token, "expires_in_s": 300})
-            case "/api/v1/query_range":
+            case "/api/v1/query_range_arrow":
                 return self._query_range(request)
+            case "/api/v1/metadata":
+                data = {name: [{"type": kind}] for name, kind in self.types.items()}
+                return httpx.Response(200, json={"status": "success", "data": data})
             case "/api/v1/write":
                 return self._write(request)
         return httpx.Response(404, json={"error": "no such route"})
@@ -89,27 +98,43 @@ class Neighbours:
             self.hold.wait(600)
         form = {name: values[0] for name, values in parse_qs(request.content.decode()).items()}
         start, end, step = (round(float(form[name]) * 1000) for name in ("start", "end", "step"))
-        if (end - start) // step + 1 > 11_000:
-            error = {"status": "error", "errorType": "bad_data", "error": "exceeded 11,000 points"}
-            return httpx.Response(400, json=error)
-        result = []
-        for labels, at in self.series:
-            values = [
-                [ms / 1000, str(value)]
-                for ms in range(start, end + 1, step)
-                if (value := at(ms)) is not None
-            ]
-            if values:
-                result.append({"metric": labels, "values": values})
-        data = {"resultType": "matrix", "result": result}
-        return httpx.Response(200, json={"status": "success", "data": data})
+        times = range(start, end + 1, step)
+        if len(times) * len(self.series) > self.answer_points_max:
+            error = {"status": "error", "errorType": "too_large", "error": "too large an answer"}
+            return httpx.Response(413, json=error)
+        self.windows.append((start, end))
+        rows = [(labels, [at(ms) for ms in times]) for labels, at in self.series]
+        rows = [row for row in rows if any(value is not None for value in row[1])]
+        body = arrow(rows, start, step, len(times))
+        return httpx.Response(200, content=body)
 
     def _write(self, request: httpx.Request) -> httpx.Response:
         assert request.headers["content-encoding"] == "snappy"
+        if self.written and self.hold_second_write is not None:
+            self.wrote.set()
+            self.hold_second_write.wait(600)
         for labels, samples in decode_write(bytes(cramjam.snappy.decompress_raw(request.content))):
             held = self.written.setdefault(tuple(sorted(labels.items())), {})
             held.update(samples)
         return httpx.Response(204)
+
+
+def arrow(rows: list, start_ms: int, step_ms: int, steps: int, warnings=()) -> bytes:
+    """An answer of query_range_arrow: rows of (labels, values), None where there is no value."""
+    facts = {"start_ms": str(start_ms), "step_ms": str(step_ms), "steps": str(steps)}
+    fields = [
+        ("metric", pa.map_(pa.string(), pa.string())),
+        ("values", pa.list_(pa.float64(), steps)),
+    ]
+    schema = pa.schema(fields, {**facts, "warnings": json.dumps(list(warnings)), "infos": "[]"})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, schema) as writer:
+        for first in range(0, len(rows), 3):  # several batches, as das sends them
+            some = rows[first : first + 3]
+            metric = pa.array([list(labels.items()) for labels, _ in some], fields[0][1])
+            values = pa.array([values for _, values in some], fields[1][1])
+            writer.write_batch(pa.record_batch([metric, values], schema=schema))
+    return bytes(sink.getvalue())
 
 
 def fields(message: bytes):

@@ -58,8 +58,9 @@ def neighbours():
     with Port(fakes) as port:
         fakes.url = port.url
         yield fakes
-        if fakes.hold is not None:
-            fakes.hold.set()
+        for hold in (fakes.hold, fakes.hold_second_write):
+            if hold is not None:
+                hold.set()
 
 
 @pytest.fixture
@@ -147,22 +148,19 @@ def test_from_question_to_anomaly_to_score_series(api, processes, neighbours):
     assert (held["state"], held["error"]) == ("succeeded", None), held
     assert held["progress"]["done"] == held["progress"]["total"] > 0
     result = api.get(f"/api/v1/jobs/{job['id']}/result").json()
-    assert result["summary"] == {"series": 2, "points": 2 * STEPS, "anomalies": 1}
-    assert result["written_series"] == ["cloudopshub_anomaly_score"]
+    counts = {name: result["summary"][name] for name in ("series", "judged", "points", "findings")}
+    assert counts == {"series": 2, "judged": 2, "points": 2 * STEPS, "findings": 1}
+    assert result["written_series"] == ["cloudopshub_anomaly_alarm", "cloudopshub_anomaly_score"]
     first, flat = result["series"]
     assert first["labels"] == {"__name__": "cpu", "host": "a"}
-    (found,) = first["anomalies"]
+    (found,) = first["findings"]
     assert found["peak_ms"] == START_MS + SPIKE * STEP_MS
     assert found["direction"] == "up"
-    assert flat["anomalies"] == []
-    assert first["score"][0] is None
-    lengths = {
-        len(first[name])
-        for name in ("timestamps_ms", "values", "expected", "lower", "upper", "score")
-    }
-    assert lengths == {STEPS}
-    (score,) = [held for labels, held in neighbours.written.items() if dict(labels)["host"] == "a"]
-    assert score[found["peak_ms"]] == pytest.approx(found["peak_score"], abs=1e-3)
+    assert flat["findings"] == []
+    assert first["columns"]["score"][0] is None
+    assert {len(column) for column in first["columns"].values()} == {STEPS}
+    written = {(dict(labels)["__name__"], dict(labels)["host"]) for labels in neighbours.written}
+    assert written >= {("cloudopshub_anomaly_score", "a"), ("cloudopshub_anomaly_alarm", "a")}
     assert (
         "/api/v1/write",
         "Bearer token:0a0a0a0a-0000-4000-8000-000000000001:dis:metrics:write",
@@ -184,6 +182,40 @@ def test_a_killed_worker_loses_nothing(api, processes, neighbours, engine):
     processes("analysis_processing.worker")
     held = until(lambda: (h := api.get(f"/api/v1/jobs/{job}").json())["finished_at"] and h)
     assert (held["state"], held["attempts"]) == ("succeeded", 2)
+
+
+@pytest.mark.parametrize("victim", ["child", "worker"])
+def test_killed_in_the_middle_of_its_parts_a_job_ends_right(
+    api, processes, neighbours, engine, victim
+):
+    """After kill -9 of the job's process, or its worker, each part is in the result once."""
+    count = 520
+    neighbours.series = [
+        ({"n": f"{n:03}"}, lambda ms, n=n: (ms // STEP_MS + n) % 3 + 90.0 * (ms == spike_ms))
+        for n in range(count)
+    ]
+    spike_ms = START_MS + 150 * STEP_MS
+    neighbours.hold_second_write = threading.Event()
+    worker = processes("analysis_processing.worker", APS_WORKER_LEASE_S="1")
+    end_ms = START_MS + 199 * STEP_MS
+    job = submit(api, end_ms=end_ms, params={"season": "none"}).json()["id"]
+    assert neighbours.wrote.wait(600)
+    (child,) = Path(f"/proc/{worker.pid}/task/{worker.pid}/children").read_text().split()
+    os.kill(int(child) if victim == "child" else worker.pid, signal.SIGKILL)
+    neighbours.hold_second_write.set()
+    if victim == "worker":
+        worker.wait(600)
+        processes("analysis_processing.worker", APS_WORKER_LEASE_S="1")
+    held = until(lambda: (h := api.get(f"/api/v1/jobs/{job}").json())["finished_at"] and h)
+    assert (held["state"], held["error"]) == ("succeeded", None)
+    assert held["attempts"] >= 2
+    with engine.begin() as db:
+        stored = db.exec_driver_sql("SELECT chunk_no, series FROM analysis.chunk ORDER BY 1").all()
+        names = db.exec_driver_sql("SELECT labels->>'n' FROM analysis.series").scalars().all()
+    assert stored == [(0, 256), (2, 256), (4, 8)]
+    assert sorted(names) == [f"{n:03}" for n in range(count)]
+    alarms = {dict(labels)["n"] for labels in neighbours.written}
+    assert alarms == set(names)
 
 
 def test_cancel_stops_a_running_job(api, processes, neighbours):

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from analysis_processing.analyses import resolved_params
 from analysis_processing.api.deps import Analyst, PostedJson, Reader, Services, ServicesDep
 from analysis_processing.errors import InvalidJob, JobNotFound, TooManySteps
-from analysis_processing.jobs import columns, repository
+from analysis_processing.jobs import repository, results
 from analysis_processing.jobs.database import transaction
 from analysis_processing.model import Job, Request
 
@@ -163,7 +163,7 @@ def assembled(held: Services, job: Job) -> Iterator[str]:
     yield '{"series":['
     comma = ""
     for payload in repository.payloads(held.engine, job.tenant, job.id):
-        for series in columns.as_json(payload):
+        for series in results.as_json(payload):
             yield comma + series
             comma = ","
     tail = json.dumps({"written_series": job.written_series, "summary": job.summary})

@@ -1,43 +1,41 @@
-"""Reading a tenant's series from data-api-service, a window of the range at a time.
+"""Reading a tenant's series from data-api-service (das) as Arrow, straight into a job's block.
 
-`query_range` answers at most 11,000 points a series; windows also shrink with the number of series,
-so that one answer stays a few megabytes of JSON.
+    first window ─▶ how many series ─▶ windows of about ANSWER_POINTS, READERS at once ─▶ Grid
+
+Beside the block there are a few answers in memory, whatever the range. A window that das finds too
+large is asked for again at half its length, as are all later ones: how many samples stand behind a
+point only das knows.
 """
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
 
+import anyio.to_thread
 import numpy as np
+import pyarrow as pa
 
 from analysis_processing.clients.http import Door
+from analysis_processing.clients.together import together
 from analysis_processing.errors import Refused
-from analysis_processing.frames import Sampled
+from analysis_processing.frames import Grid
 from analysis_processing.model import Request
 
-WINDOW_STEPS_MAX = 11_000
-WINDOW_STEPS_MIN = 50
-FIRST_WINDOW_STEPS = 500
-ANSWER_POINTS = 200_000
+ANSWER_POINTS = 4_000_000
+"""32 MiB of values; das answers at most 128 MiB by default."""
+FIRST_WINDOW_STEPS = 512
+WINDOW_STEPS_MIN = 8
+READERS = 3
+TOO_MUCH = frozenset({413, 422})
 PROMQL = "PromQL "
 """How warnings about the query begin; any other is about missing samples, as of a corrupt block."""
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
-    """Steps [first, last] of the range, and what the query had there."""
-
-    first: int
-    last: int
-    answer: list[Sampled]
-
-
-def window_steps(series: int | None) -> int:
-    """Steps to ask for next, knowing how many series the last window had; None: nothing yet."""
-    if series is None:
+def window_steps(series: int) -> int:
+    """Steps to ask for next, with so many series so far; 0: nothing was asked yet."""
+    if series == 0:
         return FIRST_WINDOW_STEPS
-    return max(WINDOW_STEPS_MIN, min(WINDOW_STEPS_MAX, ANSWER_POINTS // max(series, 1)))
+    return max(WINDOW_STEPS_MIN, ANSWER_POINTS // series)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,46 +44,80 @@ class DataApi:
 
     door: Door
 
-    async def windows(self, request: Request) -> AsyncIterator[Window]:
-        """The whole range in order, no step twice; raises Refused or Unreachable."""
-        first, series = 0, None
-        while first < request.steps:
-            last = min(first + window_steps(series), request.steps) - 1
-            answer = await self._query_range(request, first, last)
-            series = max(series or 0, len(answer))
-            yield Window(first, last, answer)
-            first = last + 1
+    async def read(
+        self, request: Request, grid: Grid, report: Callable[[int], Awaitable[None]]
+    ) -> None:
+        """The whole range stands in the grid; `report` is given the steps read so far.
 
-    async def _query_range(self, request: Request, first: int, last: int) -> list[Sampled]:
+        Raises Refused or Unreachable, and what the grid raises.
+        """
+        asked_for = steps_read = 0
+        largest = request.steps
+
+        async def read_next() -> None:
+            nonlocal asked_for, largest, steps_read
+            first = asked_for
+            steps = min(window_steps(len(grid.rows)), largest)
+            last = asked_for = min(first + steps, request.steps)
+            while first < last:
+                steps = min(largest, last - first)
+                try:
+                    await self._window(request, grid, first, steps)
+                except Refused as error:
+                    if error.facts.get("status") not in TOO_MUCH or steps <= WINDOW_STEPS_MIN:
+                        raise
+                    largest = min(largest, steps // 2)
+                else:
+                    first += steps
+                    steps_read += steps
+                    await report(steps_read)
+
+        async def read_all() -> None:
+            while asked_for < request.steps:
+                await read_next()
+
+        await read_next()
+        await together([read_all] * READERS)
+
+    async def types(self) -> dict[str, str]:
+        """The types of the tenant's metrics by name, `counter` among them, where das has them."""
+        try:
+            data = json.loads(await self.door.get("/api/v1/metadata"))["data"]
+            return {str(name): str(entries[0]["type"]) for name, entries in data.items()}
+        except (Refused, ValueError, KeyError, IndexError, TypeError, AttributeError):
+            return {}
+
+    async def _window(self, request: Request, grid: Grid, first: int, steps: int) -> None:
+        start_ms = request.start_ms + first * request.step_ms
         form = {
             "query": request.query,
-            "start": seconds(request.start_ms + first * request.step_ms),
-            "end": seconds(request.start_ms + last * request.step_ms),
+            "start": seconds(start_ms),
+            "end": seconds(start_ms + (steps - 1) * request.step_ms),
             "step": seconds(request.step_ms),
         }
-        body = await self.door.post("/api/v1/query_range", data=form)
+        body = await self.door.post("/api/v1/query_range_arrow", data=form)
+        await anyio.to_thread.run_sync(self._pour, body, grid, first, steps, start_ms)
+
+    def _pour(self, body: bytes, grid: Grid, first: int, steps: int, start_ms: int) -> None:
         try:
-            said = json.loads(body)
-            data = said["data"]
-            if data["resultType"] != "matrix":
-                raise Refused(
-                    service=self.door.service, detail=f"a {data['resultType']}, no matrix"
-                )
-            partial = [one for one in said.get("warnings", ()) if not one.startswith(PROMQL)]
-            if partial:
-                raise Refused(service=self.door.service, detail=f"a partial answer: {partial[0]}")
-            return [sampled(series) for series in data["result"] if series.get("values")]
-        except (ValueError, KeyError, TypeError) as exc:
+            with pa.ipc.open_stream(body) as stream:
+                facts = {key: value.decode() for key, value in stream.schema.metadata.items()}
+                if (int(facts[b"start_ms"]), int(facts[b"steps"])) != (start_ms, steps):
+                    self._refuse("other steps than those asked for")
+                for warning in json.loads(facts.get(b"warnings", "[]")):
+                    if not warning.startswith(PROMQL):
+                        self._refuse(f"a partial answer: {warning}")
+                for batch in stream:
+                    labels = [dict(pairs) for pairs in batch.column("metric").to_pylist()]
+                    flat = batch.column("values").flatten().to_numpy(zero_copy_only=False)
+                    values = flat.astype(np.float64, copy=False).reshape(len(labels), steps)
+                    grid.add(first, labels, values)
+        except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
             shown = body[:80].decode(errors="replace")
             raise Refused(service=self.door.service, detail=f"not a matrix: {shown}") from exc
 
-
-def sampled(series: dict[str, Any]) -> Sampled:
-    """Labels, timestamps in ms and values of one series of a matrix."""
-    pairs = series["values"]
-    timestamps_ms = np.array([round(at * 1000) for at, _ in pairs], dtype=np.int64)
-    values = np.array([float(value) for _, value in pairs], dtype=np.float64)
-    return dict(series["metric"]), timestamps_ms, values
+    def _refuse(self, detail: str) -> None:
+        raise Refused(service=self.door.service, detail=detail)
 
 
 def seconds(ms: int) -> str:

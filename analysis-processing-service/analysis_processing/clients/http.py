@@ -20,7 +20,7 @@ TRIES = 4
 BACK_OFF_S = 0.25
 WAIT_MAX_S = 10.0
 TRANSIENT = frozenset({429, 502, 503, 504})
-BODY_BYTES_MAX = 256 * 1024 * 1024
+BODY_BYTES_MAX = 160 * 1024 * 1024
 ERROR_BYTES_SHOWN = 300
 
 
@@ -34,8 +34,15 @@ class Door:
     token: Token
     sleep: Sleep = anyio.sleep
 
+    async def get(self, path: str, **request: Any) -> bytes:
+        """The body of the 2xx answer; raises Refused or Unreachable."""
+        return await self._ask("GET", path, request)
+
     async def post(self, path: str, **request: Any) -> bytes:
         """The body of the 2xx answer; raises Refused or Unreachable."""
+        return await self._ask("POST", path, request)
+
+    async def _ask(self, method: str, path: str, request: dict[str, Any]) -> bytes:
         trouble = ""
         for attempt in range(TRIES):
             if attempt:
@@ -45,7 +52,9 @@ class Door:
                 "Authorization": f"Bearer {await self.token()}",
             }
             try:
-                status, body, retry_after = await self._send(path, {**request, "headers": headers})
+                status, body, retry_after = await self._send(
+                    method, path, {**request, "headers": headers}
+                )
             except httpx.TransportError as exc:
                 trouble = type(exc).__name__
                 continue
@@ -56,8 +65,11 @@ class Door:
             trouble = f"{status} {retry_after}".strip()
         raise Unreachable(service=self.service, tries=TRIES, detail=trouble, retry_after_s=5)
 
-    async def _send(self, path: str, request: dict[str, Any]) -> tuple[int, bytes, str]:
-        async with self.http.stream("POST", self.base_url.rstrip("/") + path, **request) as answer:
+    async def _send(
+        self, method: str, path: str, request: dict[str, Any]
+    ) -> tuple[int, bytes, str]:
+        url = self.base_url.rstrip("/") + path
+        async with self.http.stream(method, url, **request) as answer:
             parts, size = [], 0
             async for part in answer.aiter_bytes():
                 size += len(part)

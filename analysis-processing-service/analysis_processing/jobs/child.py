@@ -7,6 +7,7 @@ worker does, however that ends (the socket closes). Signals are the worker's to 
 """
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -29,12 +30,13 @@ from analysis_processing.clients.data_ingest import DataIngest
 from analysis_processing.clients.http import Door
 from analysis_processing.jobs import claims
 from analysis_processing.jobs.database import engine_for, transaction
+from analysis_processing.jobs.executors import executor_for
 from analysis_processing.jobs.runner import Bounds, Runner
 from analysis_processing.model import Claim
 from analysis_processing.settings import Settings
 
 log = structlog.get_logger()
-HTTP_TIMEOUT = httpx.Timeout(60.0, connect=5.0)
+HTTP_TIMEOUT = httpx.Timeout(150.0, connect=5.0)  # das may queue a query 10 s and run it 120 s
 
 
 class Inbox:
@@ -92,10 +94,12 @@ async def run(claim: Claim, inbox: Inbox, settings: Settings, engine: Engine) ->
                 bounds=Bounds(
                     series_max=settings.series_max,
                     points_max=settings.points_max,
+                    block_bytes_max=settings.block_bytes_max,
                     write_back_samples_max=settings.write_back_samples_max,
                     attempts_max=settings.attempts_max,
                 ),
                 monotonic=time.monotonic,
+                executor=lambda: executor_for(settings.dask_scheduler),
                 data_api=lambda claim: DataApi(
                     Door(
                         "data-api-service",
@@ -140,6 +144,7 @@ def main(socket_fd: int) -> None:
             anyio.run(run, claim, inbox, settings, engine)
         except (claims.LeaseLost, DatabaseUnavailable) as error:
             log.warning("job_dropped", job=str(claim.job.id), reason=repr(error))
+        gc.collect()  # an error's traceback would keep its job's block beside the next one's
         worker.send(("done", claim.token))
 
 

@@ -11,13 +11,13 @@ production, so that workers need not agree on the time.
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 from sqlalchemy import Connection, delete, func, select, text, update
-from sqlalchemy.dialects.postgresql import insert
 
 from analysis_processing.jobs.repository import notify
-from analysis_processing.jobs.tables import chunk, job, to_job
+from analysis_processing.jobs.tables import chunk, job, series, to_job
 from analysis_processing.jobs.usage import count_run
 from analysis_processing.model import Claim, Progress, State
 
@@ -97,6 +97,10 @@ def claim(
                 progress_total=0,
                 progress_message="starting",
                 eta_s=None,
+                suspects=func.array_cat(job.c.suspects, job.c.computing)
+                if candidate.attempts
+                else [],
+                computing=[],
             )
             .returning(job)
         ).one()
@@ -119,7 +123,7 @@ def heartbeat(db: Connection, claim: Claim, now: datetime, lease_s: float) -> bo
 
 def report(db: Connection, claim: Claim, progress: Progress) -> None:
     """The job shows this progress. Raises LeaseLost."""
-    _update(
+    update_claimed(
         db,
         claim,
         progress_done=progress.done,
@@ -129,31 +133,17 @@ def report(db: Connection, claim: Claim, progress: Progress) -> None:
     )
 
 
-def store_chunk(db: Connection, claim: Claim, number: int, series: int, payload: bytes) -> None:
-    """Chunk `number` of the result is this payload, whatever it was before. Raises LeaseLost."""
-    _lock(db, claim)
-    row = insert(chunk).values(
-        job_id=claim.job.id,
-        chunk_no=number,
-        tenant_id=claim.job.tenant,
-        series=series,
-        payload=payload,
-    )
-    new = {"series": row.excluded.series, "payload": row.excluded.payload}
-    db.execute(row.on_conflict_do_update(index_elements=["job_id", "chunk_no"], set_=new))
-
-
 def succeed(
     db: Connection,
     claim: Claim,
     now: datetime,
     *,
     chunks: int,
-    summary: dict[str, int],
+    summary: dict[str, Any],
     written_series: list[str],
     warning: str | None,
 ) -> None:
-    """The job has its result: `chunks` chunks and no leftovers of earlier attempts; it counts.
+    """The job has its result: parts numbered below `chunks`, no leftovers beyond; it counts.
 
     `warning` says what did not work although the result stands. Raises LeaseLost.
     """
@@ -165,11 +155,13 @@ def succeed(
         summary=summary,
         written_series=written_series,
         error=warning,
-        progress_done=job.c.progress_total,
+        progress_done=func.greatest(job.c.progress_total, 1),
+        progress_total=func.greatest(job.c.progress_total, 1),
         progress_message="done",
         eta_s=None,
     )
-    db.execute(delete(chunk).where(chunk.c.job_id == claim.job.id, chunk.c.chunk_no >= chunks))
+    for table in (chunk, series):
+        db.execute(delete(table).where(table.c.job_id == claim.job.id, table.c.chunk_no >= chunks))
     count_run(db, claim.job.tenant, now)
 
 
@@ -185,12 +177,24 @@ def cancelled(db: Connection, claim: Claim, now: datetime) -> None:
     )
 
 
-def try_again(db: Connection, claim: Claim, now: datetime, error: str, attempts_max: int) -> None:
-    """The job is queued for later, or failed when it had its attempts; the trouble is on record."""
+def try_again(
+    db: Connection,
+    claim: Claim,
+    now: datetime,
+    error: str,
+    attempts_max: int,
+    *,
+    is_lost: bool = False,
+) -> None:
+    """The job is queued for later, or failed when it had its attempts; the trouble is on record.
+
+    is_lost: its process ended, perhaps because of a chunk that was being computed.
+    """
     if claim.job.attempts >= attempts_max:
         fail(db, claim, now, f"given up after {claim.job.attempts} attempts: {error}")
         return
     wait_s = back_off_s(claim.job.attempts)
+    suspicion = {"computing": job.c.computing} if is_lost else {}
     _end(
         db,
         claim,
@@ -199,6 +203,7 @@ def try_again(db: Connection, claim: Claim, now: datetime, error: str, attempts_
         error=error,
         eta_s=None,
         progress_message=f"waiting {wait_s:g} s before attempt {claim.job.attempts + 1}",
+        **suspicion,
     )
 
 
@@ -227,17 +232,20 @@ def sweep(db: Connection, now: datetime, retention_days: int) -> int:
     return db.execute(delete(job).where(job.c.id.in_(old.scalar_subquery()))).rowcount
 
 
-def _lock(db: Connection, claim: Claim) -> None:
+def hold(db: Connection, claim: Claim) -> None:
+    """The job is ours until this transaction ends. Raises LeaseLost."""
     mine = select(job.c.id).where(job.c.id == claim.job.id, job.c.claim == claim.token)
     if db.scalar(mine.with_for_update()) is None:
         raise LeaseLost
 
 
-def _update(db: Connection, owned: Claim, **values: object) -> None:
-    mine = update(job).where(job.c.id == owned.job.id, job.c.claim == owned.token)
+def update_claimed(db: Connection, claim: Claim, /, **values: object) -> None:
+    """The job's row has these values. Raises LeaseLost."""
+    mine = update(job).where(job.c.id == claim.job.id, job.c.claim == claim.token)
     if db.execute(mine.values(**values)).rowcount != 1:
         raise LeaseLost
 
 
-def _end(db: Connection, owned: Claim, **values: object) -> None:
-    _update(db, owned, claim=None, lease_until=None, claimed_by=None, **values)
+def _end(db: Connection, claim: Claim, /, **values: object) -> None:
+    free: dict[str, object] = {"claim": None, "lease_until": None, "claimed_by": None}
+    update_claimed(db, claim, **free | {"computing": []} | values)

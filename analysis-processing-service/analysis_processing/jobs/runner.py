@@ -1,38 +1,50 @@
 """One claimed job from its query to its stored result, in the worker's child process.
 
-    windows of query_range ─▶ grid ─▶ chunks of series ─▶ analysis ─▶ chunk stored ─▶ scores written
-         0 … 60 %                          60 … 85 %                                    85 … 100 %
+    windows of das as Arrow ─▶ block ─▶ prepare ─▶ chunks ─▶ compute ─▶ written back ─▶ stored
+                        counters become rates      │  many at once; threads or Dask   │
+                                                   └──── an equal part is stored? ────┴─▶ conclude
 
-Everything may be done again from the start: chunks are upserted under (job, number), scores have
-the same labels and times. What cannot be written is checked by the claim's token.
+No kind of analysis is known by name. Everything may be done again from any point: a part is stored
+under its number with a digest of what it was computed from, once nothing of it waits to be written
+back; what may not be written any more is refused by the claim's token.
 """
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+import importlib
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import anyio
 import anyio.to_thread
 import numpy as np
-import pandas as pd
 import structlog
 from sqlalchemy import Connection, Engine
 
-from analysis_processing.analyses.anomaly import run as anomaly
+from analysis_processing.analyses import find
+from analysis_processing.analyses.block import Block, SeriesResult
 from analysis_processing.chassis.kinds import Kind, ServiceError
 from analysis_processing.clients.data_api import DataApi
-from analysis_processing.clients.data_ingest import SCORE_METRIC, DataIngest, score_labels
-from analysis_processing.errors import AnalysisError
-from analysis_processing.frames import F64, I64, Grid, labels_of
-from analysis_processing.jobs import claims, columns
+from analysis_processing.clients.data_ingest import DataIngest
+from analysis_processing.clients.together import together
+from analysis_processing.frames import Grid
+from analysis_processing.jobs import chunks, claims, parts
+from analysis_processing.jobs.chunks import Chunk, Outcome, Question
+from analysis_processing.jobs.counters import take_rate
 from analysis_processing.jobs.database import transaction
+from analysis_processing.jobs.executors import ChunkLost, Executor
 from analysis_processing.jobs.progress import Reporter
-from analysis_processing.model import Claim, Labels, Progress, Request
+from analysis_processing.jobs.write_back import WriteBack
+from analysis_processing.model import Claim, Labels, Progress
 
 log = structlog.get_logger()
-CHUNK_SERIES = 64
-CHUNK_POINTS = 650_000
 RETRIED = frozenset({Kind.UNAVAILABLE, Kind.TIMEOUT, Kind.RATE_LIMITED})
+LOSSES_MAX = 2
+"""Workers that a chunk may take with it before it is split; a half may take none."""
+NO_SAMPLES = "no samples in this range"
+LOST = "could not be judged: the process that computed it was lost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +53,30 @@ class Bounds:
 
     series_max: int
     points_max: int
+    block_bytes_max: int
     write_back_samples_max: int
     attempts_max: int
+
+
+@dataclass(slots=True)
+class Work:
+    """One run of a job: what is asked of which series, and what has come of it so far.
+
+    series: results by number of their part, without columns.
+    """
+
+    claim: Claim
+    executor: Executor
+    progress: Reporter
+    block: Block
+    is_rate: list[bool]
+    points: int
+    question: Question
+    write_back: WriteBack
+    series: dict[int, list[SeriesResult]] = field(default_factory=dict)
+
+
+Act = Callable[[Work, Chunk], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +89,8 @@ class Runner:
     monotonic: Callable[[], float]
     data_api: Callable[[Claim], DataApi]
     data_ingest: Callable[[Claim], DataIngest]
+    executor: Callable[[], AbstractAsyncContextManager[Executor]]
+    _database: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(1))
 
     async def run(self, claim: Claim) -> None:
         """The claim is out of our hands: the job succeeded, failed, or waits for another attempt.
@@ -63,7 +99,8 @@ class Runner:
         written: the lease will run out.
         """
         try:
-            await self._run(claim)
+            async with self.executor() as executor:
+                await self._run(claim, executor)
         except claims.LeaseLost:
             raise
         except ServiceError as error:
@@ -76,94 +113,179 @@ class Runner:
                 claim, f"an unexpected {type(error).__name__}; the log has it", again=False
             )
 
-    async def _run(self, claim: Claim) -> None:
+    async def _run(self, claim: Claim, executor: Executor) -> None:
         async def write(progress: Progress) -> None:
             await self._in_transaction(lambda db, _now: claims.report(db, claim, progress))
 
         progress = Reporter(write, self.monotonic)
-        request = claim.job.request
-        frame = await self._load(claim, progress)
-        params = anomaly.AnomalyParams.from_json(request.params, request.step_ms)
-        width = chunk_series(frame.shape[0])
-        anomalies, points, number = 0, 0, 0
-        scores: list[tuple[Labels, I64, F64]] = []
-        for first in range(0, frame.shape[1], width):
-            part = frame.iloc[:, first : first + width]
-            result = await anyio.to_thread.run_sync(anomaly.run, part, params)
-            payload = await anyio.to_thread.run_sync(partial(payload_of, result, request))
-            series = len(result.names)
-            await self._store(claim, number, series, payload)
-            anomalies += sum(len(episodes) for episodes in result.anomalies)
-            points += int(np.isfinite(result.observed).sum())
-            number += 1
-            scores += [
-                (score_labels(labels_of(name), request.kind, request.query), result.times_ms, row)
-                for name, row in zip(result.names, result.score, strict=True)
-            ]
-            done = min(first + width, frame.shape[1])
-            await progress(
-                0.6 + 0.25 * done / frame.shape[1], f"analysed {done} of {frame.shape[1]} series"
-            )
-        written, warning = await self._write_back(claim, scores, progress)
-        summary = {"series": frame.shape[1], "points": points, "anomalies": anomalies}
+        block, is_rate, silent = await self._load(claim, progress)
+        work = await anyio.to_thread.run_sync(
+            self._prepared, claim, executor, progress, block, is_rate
+        )
+        planned = await anyio.to_thread.run_sync(chunks.plan, block, is_rate, work.question)
+        last = planned[-1].number + 2
+        await self._spread(work, planned)
+        if silent:
+            noted = chunks.noted(block, silent, NO_SAMPLES)
+            await self._store(work, Chunk(last, 0, 0, b""), noted, b"")
+        await work.write_back.finish()
+        summary = await anyio.to_thread.run_sync(self._concluded, work)
         await self._in_transaction(
             lambda db, now: claims.succeed(
                 db,
                 claim,
                 now,
-                chunks=number,
+                chunks=last + 1 if silent else last,
                 summary=summary,
-                written_series=written,
-                warning=warning,
+                written_series=work.write_back.names,
+                warning="; ".join(work.write_back.warnings) or None,
             )
         )
-        log.info("job_succeeded", job=str(claim.job.id), warning=warning, **summary)
+        counts = {name: summary[name] for name in ("series", "judged", "points", "findings")}
+        log.info(
+            "job_succeeded", job=str(claim.job.id), warnings=work.write_back.warnings, **counts
+        )
 
-    async def _load(self, claim: Claim, progress: Reporter) -> pd.DataFrame:
-        request = claim.job.request
+    async def _load(
+        self, claim: Claim, progress: Reporter
+    ) -> tuple[Block, list[bool], list[Labels]]:
+        """The block, which of its series are rates of counters, and the series without samples."""
+        request, bounds = claim.job.request, self.bounds
         grid = Grid(
-            request.start_ms,
-            request.step_ms,
             request.steps,
-            self.bounds.series_max,
-            self.bounds.points_max,
+            series_max=bounds.series_max,
+            points_max=bounds.points_max,
+            bytes_max=bounds.block_bytes_max,
         )
-        await progress(0.0, "reading series")
-        async for window in self.data_api(claim).windows(request):
-            grid.add(window.answer)
-            done = window.last + 1
-            await progress(
-                0.6 * done / request.steps,
-                f"read {done} of {request.steps} steps of {len(grid.rows)} series",
+
+        async def report(steps: int) -> None:
+            await progress.step(f"read {steps} of {request.steps} steps of {len(grid.rows)} series")
+
+        await progress.step("reading series")
+        data_api = self.data_api(claim)
+        await data_api.read(request, grid, report)
+        is_named = any('"__name__"' in name for name in grid.rows)
+        types = await data_api.types() if is_named else {}
+        convert = partial(take_rate, step_ms=request.step_ms, types=types)
+        ordered = await anyio.to_thread.run_sync(grid.ordered, convert)
+        labels, values, is_rate, silent = ordered
+        return Block(labels, request.start_ms, request.step_ms, values), is_rate, silent
+
+    def _prepared(
+        self,
+        claim: Claim,
+        executor: Executor,
+        progress: Reporter,
+        block: Block,
+        is_rate: list[bool],
+    ) -> Work:
+        request = claim.job.request
+        analysis = find(request.kind)
+        module = importlib.import_module(analysis.module)
+        prepare = getattr(module, "prepare", None)
+        context = None if prepare is None else prepare(block, request.params)
+        points = sum(int(np.count_nonzero(~np.isnan(row))) for row in block.values)
+        question = Question.of(analysis, request, context)
+        write_back = WriteBack(
+            self.data_ingest(claim),
+            self.bounds.write_back_samples_max,
+            [*claim.job.written_series],
+        )
+        return Work(claim, executor, progress, block, is_rate, points, question, write_back)
+
+    async def _spread(self, work: Work, planned: list[Chunk]) -> None:
+        """Every chunk has its part: those that are there, the many at once, the suspects alone."""
+
+        def read(db: Connection) -> tuple[Counter[str], dict[int, bytes]]:
+            return Counter(parts.suspects(db, work.claim)), parts.digests(db, work.claim)
+
+        losses, digests = await self._read(read)
+        waiting: list[Chunk] = []
+        suspects: list[Chunk] = []
+        lost: list[Chunk] = []
+        pieces = self._split_by(work, planned, losses)
+        for chunk in pieces:
+            count = losses[chunk.digest.hex()]
+            if work.write_back.is_done(chunk, digests.get(chunk.number)):
+                stored = partial(parts.series_of, claim=work.claim, number=chunk.number)
+                work.series[chunk.number] = await self._read(stored)
+            elif count >= (1 if chunk.is_half else LOSSES_MAX):
+                lost.append(chunk)
+            else:
+                (suspects if count or chunk.is_half else waiting).append(chunk)
+        work.progress.start(total=len(pieces), done=len(work.series))
+
+        async def each(some: Iterable[Chunk], act: Act) -> None:
+            for chunk in some:
+                await act(work, chunk)
+                done = f"analysed {len(work.series)} of {len(pieces)} parts"
+                await work.progress.step(done, parts=1)
+
+        await each(lost, self._give_up)
+        queue = iter(waiting)
+        await together([partial(each, queue, self._part)] * work.executor.in_flight)
+        await each(suspects, self._part)
+
+    @staticmethod
+    def _split_by(work: Work, planned: list[Chunk], losses: Counter[str]) -> list[Chunk]:
+        pieces: list[Chunk] = []
+        for chunk in planned:
+            is_split = losses[chunk.digest.hex()] >= LOSSES_MAX and chunk.last - chunk.first > 1
+            pieces += (
+                chunks.halves(chunk, work.block, work.is_rate, work.question)
+                if is_split
+                else [chunk]
             )
-        return grid.frame()
+        return pieces
 
-    async def _write_back(
-        self, claim: Claim, scores: list[tuple[Labels, I64, F64]], progress: Reporter
-    ) -> tuple[list[str], str | None]:
-        """The metric names written, and what went wrong. The result stands either way."""
-        if not claim.job.request.params["write_back"]:
-            return [], None
-        samples = sum(int(np.isfinite(row).sum()) for _, _, row in scores)
-        if samples == 0:
-            return [], None
-        if samples > self.bounds.write_back_samples_max:
-            limit = self.bounds.write_back_samples_max
-            return [], f"scores not written back: {samples} samples, the limit is {limit}"
+    async def _part(self, work: Work, chunk: Chunk) -> None:
+        """The chunk is computed, its series are written back, its part is stored."""
+        await self._in_transaction(lambda db, _now: parts.begin(db, work.claim, chunk.digest))
+        rows = work.block.rows(chunk.first, chunk.last)
+        is_rate = work.is_rate[chunk.first : chunk.last]
+        key = f"{work.claim.job.id}-{chunk.digest.hex()}"
         try:
-            async for written in self.data_ingest(claim).write(scores):
-                await progress(
-                    0.85 + 0.15 * written / samples, f"wrote {written} of {samples} scores back"
-                )
-        except AnalysisError as error:
-            log.warning("write_back_failed", job=str(claim.job.id), error=str(error))
-            return [], f"scores not written back: {error}"
-        return [SCORE_METRIC], None
+            outcome = await work.executor.run(key, work.question, rows, is_rate)
+        except ChunkLost:
+            log.warning("chunk_lost", job=str(work.claim.job.id), series=chunk.last - chunk.first)
+            if chunk.is_half or chunk.last - chunk.first == 1:
+                await self._give_up(work, chunk)
+            else:
+                for half in chunks.halves(chunk, work.block, work.is_rate, work.question):
+                    await self._part(work, half)
+            return
+        await self._store(work, chunk, outcome, await work.write_back.take(chunk, outcome))
 
-    async def _store(self, claim: Claim, number: int, series: int, payload: bytes) -> None:
-        await self._in_transaction(
-            lambda db, _now: claims.store_chunk(db, claim, number, series, payload)
-        )
+    async def _give_up(self, work: Work, chunk: Chunk) -> None:
+        labels = work.block.labels[chunk.first : chunk.last]
+        noted = chunks.noted(work.block, labels, LOST)
+        await self._store(work, chunk, noted, chunk.digest)
+
+    async def _store(self, work: Work, chunk: Chunk, outcome: Outcome, digest: bytes) -> None:
+        store = partial(parts.store, digest=digest, written_series=work.write_back.names)
+        await self._in_transaction(lambda db, _now: store(db, work.claim, chunk, outcome))
+        work.series[chunk.number] = outcome.series
+
+    @staticmethod
+    def _concluded(work: Work) -> dict[str, Any]:
+        """The summary: what every job counts, and what this kind concludes."""
+        series = [one for number in sorted(work.series) for one in work.series[number]]
+        notes = Counter(one.note for one in series if one.note is not None)
+        findings = sum(len(one.findings) for one in series)
+        judged = len(series) - notes.total()
+        summary: dict[str, Any] = {
+            "series": len(series),
+            "judged": judged,
+            "points": work.points,
+            "findings": findings,
+            "notes": [{"note": note, "series": count} for note, count in notes.most_common()],
+            "sentence": f"{findings:,} findings; judged {judged:,} of {len(series):,} series",
+        }
+        conclude = getattr(importlib.import_module(work.question.module), "conclude", None)
+        if conclude is None:
+            return summary
+        joined: dict[str, Any] = conclude(series, work.question.params, work.question.context)
+        return summary | joined
 
     async def _end(self, claim: Claim, error: str, *, again: bool) -> None:
         def end(db: Connection, now: Any) -> None:
@@ -174,32 +296,12 @@ class Runner:
 
         await self._in_transaction(end)
 
-    async def _in_transaction(self, act: Callable[[Connection, Any], None]) -> None:
-        def work() -> None:
+    async def _read(self, read: Callable[[Connection], Any]) -> Any:
+        def work() -> Any:
             with transaction(self.engine) as db:
-                act(db, self.clock(db))
+                return read(db)
 
-        await anyio.to_thread.run_sync(work)
+        return await anyio.to_thread.run_sync(work, limiter=self._database)
 
-
-def chunk_series(steps: int) -> int:
-    """Series in a chunk: at most CHUNK_SERIES, fewer when the range is long."""
-    return max(1, min(CHUNK_SERIES, CHUNK_POINTS // max(steps, 1)))
-
-
-def payload_of(result: anomaly.Result, request: Request) -> bytes:
-    """The chunk's compressed columns."""
-    header = {
-        "start_ms": request.start_ms,
-        "step_ms": request.step_ms,
-        "steps": request.steps,
-        "series": [
-            {"labels": labels_of(name), "anomalies": [asdict(one) for one in episodes]}
-            for name, episodes in zip(result.names, result.anomalies, strict=True)
-        ],
-    }
-    blocks = (result.observed, result.expected, result.lower, result.upper, result.score)
-    rows = range(len(result.names))
-    return columns.encode(
-        header, [block[row].astype("<f8").tobytes() for row in rows for block in blocks]
-    )
+    async def _in_transaction(self, act: Callable[[Connection, Any], None]) -> None:
+        await self._read(lambda db: act(db, self.clock(db)))

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from analysis_processing.analyses import ANALYSES, resolved_params
-from analysis_processing.analyses.anomaly.run import AnomalyParams, run
+from analysis_processing.analyses.anomaly.run import AnomalyParams, run_frame
 from analysis_processing.frames import series_name
 
 HERE = Path(__file__).resolve().parent
@@ -28,7 +28,7 @@ def answered() -> dict[str, object]:
     frame.index = pd.to_datetime(frame.index.astype("int64"), unit="ms", utc=True)
     frame.columns = pd.Index([series_name({"series": name}) for name in frame.columns])
     params = AnomalyParams.from_json(resolved_params("anomaly", {}, STEP_MS), STEP_MS)
-    result = run(frame, params)
+    result = run_frame(frame, params)
     sampled = slice(0, None, 60)
     return {
         "version": ANALYSES["anomaly"].version,

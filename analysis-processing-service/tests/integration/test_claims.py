@@ -2,6 +2,7 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from uuid import uuid4
@@ -12,13 +13,15 @@ from sqlalchemy import func, select, text
 
 from analysis_processing.analyses import resolved_params
 from analysis_processing.errors import TooManyJobs, WrongState
-from analysis_processing.jobs import claims, repository
+from analysis_processing.jobs import claims, parts, repository
+from analysis_processing.jobs.chunks import Chunk, Outcome
 from analysis_processing.jobs.tables import chunk, job
 from analysis_processing.model import Progress, Request, State
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 LEASE_S = 15.0
 ATTEMPTS = 3
+CHUNK = Chunk(0, 0, 1, b"digest", is_half=True)
 
 
 def after(seconds):
@@ -62,6 +65,14 @@ def done(engine, held, now=NOW, chunks=0):
         written_series=[],
         warning=None,
     )
+
+
+def store(db, held, stored, outcome):
+    parts.store(db, held, stored, outcome, digest=stored.digest)
+
+
+def outcome(payload):
+    return Outcome(payload, [], [], 0, [], [])
 
 
 def test_the_same_question_is_the_same_job(engine):
@@ -132,7 +143,7 @@ def test_a_lease_that_ran_out_is_claimed_by_another(engine):
     late = [
         (claims.heartbeat, first, after(16), LEASE_S),
         (claims.report, first, Progress(1, 2)),
-        (claims.store_chunk, first, 0, 1, b"late"),
+        (store, first, CHUNK, outcome(b"late")),
         (claims.fail, first, after(16), "late"),
         (claims.give_back, first, after(16)),
     ]
@@ -235,7 +246,7 @@ def test_retry_by_state(engine):
     with pytest.raises(WrongState):
         act(engine, repository.retry, TENANT_A, identity, NOW)
     held = claim(engine)
-    act(engine, claims.store_chunk, held, 0, 1, b"old")
+    act(engine, store, held, CHUNK, outcome(b"old"))
     act(engine, claims.fail, held, NOW, "broken")
     fresh = act(engine, repository.retry, TENANT_A, identity, after(5))
     assert (fresh.state, fresh.attempts, fresh.error) == (State.QUEUED, 0, None)
@@ -256,10 +267,10 @@ def test_chunks_are_upserted_and_leftovers_go(engine):
     identity = submit(engine)[0].id
     first = claim(engine)
     for n in range(3):
-        act(engine, claims.store_chunk, first, n, 1, b"old")
+        act(engine, store, first, replace(CHUNK, number=n), outcome(b"old"))
     second = claim(engine, after(100))
     for payload in (b"tried", b"new"):
-        act(engine, claims.store_chunk, second, 0, 1, payload)
+        act(engine, store, second, CHUNK, outcome(payload))
     done(engine, second, after(101), chunks=1)
     assert list(repository.payloads(engine, TENANT_A, identity)) == [b"new"]
 
@@ -277,7 +288,7 @@ def test_old_jobs_are_swept_with_their_results(engine):
     """Finished jobs go after their retention, results with them; queued and recent ones stay."""
     old = submit(engine, "old")[0].id
     held = claim(engine)
-    act(engine, claims.store_chunk, held, 0, 1, b"x")
+    act(engine, store, held, CHUNK, outcome(b"x"))
     done(engine, held, NOW, chunks=1)
     recent = submit(engine, "recent")[0].id
     done(engine, claim(engine, after(1)), NOW + timedelta(days=20))
@@ -307,3 +318,33 @@ def test_a_claim_token_is_never_guessed(engine):
     forged = type(held)(held.job, uuid4())
     with pytest.raises(claims.LeaseLost):
         done(engine, forged)
+
+
+def test_only_a_lost_process_makes_its_chunks_suspect(engine):
+    """What was being computed when a lease ran out or a process died is suspect, once a loss."""
+    submit(engine)
+
+    def begun(now):
+        held = claim(engine, now)
+        act(engine, parts.begin, held, b"\x01")
+        return held, act(engine, parts.suspects, held)
+
+    held, suspects = begun(NOW)
+    assert suspects == []
+    act(engine, claims.give_back, held, NOW)
+    held, suspects = begun(after(1))
+    assert suspects == []
+    act(engine, claims.try_again, held, after(1), "away", 9)
+    held, suspects = begun(after(10))
+    assert suspects == []
+    act(engine, claims.try_again, held, after(10), "killed", 9, is_lost=True)
+    held, suspects = begun(after(20))
+    assert suspects == ["01"]
+    act(engine, store, held, replace(CHUNK, digest=b"\x01"), outcome(b""))
+    act(engine, parts.begin, held, b"\x02")
+    with engine.begin() as db:
+        again = claims.claim(db, "w", after(60), LEASE_S, 9)
+    assert act(engine, parts.suspects, again) == ["01", "02"]
+    act(engine, claims.fail, again, after(60), "enough")
+    act(engine, repository.retry, TENANT_A, again.job.id, after(61))
+    assert act(engine, parts.suspects, claim(engine, after(61))) == []

@@ -14,9 +14,11 @@ from anyio.from_thread import start_blocking_portal
 from asgi_lifespan import LifespanManager
 from neighbours import Neighbours, api_key
 
+from analysis_processing.analyses.block import Part, SeriesResult
 from analysis_processing.app import create_app
 from analysis_processing.chassis.clock import Clock
-from analysis_processing.jobs import claims, columns
+from analysis_processing.jobs import claims, parts
+from analysis_processing.jobs.chunks import Chunk, outcome
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 NOW_MS = int(NOW.timestamp() * 1000)
@@ -29,6 +31,7 @@ ANYBODY = {
     "/docs/oauth2-redirect",
     "/redoc",
 }
+COLUMNS = ("values", "expected", "lower", "upper", "score")
 ASKED = {
     "kind": "anomaly",
     "query": "up",
@@ -83,16 +86,11 @@ def finished(engine, settings):
 
     def make(call):
         made = call("POST", "/api/v1/jobs", "a", json=ASKED).json()
-        header = {
-            "start_ms": 0,
-            "step_ms": 1,
-            "steps": 3,
-            "series": [{"labels": {"job": "x"}, "anomalies": []}],
-        }
-        payload = columns.encode(header, [np.zeros(3).tobytes()] * 5)
+        columns = {name: np.zeros(3) for name in COLUMNS}
+        part = Part(0, 1, 3, [SeriesResult({"job": "x"}, columns=columns)])
         with engine.begin() as db:
             held = claims.claim(db, "w", NOW, 15, 3)
-            claims.store_chunk(db, held, 0, 1, payload)
+            parts.store(db, held, Chunk(0, 0, 1, b""), outcome(part), digest=b"")
             claims.succeed(
                 db,
                 held,
@@ -230,10 +228,10 @@ def test_a_result(call, finished):
     identity = finished(call)
     answer = call("GET", f"/api/v1/jobs/{identity}/result", "a")
     assert answer.headers["content-type"] == "application/json"
-    zeros = {name: [0.0, 0.0, 0.0] for name in columns.COLUMNS}
-    series = {"labels": {"job": "x"}, "timestamps_ms": [0, 1, 2], **zeros, "anomalies": []}
+    zeros = {name: [0.0, 0.0, 0.0] for name in COLUMNS}
+    series = {"labels": {"job": "x"}, "facts": {}, "findings": [], "score": 0.0, "note": None}
     assert answer.json() == {
-        "series": [series],
+        "series": [series | {"columns": zeros}],
         "written_series": ["cloudopshub_anomaly_score"],
         "summary": {"series": 1, "points": 3, "anomalies": 0},
     }
@@ -258,7 +256,7 @@ def test_analyses_describe_themselves(call):
     by_name = {parameter["name"]: parameter for parameter in kind["parameters"]}
     assert by_name["sensitivity"]["minimum"] == 0
     assert by_name["direction"]["choices"] == ["both", "up", "down"]
-    assert answer["limits"]["series_max"] == 500
+    assert answer["limits"]["series_max"] == 10_000
 
 
 def test_every_route_needs_a_credential(app, call):

@@ -16,7 +16,7 @@ from analysis_processing.analyses.anomaly.run import (
     directed,
     episodes,
     looks_like_counter,
-    run,
+    run_frame,
     threshold_of,
 )
 from analysis_processing.errors import IsCounter
@@ -272,7 +272,7 @@ def test_run_over_a_frame():
     block = rng.normal(100, 2, (3, 400))
     block[1, 300] = 150
     names = [series_name({"host": host}) for host in "abc"]
-    result = run(to_frame(block, names, 1_700_000_040_000, 60_000), params())
+    result = run_frame(to_frame(block, names, 1_700_000_040_000, 60_000), params())
     assert result.names == names
     assert [len(found) for found in result.anomalies] == [0, 1, 0]
     (found,) = result.anomalies[1]
@@ -290,7 +290,7 @@ def test_a_raw_counter_is_refused_with_advice():
     block = np.cumsum(np.ones((1, 100)), axis=1)
     frame = to_frame(block, [series_name({"__name__": "http_requests_total"})], 0, 60_000)
     with pytest.raises(IsCounter, match=r"rate\(http_requests_total\[5m\]\)"):
-        run(frame, params())
+        run_frame(frame, params())
 
 
 @pytest.mark.parametrize(
@@ -320,5 +320,5 @@ def test_infinities_are_gaps():
     gap[0, 150] = np.nan
     frames = [to_frame(one, ["{}"], 0, 60_000) for one in (block, gap)]
     assert all(isinstance(frame, pd.DataFrame) for frame in frames)
-    left, right = (run(frame, params()) for frame in frames)
+    left, right = (run_frame(frame, params()) for frame in frames)
     assert np.array_equal(left.score, right.score, equal_nan=True)

@@ -8,9 +8,8 @@ from hypothesis import strategies as st
 
 from analysis_processing.jobs.claims import back_off_s
 from analysis_processing.jobs.progress import Reporter
-from analysis_processing.jobs.runner import chunk_series
 
-steps = st.lists(st.tuples(st.floats(0, 0.9), st.floats(-0.1, 1.2)), max_size=40)
+steps = st.lists(st.tuples(st.floats(0, 0.9), st.integers(0, 3)), max_size=40)
 
 
 @given(steps=steps)
@@ -23,9 +22,11 @@ def test_at_most_once_a_second_and_never_back(steps):
 
     async def work():
         reporter = Reporter(write, lambda: now_s[0])
-        for pause_s, share in steps:
+        await reporter.step("reading")
+        reporter.start(total=30, done=5)
+        for pause_s, parts in steps:
             now_s[0] += pause_s
-            await reporter(share, "working")
+            await reporter.step("working", parts)
 
     anyio.run(work)
     times = [at for at, _ in written]
@@ -36,7 +37,7 @@ def test_at_most_once_a_second_and_never_back(steps):
 
 
 def test_time_left_follows_the_speed_so_far():
-    """A quarter done in 10 s leaves 30 s."""
+    """A quarter of what was left took 10 s: 30 s more; parts of an earlier attempt do not count."""
     now_s, written = [0.0], []
 
     async def write(progress):
@@ -44,9 +45,11 @@ def test_time_left_follows_the_speed_so_far():
 
     async def work():
         reporter = Reporter(write, lambda: now_s[0])
-        await reporter(0.0, "starting")
-        now_s[0] = 10.0
-        await reporter(0.25, "working")
+        await reporter.step("reading")
+        now_s[0] = 100.0
+        reporter.start(total=500, done=100)
+        now_s[0] = 110.0
+        await reporter.step("working", parts=100)
 
     anyio.run(work)
     assert [progress.eta_s for progress in written] == [None, 30]
@@ -55,10 +58,3 @@ def test_time_left_follows_the_speed_so_far():
 def test_back_off_doubles_to_a_bound():
     """2, 4, 8 … 60 s."""
     assert [back_off_s(attempts) for attempts in (1, 2, 3, 6, 99)] == [2, 4, 8, 60, 60]
-
-
-def test_chunks_are_bounded():
-    """A chunk has at most 64 series and about 650,000 points, and at least one series."""
-    assert chunk_series(100) == 64
-    assert chunk_series(65_000) == 10
-    assert chunk_series(10**7) == 1

@@ -16,11 +16,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from analysis_processing.analyses.block import Block, Part, SeriesResult, Written
 from analysis_processing.analyses.parameters import season_steps
 from analysis_processing.errors import IsCounter
-from analysis_processing.frames import labels_of, to_block
+from analysis_processing.frames import labels_of, series_name, to_frame
 from analysis_processing.kernels import baseline
-from analysis_processing.model import Anomaly
+from analysis_processing.model import Anomaly, Finding
 
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
@@ -208,7 +209,70 @@ class Result:
     anomalies: list[list[Anomaly]]
 
 
-def run(frame: pd.DataFrame, params: AnomalyParams) -> Result:
+def to_block(frame: pd.DataFrame) -> tuple[F64, I64]:
+    """(series, time) float64, C order, infinities as NaN; and the timestamps in ms."""
+    block = np.array(frame.to_numpy(dtype=np.float64).T, order="C")
+    block[~np.isfinite(block)] = np.nan
+    index = frame.index
+    assert isinstance(index, pd.DatetimeIndex)
+    times: I64 = index.tz_convert(None).to_numpy(dtype="datetime64[ms]").astype(np.int64)
+    return block, times
+
+
+def run(block: Block, params: dict[str, Any], context: Any) -> Part:
+    """The block judged by `run_frame`."""
+    names = [series_name(one) for one in block.labels]
+    frame = to_frame(block.values, names, block.start_ms, block.step_ms)
+    result = run_frame(frame, AnomalyParams.from_json(params, block.step_ms))
+    blocks = (result.observed, result.expected, result.lower, result.upper, result.score)
+    named = dict(zip(("values", "expected", "lower", "upper", "score"), blocks, strict=True))
+    series = [
+        SeriesResult(
+            labels,
+            score=float(np.nan_to_num(result.score[row]).max()),
+            findings=[finding(one) for one in result.anomalies[row]],
+            columns={name: values[row] for name, values in named.items()},
+        )
+        for row, labels in enumerate(block.labels)
+    ]
+    return Part(block.start_ms, block.step_ms, block.values.shape[1], series)
+
+
+def finding(one: Anomaly) -> Finding:
+    """An anomaly as a finding."""
+    return Finding(
+        kind="spike",
+        start_ms=one.start_ms,
+        end_ms=one.end_ms,
+        peak_ms=one.peak_ms,
+        size=one.peak_score,
+        value=one.peak_value,
+        expected=one.expected,
+        lower=None,
+        upper=None,
+        direction=one.direction,
+        text=f"{one.peak_value:g} where {one.expected:g} was expected",
+    )
+
+
+def written(part: Part, params: dict[str, Any]) -> list[Written]:
+    """The score of each series, and 1 where an alarm begins."""
+    times_ms = part.start_ms + part.step_ms * np.arange(part.steps, dtype=np.int64)
+    series = []
+    for one in part.series:
+        labels = {name: text for name, text in one.labels.items() if name != "__name__"}
+        if "__name__" in one.labels:
+            labels["source_metric"] = one.labels["__name__"]
+        starts = np.array([found.start_ms for found in one.findings], dtype=np.int64)
+        alarm = labels | {"__name__": "cloudopshub_anomaly_alarm"}
+        series.append(Written(alarm, starts, np.ones(starts.size)))
+        if one.columns:
+            score = labels | {"__name__": "cloudopshub_anomaly_score"}
+            series.append(Written(score, times_ms, one.columns["score"]))
+    return series
+
+
+def run_frame(frame: pd.DataFrame, params: AnomalyParams) -> Result:
     """Every series of the frame judged from its first sample to its last.
 
     The index must be evenly spaced and ascending. Raises IsCounter for a raw counter.
