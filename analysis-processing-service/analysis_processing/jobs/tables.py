@@ -6,6 +6,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     DateTime,
+    Double,
     ForeignKey,
     Integer,
     LargeBinary,
@@ -63,6 +64,22 @@ chunk = Table(
     Column("tenant_id", Uuid, nullable=False),
     Column("series", Integer, nullable=False),
     Column("payload", LargeBinary, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("points", BigInteger, nullable=False),
+)
+
+series = Table(
+    "series",
+    metadata,
+    Column("job_id", Uuid, ForeignKey(job.c.id, ondelete="CASCADE"), primary_key=True),
+    Column("chunk_no", Integer, primary_key=True),
+    Column("row_no", Integer, primary_key=True),
+    Column("tenant_id", Uuid, nullable=False),
+    Column("score", Double, nullable=False),
+    Column("findings", Integer, nullable=False),
+    Column("labels", JSONB, nullable=False),
+    Column("detail", JSONB, nullable=False),
+    Column("note", Text),
 )
 
 usage_hour = Table(
