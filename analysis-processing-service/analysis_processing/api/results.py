@@ -144,11 +144,10 @@ def page(services: Services, stored: Job, wanted: Wanted) -> Iterator[str]:
     with transaction(services.engine) as db:
         after = place(stored, wanted.cursor)
         rows = repository.ranked(db, stored, wanted.selection, count + 1, after)
+        has_more, rows = len(rows) > count and wanted.top is None, rows[:count]
         numbers = {0} | {row["chunk_no"] for row in rows if with_columns}
         beginnings = repository.heads(db, stored, numbers)
     heads = {number: Head.read(beginning) for number, beginning in beginnings.items()}
-    has_more = len(rows) > count and wanted.top is None
-    rows = rows[:count]
     axis: Head | AskedFor = heads.get(0, stored.request)
     tail = {
         "axis": {name: getattr(axis, name) for name in ("start_ms", "step_ms", "steps")},

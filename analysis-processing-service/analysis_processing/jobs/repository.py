@@ -286,7 +286,7 @@ def chosen(
     of = best.subquery().c
     rows = func.array_agg(aggregate_order_by(of.row_no, of.row_no))
     grouped = select(of.chunk_no, rows).group_by(of.chunk_no).order_by(of.chunk_no)
-    return dict(db.execute(grouped).tuples().all())
+    return {row[0]: row[1] for row in db.execute(grouped)}
 
 
 def label_names(db: Connection, stored: Job) -> list[str]:
