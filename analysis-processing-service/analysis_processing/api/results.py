@@ -7,11 +7,12 @@ selection ─▶ rows of analysis.series by score ─▶ the bytes of their batc
 import json
 import re
 from collections.abc import Iterator
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
+from sqlalchemy import Connection
 
 from analysis_processing.api.deps import Reader, Services, ServicesDep, cursor_of, place_of
 from analysis_processing.api.jobs import job_id
@@ -21,6 +22,9 @@ from analysis_processing.jobs.database import transaction
 from analysis_processing.jobs.repository import Selection
 from analysis_processing.model import Job, Labels
 from analysis_processing.model import Request as AskedFor
+
+if TYPE_CHECKING:
+    from analysis_processing.jobs.results import Head
 
 router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"])
 MEDIA: Final = {
@@ -33,6 +37,7 @@ PAGE: Final = 50
 """Series of a JSON page unless asked otherwise; for more, columns come only when asked for."""
 SELECTOR: Final = re.compile(r'([^\s{}"=,()]*)\s*(?:\{(.*)\})?', re.DOTALL)
 QUOTED: Final = r'"(?:[^"\\]|\\["\\/bfnrt])*"'
+TOGETHER: Final = 10
 MATCHER: Final = re.compile(rf'\s*([^\s="{{}},!~]+|{QUOTED})\s*=\s*({QUOTED})\s*(?:,\s*|$)')
 
 
@@ -136,8 +141,8 @@ def place(stored: Job, cursor: str | None) -> repository.Place | None:
 
 
 def page(services: Services, stored: Job, wanted: Wanted) -> Iterator[str]:
-    """A page of the result as JSON, one series' columns of it in memory."""
-    from analysis_processing.jobs.results import Head  # noqa: PLC0415  heavy: not at start
+    """A page of the result as JSON, TOGETHER series of it in memory."""
+    from analysis_processing.jobs import results  # noqa: PLC0415  heavy: not at start
 
     count = wanted.count
     with_columns = count <= PAGE if wanted.columns is None else wanted.columns
@@ -147,8 +152,8 @@ def page(services: Services, stored: Job, wanted: Wanted) -> Iterator[str]:
         has_more, rows = len(rows) > count and wanted.top is None, rows[:count]
         numbers = {0} | {row["chunk_no"] for row in rows if with_columns}
         beginnings = repository.heads(db, stored, numbers)
-    heads = {number: Head.read(beginning) for number, beginning in beginnings.items()}
-    axis: Head | AskedFor = heads.get(0, stored.request)
+    heads = {number: results.Head.read(beginning) for number, beginning in beginnings.items()}
+    axis: results.Head | AskedFor = heads.get(0, stored.request)
     tail = {
         "axis": {name: getattr(axis, name) for name in ("start_ms", "step_ms", "steps")},
         "next": cursor_after(stored, rows[-1]) if has_more else None,
@@ -157,20 +162,27 @@ def page(services: Services, stored: Job, wanted: Wanted) -> Iterator[str]:
     }
 
     def texts() -> Iterator[str]:
-        yield '{"series":['
-        for number, row in enumerate(rows):
-            shown = {name: row[name] for name in ("labels", "score", "note")} | row["detail"]
-            yield ("," if number else "") + json.dumps(shown)[:-1]
-            if with_columns:
-                head = heads[row["chunk_no"]]
-                with transaction(services.engine) as db:
-                    span = head.span(row["row_no"])
-                    batch = repository.payload(db, stored, row["chunk_no"], *span)
-                yield f',"columns":{head.columns(batch, row["row_no"])}'
-            yield "}"
-        yield "]," + json.dumps(tail)[1:]
+        comma = '{"series":['
+        for first in range(0, len(rows), TOGETHER):
+            with transaction(services.engine) as db:
+                some = [
+                    series_text(db, stored, row, heads[row["chunk_no"]] if with_columns else None)
+                    for row in rows[first : first + TOGETHER]
+                ]
+            yield comma + ",".join(some)
+            comma = ","
+        yield ("" if rows else comma) + "]," + json.dumps(tail)[1:]
 
     return texts()
+
+
+def series_text(db: Connection, stored: Job, row: dict[str, Any], head: "Head | None") -> str:
+    """A series as JSON, of its row of analysis.series; head: of its chunk, for its columns."""
+    text = json.dumps({name: row[name] for name in ("labels", "score", "note")} | row["detail"])
+    if head is None:
+        return text
+    batch = repository.payload(db, stored, row["chunk_no"], *head.span(row["row_no"]))
+    return f'{text[:-1]},"columns":{head.columns(batch, row["row_no"])}}}'
 
 
 def download(services: Services, stored: Job, wanted: Wanted, media: str) -> Iterator[bytes]:

@@ -20,7 +20,8 @@ FROM analysis.job WHERE state IN ('queued', 'running') GROUP BY state
 """)
 DURATIONS_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0)
 ENDED = text("""
-SELECT kind, state, width_bucket(seconds, :bounds) AS bucket, count(*) AS jobs, sum(seconds) AS total_s
+SELECT kind, state, width_bucket(seconds, :bounds) AS bucket,
+       count(*) AS jobs, sum(seconds) AS total_s
 FROM (SELECT kind, state, extract(epoch FROM finished_at - started_at)::float8 AS seconds
       FROM analysis.job WHERE finished_at > clock_timestamp() - interval '1 hour') AS ended
 GROUP BY kind, state, bucket

@@ -27,7 +27,7 @@ from analysis_processing.jobs.repository import HEAD_BYTES
 
 BATCH_POINTS = 4_096
 ROUNDED = frozenset({"expected", "lower", "upper", "lower_80", "upper_80", "score"})
-"""Columns that are estimates: stored to 1/256 of their own usual range, which halves their size."""
+"""Estimates: stored within 1/256 of their own usual range, which makes them half as large."""
 END = b"\xff\xff\xff\xff\0\0\0\0"
 
 
@@ -141,9 +141,9 @@ def spread(block: F64) -> F64:
 
 
 def rounded(block: F64, spreads: F64) -> F64:
-    """The numbers to a power of two that is at most 1/256 of the spread; so they pack."""
+    """The numbers to a power of two that is at most 1/128 of the spread; so they pack."""
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-        quantum = 2.0 ** np.floor(np.log2(spreads / 256))
+        quantum = 2.0 ** np.floor(np.log2(spreads / 128))
         coarse = np.rint(block / quantum) * quantum
     return np.where(np.isfinite(coarse), coarse, block)
 

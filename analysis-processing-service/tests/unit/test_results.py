@@ -19,7 +19,7 @@ FINDING = Finding("spike", 1000, None, 1010, 3.0, float("inf"), 2.0, None, 4.0, 
 STEPS = st.integers(1, 8)
 FIVE = st.just(5)
 NAMES = ["a", "score", 'q"']
-numbers = st.floats(width=32) | st.integers(-(2**40), 2**40).map(float)
+numbers = st.floats(width=32, allow_subnormal=False) | st.integers(-(2**40), 2**40).map(float)
 
 
 @st.composite
@@ -71,7 +71,7 @@ def test_a_series_is_read_alone(part, batch):
         assert read[row].keys() == result.columns.keys()
         for name, column in result.columns.items():
             spread = float(results.spread(column[None, :])[0, 0])
-            reach = spread / (500 if name in results.ROUNDED else 1000)
+            reach = spread / (250 if name in results.ROUNDED else 1000)
             same = {"rtol": 2**-23, "atol": reach, "equal_nan": True}
             assert np.allclose(finite(read[row][name]), finite(column), **same)
 
