@@ -51,9 +51,10 @@ AFRESH: dict[str, Any] = {
     "eta_s": None,
     "started_at": None,
     "finished_at": None,
-    "written_series": [],
     "summary": {},
 }
+"""What a job forgets when it is queued again. Its chunks stay, for the worker to compare digests,
+and with them the names of the series that they wrote."""
 
 
 def job_id(tenant: UUID, request: Request, code_version: str) -> UUID:
@@ -120,7 +121,8 @@ def submit(
         **asked,
     )
     ended = job.c.state.not_in(UNFINISHED)
-    queued = row.on_conflict_do_update(index_elements=["id"], set_=asked, where=ended)
+    changed = asked | ({"written_series": []} if force else {})
+    queued = row.on_conflict_do_update(index_elements=["id"], set_=changed, where=ended)
     existing = _find(db, tenant, identity)  # another submit may have been first
     if existing is not None and is_answer(existing, now, force=force):
         return existing, False
@@ -216,7 +218,7 @@ def cancel(db: Connection, tenant: UUID, identity: UUID, now: datetime) -> Job:
 
 
 def retry(db: Connection, tenant: UUID, identity: UUID, now: datetime) -> Job:
-    """A failed or cancelled job is queued afresh; chunks stay, for their digest to be compared."""
+    """A failed or cancelled job is queued afresh."""
     stored = _lock(db, tenant, identity)
     if stored.state not in (State.FAILED, State.CANCELLED):
         raise WrongState(state=stored.state, wanted="failed or cancelled")

@@ -71,15 +71,14 @@ def test_a_question_without_an_answer_is_asked_again(engine, state):
 
 @pytest.mark.parametrize(("force", "rows"), [(False, [2, 3]), (True, [0, 0])])
 def test_chunks_of_an_earlier_run(engine, force, rows):
-    """They wait for their digest to be compared, and are no result; by force there are none."""
+    """They wait for their digests to be compared, and are no result; by force there are none."""
     first, _ = submit(engine, NOW)
-    finish(engine, first.id, ranked_parts([[1.0, 2.0], [3.0]]), NOW)
-    later = SETTLED
-    if force:
-        finish(engine, first.id, ranked_parts([[1.0, 2.0], [3.0]]), SETTLED)
-        assert submit(engine, later)[1] is False
-    again, is_new = submit(engine, later, force=force)
+    parts, written = ranked_parts([[1.0, 2.0], [3.0]]), ["alarms"]
+    finish(engine, first.id, parts, SETTLED if force else NOW, written_series=written)
+    assert submit(engine, SETTLED - SECOND)[1] is False
+    again, is_new = submit(engine, SETTLED, force=force)
     assert is_new
+    assert list(again.written_series) == ([] if force else written)
     assert stored_rows(engine) == rows
     with engine.begin() as db:
         assert repository.heads(db, again) == {}
