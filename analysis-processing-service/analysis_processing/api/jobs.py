@@ -17,6 +17,7 @@ from prometheus_client import Counter
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from analysis_processing.analyses import resolved_params
+from analysis_processing.analyses.parameters import EPOCH_MS_MAX
 from analysis_processing.api.deps import (
     Analyst,
     PostedJson,
@@ -45,7 +46,6 @@ SUBMITTED = Counter(
     "cloudopshub_analysis_jobs_submitted_total", "Jobs asked for.", ["kind", "outcome"]
 )
 FUTURE_MS_MAX = 300_000
-EPOCH_MS_MAX = 253_402_300_799_000  # the year 9999
 STEPS_MIN = 2
 QUERY_CHECK_S = 2.0
 IN_LISTS: Final = ("series", "judged", "points", "findings", "notes", "sentence")

@@ -16,6 +16,7 @@ from uuid import UUID
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Select,
     Table,
     and_,
     delete,
@@ -268,27 +269,29 @@ def ranked(
     db: Connection, stored: Job, selection: Selection, limit: int, after: Place | None = None
 ) -> list[dict[str, Any]]:
     """Rows of analysis.series by score, largest first, then in the order of the query."""
-    clauses = [*_of_run(series, stored), *selection.clauses()]
+    rows = _ranking(stored, selection)
     if after is not None:
         score, number, row = after
         behind = tuple_(series.c.chunk_no, series.c.row_no) > (number, row)
-        clauses.append(or_(series.c.score < score, and_(series.c.score == score, behind)))
-    order = (series.c.score.desc(), series.c.chunk_no, series.c.row_no)
-    rows = db.execute(select(series).where(*clauses).order_by(*order).limit(limit))
-    return [dict(row._mapping) for row in rows]  # noqa: SLF001  SQLAlchemy's documented accessor
+        rows = rows.where(or_(series.c.score < score, and_(series.c.score == score, behind)))
+    return [dict(row._mapping) for row in db.execute(rows.limit(limit))]  # noqa: SLF001  documented
 
 
 def chosen(
     db: Connection, stored: Job, selection: Selection, top: int | None
 ) -> dict[int, list[int]]:
     """The rows of each chunk, ascending, that are selected; top: the largest scores of them."""
+    best = _ranking(stored, selection).limit(top)
+    of = best.with_only_columns(series.c.chunk_no, series.c.row_no).subquery().c
+    rows = func.array_agg(aggregate_order_by(of.row_no, of.row_no))
+    grouped = select(of.chunk_no, rows).group_by(of.chunk_no)
+    return {row[0]: row[1] for row in db.execute(grouped)}
+
+
+def _ranking(stored: Job, selection: Selection) -> Select[Any]:
     order = (series.c.score.desc(), series.c.chunk_no, series.c.row_no)
     clauses = [*_of_run(series, stored), *selection.clauses()]
-    best = select(series.c.chunk_no, series.c.row_no).where(*clauses).order_by(*order).limit(top)
-    of = best.subquery().c
-    rows = func.array_agg(aggregate_order_by(of.row_no, of.row_no))
-    grouped = select(of.chunk_no, rows).group_by(of.chunk_no).order_by(of.chunk_no)
-    return {row[0]: row[1] for row in db.execute(grouped)}
+    return select(series).where(*clauses).order_by(*order)
 
 
 def label_names(db: Connection, stored: Job) -> list[str]:

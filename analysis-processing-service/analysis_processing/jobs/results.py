@@ -28,6 +28,18 @@ from analysis_processing.jobs.repository import HEAD_BYTES
 BATCH_POINTS = 4_096
 ROUNDED = frozenset({"expected", "lower", "upper", "lower_80", "upper_80", "score"})
 """Estimates: stored within 1/256 of their own usual range, which makes them half as large."""
+LABELS = pa.map_(pa.string(), pa.string())
+NO_COLUMNS = pa.schema(
+    {
+        "labels": LABELS,
+        "score": pa.float64(),
+        "facts": pa.string(),
+        "findings": pa.string(),
+        "note": pa.string(),
+        "columns": pa.struct([]),
+    }
+)
+AXIS = ("start_ms", "step_ms", "steps")
 END = b"\xff\xff\xff\xff\0\0\0\0"
 
 
@@ -72,32 +84,33 @@ def plain(value: Any) -> Any:
 def encode(part: Part) -> bytes:
     """The chunk's payload; columns are float32 where that shows what there is, else float64."""
     described = rows(part)
-    columns = {name: _column(part, name) for name in _names(part)}
-    schema = schema_of({name: column.type for name, column in columns.items()}, axis_metadata(part))
-    arrays = [
-        pa.array([list(row["labels"].items()) for row in described], schema.field("labels").type),
-        pa.array([row["score"] for row in described], pa.float64()),
-        pa.array([json.dumps(row["detail"]["facts"]) for row in described], pa.string()),
-        pa.array([json.dumps(row["detail"]["findings"]) for row in described], pa.string()),
-        pa.array([row["note"] for row in described], pa.string()),
-    ]
-    if columns:
-        arrays.append(pa.StructArray.from_arrays(list(columns.values()), names=list(columns)))
+    names = list(dict.fromkeys(name for result in part.series for name in result.columns))
+    columns = [_column(part, name) for name in names]
+    table = pa.table(
+        [
+            pa.array([list(row["labels"].items()) for row in described], LABELS),
+            pa.array([row["score"] for row in described], pa.float64()),
+            pa.array([json.dumps(row["detail"]["facts"]) for row in described], pa.string()),
+            pa.array([json.dumps(row["detail"]["findings"]) for row in described], pa.string()),
+            pa.array([row["note"] for row in described], pa.string()),
+            pa.StructArray.from_arrays(columns, names=names)
+            if names
+            else pa.array([{}] * len(described), pa.struct([])),
+        ],
+        NO_COLUMNS.names,
+    )
     batch_rows = max(1, BATCH_POINTS // max(part.steps, 1))
     sink, ends = pa.BufferOutputStream(), []
-    with pa.ipc.new_stream(sink, schema, options=_options()) as writer:
-        for batch in pa.table(arrays, schema=schema).to_batches(max_chunksize=batch_rows):
+    with pa.ipc.new_stream(sink, table.schema, options=_options()) as writer:
+        for batch in table.to_batches(max_chunksize=batch_rows):
             writer.write_batch(batch)
             ends.append(sink.tell())
-    first = schema.serialize().size
-    places = {"batch_rows": str(batch_rows), "ends": json.dumps([end - first for end in ends])}
-    head = schema.with_metadata(axis_metadata(part) | places).serialize().to_pybytes()
+    first = table.schema.serialize().size
+    facts = {name: str(getattr(part, name)) for name in AXIS}
+    facts |= {"batch_rows": str(batch_rows), "ends": json.dumps([end - first for end in ends])}
+    head = table.schema.with_metadata(facts).serialize().to_pybytes()
     assert len(head) <= HEAD_BYTES
     return bytes(head + memoryview(sink.getvalue())[first:])
-
-
-def _names(part: Part) -> list[str]:
-    return list(dict.fromkeys(name for result in part.series for name in result.columns))
 
 
 def _options() -> Any:
@@ -148,32 +161,6 @@ def rounded(block: F64, spreads: F64) -> F64:
     return np.where(np.isfinite(coarse), coarse, block)
 
 
-def schema_of(columns: dict[str, Any], metadata: dict[str, str]) -> Any:
-    """A result's schema, given the Arrow types of its columns."""
-    fields = [
-        pa.field("labels", pa.map_(pa.string(), pa.string())),
-        pa.field("score", pa.float64()),
-        pa.field("facts", pa.string()),
-        pa.field("findings", pa.string()),
-        pa.field("note", pa.string()),
-    ]
-    if columns:
-        fields.append(pa.field("columns", pa.struct(list(columns.items()))))
-    return pa.schema(fields, metadata)
-
-
-def axis_metadata(axis: "Part | Head") -> dict[str, str]:
-    """The time axis as a schema carries it: column i is at `start_ms + i × step_ms`."""
-    return {name: str(getattr(axis, name)) for name in ("start_ms", "step_ms", "steps")}
-
-
-def column_types(schema: Any) -> dict[str, Any]:
-    """Names and Arrow types of a result's columns."""
-    if "columns" not in schema.names:
-        return {}
-    return {field.name: field.type for field in schema.field("columns").type}
-
-
 @dataclass(frozen=True, slots=True)
 class Head:
     """What stands before a chunk's batches; size: in bytes; ends: of the batches, after it."""
@@ -191,8 +178,9 @@ class Head:
         """The head of a payload, of which the first HEAD_BYTES are enough."""
         schema = pa.ipc.read_schema(pa.py_buffer(payload))
         facts = {name.decode(): json.loads(text) for name, text in schema.metadata.items()}
+        axis = {name: str(facts[name]) for name in AXIS}
         size = 8 + int.from_bytes(payload[4:8], "little")
-        return cls(schema.remove_metadata(), size=size, **facts)
+        return cls(schema.with_metadata(axis), size=size, **facts)
 
     def span(self, row: int) -> tuple[int, int]:
         """Where in the payload the batch of this series begins, and its length in bytes."""
@@ -201,22 +189,23 @@ class Head:
 
     def columns(self, batch: bytes, row: int) -> str:
         """The columns of a series as a JSON object, from its batch; no finite number is null."""
-        types = column_types(self.schema)
-        if not types:
-            return "{}"
-        lists = pa.ipc.read_record_batch(pa.py_buffer(batch), self.schema).column("columns")
-        named = ((name, lists.field(name)[row % self.batch_rows]) for name in types)
-        texts = (
-            f"{json.dumps(name)}:{_json_array(numbers.values)}"
-            for name, numbers in named
-            if numbers.is_valid
-        )
-        return f"{{{','.join(texts)}}}"
+        read = pa.ipc.read_record_batch(pa.py_buffer(batch), self.schema)
+        columns = _columns(read, row % self.batch_rows).items()
+        return f"{{{','.join(f'{json.dumps(name)}:{_json_array(one)}' for name, one in columns)}}}"
+
+
+def _columns(batch: Any, row: int) -> dict[str, Any]:
+    """The columns that a series has, NaN as null."""
+    columns = {name: one.values for name, one in batch["columns"][row].items() if one.is_valid}
+    return {
+        name: pc.if_else(pc.is_nan(numbers), pa.scalar(None, numbers.type), numbers)
+        for name, numbers in columns.items()
+    }
 
 
 def _json_array(numbers: Any) -> str:
-    finite = pc.if_else(pc.is_finite(numbers), numbers, pa.scalar(None, numbers.type))
-    texts = pc.fill_null(finite.cast(pa.string()), "null")
+    is_number = pc.fill_null(pc.is_finite(numbers), fill_value=False)
+    texts = pc.if_else(is_number, numbers.cast(pa.string()), "null")
     joined = pc.binary_join(pa.ListArray.from_arrays([0, len(texts)], texts), ",")
     return f"[{joined[0].as_py()}]"
 
@@ -226,13 +215,9 @@ Chunk = tuple[Head, bytes, Sequence[int] | None]
 
 
 def joined_schema(heads: Sequence[Head]) -> Any:
-    """One schema that holds the columns of all these chunks."""
-    types: dict[str, Any] = {}
-    for head in heads:
-        for name, kind in column_types(head.schema).items():
-            wide = pa.list_(pa.float64())
-            types[name] = wide if types.get(name, kind) != kind else kind
-    return schema_of(types, axis_metadata(heads[0]) if heads else {})
+    """One schema that holds the columns of all these chunks, and their axis."""
+    schemas = [head.schema for head in heads] or [NO_COLUMNS]
+    return pa.unify_schemas(schemas, promote_options="permissive")
 
 
 def as_arrow(schema: Any, chunks: Iterable[Chunk]) -> Iterator[bytes]:
@@ -252,10 +237,13 @@ def as_arrow(schema: Any, chunks: Iterable[Chunk]) -> Iterator[bytes]:
 
 def as_parquet(schema: Any, chunks: Iterable[Chunk]) -> Iterator[bytes]:
     """One Parquet file, a row group a chunk."""
+    place = schema.get_field_index("columns")  # Parquet has no struct of nothing
+    file = schema if schema.field("columns").type.num_fields else schema.remove(place)
     sink = io.BytesIO()
-    with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
+    with pq.ParquetWriter(sink, file, compression="zstd") as writer:
         for _, payload, wanted in chunks:
-            writer.write_table(pa.Table.from_batches(batches(schema, payload, wanted), schema))
+            group = pa.Table.from_batches(batches(schema, payload, wanted), schema)
+            writer.write_table(group.select(file.names))
             yield _emptied(sink)
     yield _emptied(sink)
 
@@ -265,15 +253,10 @@ def as_csv(schema: Any, labels: Sequence[str], chunks: Iterable[Chunk]) -> Itera
 
     A label that is called like another column is preceded by `exported_`, as in Prometheus.
     """
-    types = {name: kind.value_type for name, kind in column_types(schema).items()}
+    types = {field.name: field.type.value_type for field in schema.field("columns").type}
     own = {"timestamp_ms", *types}
-    long = pa.schema(
-        [
-            *((f"exported_{name}" if name in own else name, pa.string()) for name in labels),
-            ("timestamp_ms", pa.int64()),
-            *types.items(),
-        ]
-    )
+    texts = [(f"exported_{name}" if name in own else name, pa.string()) for name in labels]
+    long = pa.schema([*texts, ("timestamp_ms", pa.int64()), *types.items()])
     sink = io.BytesIO()
     with pa.csv.CSVWriter(sink, long) as writer:
         for head, payload, wanted in chunks:
@@ -281,20 +264,13 @@ def as_csv(schema: Any, labels: Sequence[str], chunks: Iterable[Chunk]) -> Itera
             times = pa.array(range(head.start_ms, end_ms, head.step_ms), pa.int64())
             for batch in batches(schema, payload, wanted):
                 for row in range(batch.num_rows):
-                    columns = _numbers(batch, row)
-                    if not columns:
-                        continue
-                    texts = dict(batch.column("labels")[row].as_py())
-                    named = [pa.scalar(texts.get(name), pa.string()) for name in labels]
-                    arrays = [
-                        *(pa.repeat(text, len(times)) for text in named),
-                        times,
-                        *(
-                            columns.get(name, pa.nulls(len(times), kind))
-                            for name, kind in types.items()
-                        ),
-                    ]
-                    writer.write_batch(pa.record_batch(arrays, schema=long))
+                    if columns := _columns(batch, row):
+                        own_labels = dict(batch["labels"][row].as_py())
+                        values = [pa.scalar(own_labels.get(name), pa.string()) for name in labels]
+                        nothing = {name: pa.nulls(len(times), kind) for name, kind in types.items()}
+                        arrays = [pa.repeat(value, len(times)) for value in values]
+                        arrays += [times, *(nothing | columns).values()]
+                        writer.write_batch(pa.record_batch(arrays, schema=long))
                 yield _emptied(sink)
     yield _emptied(sink)
 
@@ -305,38 +281,10 @@ def batches(schema: Any, payload: bytes, wanted: Sequence[int] | None) -> Iterat
     for batch in pa.ipc.open_stream(pa.py_buffer(payload)):
         last = first + batch.num_rows
         if wanted is None:
-            yield _fitted(batch, schema)
+            yield batch.cast(schema)
         elif here := [row - first for row in wanted if first <= row < last]:
-            yield _fitted(batch.take(pa.array(here)), schema)
+            yield batch.take(pa.array(here)).cast(schema)
         first = last
-
-
-def _fitted(batch: Any, schema: Any) -> Any:
-    types, own = column_types(schema), column_types(batch.schema)
-    arrays = [batch.column(name) for name in schema.names if name != "columns"]
-    if types:
-        columns = [
-            batch.column("columns").field(name).cast(kind)
-            if name in own
-            else pa.nulls(batch.num_rows, kind)
-            for name, kind in types.items()
-        ]
-        arrays.append(
-            pa.StructArray.from_arrays(columns, fields=list(schema.field("columns").type))
-        )
-    return pa.record_batch(arrays, schema=schema)
-
-
-def _numbers(batch: Any, row: int) -> dict[str, Any]:
-    """The columns that a series has, NaN as null."""
-    lists = (
-        (name, batch.column("columns").field(name)[row]) for name in column_types(batch.schema)
-    )
-    return {
-        name: pc.if_else(pc.is_nan(one.values), pa.scalar(None, one.values.type), one.values)
-        for name, one in lists
-        if one.is_valid
-    }
 
 
 def _emptied(sink: io.BytesIO) -> bytes:

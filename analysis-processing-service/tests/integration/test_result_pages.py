@@ -213,6 +213,19 @@ def test_a_download_is_of_one_run(app, result, engine):
         next(parts)
 
 
+def test_a_result_without_series(call, engine):
+    """A job that has nothing to tell of any series has an axis, no series, and downloads."""
+    identity = call("POST", "/api/v1/jobs", "a", json=ASKED).json()["id"]
+    finish(engine, identity, [], NOW)
+    path = f"/api/v1/jobs/{identity}/result"
+    body = call("GET", path, "a").json()
+    axis = {"start_ms": ASKED["start_ms"], "step_ms": ASKED["step_ms"], "steps": 61}
+    assert (body["series"], body["next"], body["axis"]) == ([], None, axis)
+    stream = call("GET", f"{path}?format=arrow", "a").content
+    assert pa.ipc.open_stream(stream).read_all().num_rows == 0
+    assert call("GET", f"{path}?format=csv", "a").text == '"timestamp_ms"\n'
+
+
 def test_a_large_chunk_is_read_in_part(call, engine):
     """Of a chunk with many steps only the head and one batch are asked of Postgres."""
     identity = call("POST", "/api/v1/jobs", "a", json=ASKED).json()["id"]

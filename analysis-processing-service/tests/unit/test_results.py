@@ -85,7 +85,8 @@ def test_every_form_says_the_same(first, second):
     arrow = pa.ipc.open_stream(b"".join(results.as_arrow(schema, chunks))).read_all()
     assert arrow.schema.metadata[b"step_ms"] == b"10"
     parquet = pq.read_table(io.BytesIO(b"".join(results.as_parquet(schema, chunks))))
-    assert str(parquet.to_pylist()) == str(arrow.to_pylist())  # NaN is no equal of itself
+    same = arrow.select(parquet.column_names)
+    assert str(parquet.to_pylist()) == str(same.to_pylist())  # NaN is no equal of itself
     shown = [*as_json(first), *as_json(second)]
     described = [*results.rows(first), *results.rows(second)]
     lines = iter(list(csv.reader(io.StringIO(csv_of(schema, chunks)))))
@@ -147,7 +148,7 @@ def test_the_width_shows_what_there_is(values, kind):
     """Numbers are single while that shows how they differ, or what they are; else double."""
     part = Part(0, 10, 3, [SeriesResult({}, columns={"values": np.array(values)})])
     head, payload, _ = chunk(part)
-    assert str(results.column_types(head.schema)["values"].value_type) == kind
+    assert str(head.schema.field("columns").type["values"].type.value_type) == kind
     shown = json.loads(head.columns(payload[slice(*np.cumsum(head.span(0)))], 0))["values"]
     assert np.allclose(finite(shown), finite(values), rtol=1e-7, atol=0.0, equal_nan=True)
 
