@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from uuid import UUID
 
 import anyio.to_thread
 import httpx
@@ -11,13 +12,14 @@ from prometheus_client import REGISTRY
 from sqlalchemy import text
 
 from analysis_processing import __version__
-from analysis_processing.api import analyses, jobs
+from analysis_processing.api import analyses, jobs, results
 from analysis_processing.api.deps import Services
 from analysis_processing.chassis import probes, problems
 from analysis_processing.chassis.clock import Clock
 from analysis_processing.chassis.identity import IdentityClient
 from analysis_processing.chassis.identity.billing import Billing
 from analysis_processing.chassis.telemetry import RequestLog
+from analysis_processing.clients.http import Door
 from analysis_processing.jobs.claims import TimeOf, database_clock
 from analysis_processing.jobs.database import engine_for, transaction
 from analysis_processing.jobs.metrics import QueueMetrics
@@ -70,6 +72,12 @@ def create_app(
         await anyio.to_thread.run_sync(ask)
         return "schema analysis is there"
 
+    def data_api(tenant: UUID) -> Door:
+        async def token() -> str:
+            return await identity.service_token_for(tenant, "das", ["metrics:read"])
+
+        return Door("data-api-service", settings.das_url, client, token)
+
     app = FastAPI(
         title="CloudOpsHub analysis-processing-service",
         version=__version__,
@@ -77,13 +85,17 @@ def create_app(
         redirect_slashes=False,  # behind the door's prefix, a redirect would lead out of it
         description="Analysis jobs over a tenant's metrics.",
     )
-    app.state.services = Services(settings, engine, identity, time_of(clock), drain)
+    streams = asyncio.Semaphore(jobs.STREAMS_MAX)
+    app.state.services = Services(
+        settings, engine, identity, time_of(clock), drain, data_api, streams
+    )
     app.add_middleware(RequestLog, service="aps")
     problems.install(app)
     checks = {"database": database, "user-billing-service": identity.check}
     app.include_router(probes.router(checks, drain=drain))
     app.include_router(analyses.router)
     app.include_router(jobs.router)
+    app.include_router(results.router)
     return app
 
 

@@ -4,9 +4,12 @@ ServiceError
 ├── JobNotFound            not_found      no such job of this tenant
 ├── InvalidJob             bad_data       a request that can never be run
 │   └── UnknownKind
+├── InvalidPage            bad_data       a selector, cursor or format that is none
 ├── BodyTooLarge           too_large      the body is over its bound
 ├── TooManySteps           too_large      the range has more steps than a series may have
-├── WrongState             conflict       cancel, retry or result at the wrong time
+├── WrongState             conflict       cancel, retry, delete or result at the wrong time
+├── ResultChanged          conflict       the result was computed anew between two pages of it
+├── TooManyStreams         rate_limited   as many callers watch jobs as this process serves
 ├── TooManyJobs            rate_limited   the tenant's queue is full
 ├── DatabaseUnavailable    unavailable    the chassis's; DatabaseTooSlow is one
 └── AnalysisError          execution      a run ended; retrying would end it the same way
@@ -52,6 +55,24 @@ class WrongState(ServiceError):
     """The job is not in a state that allows this."""
 
     kind: ClassVar[Kind] = Kind.CONFLICT
+
+
+class ResultChanged(ServiceError):
+    """The result has been computed anew since; begin with its first page."""
+
+    kind: ClassVar[Kind] = Kind.CONFLICT
+
+
+class InvalidPage(ServiceError):
+    """The result or list cannot be shown like this."""
+
+    kind: ClassVar[Kind] = Kind.BAD_DATA
+
+
+class TooManyStreams(ServiceError):
+    """As many callers watch jobs as this process serves; read the job now and then instead."""
+
+    kind: ClassVar[Kind] = Kind.RATE_LIMITED
 
 
 class TooManyJobs(ServiceError):

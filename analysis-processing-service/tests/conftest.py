@@ -2,17 +2,26 @@
 
 import os
 import sys
+from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
+import httpx
 import pytest
+from anyio.from_thread import start_blocking_portal
+from asgi_lifespan import LifespanManager
 from hypothesis import settings as hypothesis_settings
 from sqlalchemy import text
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from embedded_postgres import fresh_database, running_postgres
+from neighbours import Neighbours, api_key
+from stored import NOW
 
 from analysis_processing import migrate
+from analysis_processing.app import create_app
+from analysis_processing.chassis.clock import Clock
 from analysis_processing.jobs.database import engine_for
 from analysis_processing.settings import Settings
 
@@ -66,3 +75,47 @@ def environment(database_url):
         "PYTHONUNBUFFERED": "1",
         "PYTHONWARNINGS": "error",
     }
+
+
+class FixedClock(Clock):
+    """It is always NOW."""
+
+    def now(self):
+        return NOW
+
+
+@pytest.fixture
+def neighbours():
+    return Neighbours()
+
+
+@pytest.fixture
+def app(settings, engine, neighbours):
+    return create_app(settings, http=neighbours.client(), clock=FixedClock())
+
+
+@pytest.fixture
+def call(app):
+    """`call(method, path, key, …)`: one request to the running app."""
+
+    @asynccontextmanager
+    async def running():
+        transport = httpx.ASGITransport(app=app)
+        async with (
+            LifespanManager(app),
+            httpx.AsyncClient(transport=transport, base_url="http://aps") as client,
+        ):
+            yield client
+
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(running()) as client,
+    ):
+
+        def one(method, path, key=None, *, extra=None, **more):
+            headers = {"Content-Type": "application/json"} if "content" in more else {}
+            headers |= {"X-API-Key": api_key(key)} if key else {}
+            headers |= extra or {}
+            return portal.call(partial(client.request, method, path, headers=headers, **more))
+
+        yield one

@@ -266,7 +266,7 @@ def test_a_missing_setting_stops_the_start_with_its_name(module, environment):
 @pytest.mark.parametrize("module", ["analysis_processing.app", "analysis_processing.worker"])
 def test_processes_that_idle_import_nothing_heavy(module, environment):
     """Neither the web process nor the idle worker pays for numpy, pandas or numba."""
-    heavy = "{'numpy', 'pandas', 'numba'} & set(sys.modules)"
+    heavy = "{'numpy', 'pandas', 'numba', 'pyarrow'} & set(sys.modules)"
     code = f"import {module}, sys, json; print(json.dumps(sorted({heavy})))"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=SERVICE, capture_output=True, text=True, check=True

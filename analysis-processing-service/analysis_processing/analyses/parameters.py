@@ -5,7 +5,7 @@ Pure and light: the web process refuses a bad parameter at once, with the bound 
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,11 +23,25 @@ DURATION = re.compile(r"(\d{1,12})(ms|[smhdw])", re.ASCII)
 PHASES_MIN = 4
 PHASES_MAX = 20_160  # two weeks of minutes
 AUTO_SEASONS_MS = (3_600_000, 86_400_000, 604_800_000)
+EPOCH_MS_MAX = 253_402_300_799_000  # the year 9999
+LABELS_MAX = 16
+LABEL_CHARACTERS_MAX = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One parameter. `type` is number, integer, choice, boolean or season."""
+    """One parameter; null is a value where it is the default.
+
+    type, what a caller gives, and what `run` gets where that differs:
+        number, integer   from `minimum` to `maximum`
+        boolean
+        choice            one of `choices`
+        season            one of `choices`, or a duration of whole steps
+        duration          such as "6h", or ms; from `minimum` to `maximum` ms; an integer of ms
+        time              ms since the epoch
+        text              at most `maximum` characters
+        labels            at most LABELS_MAX names of labels, none twice
+    """
 
     name: str
     type: str
@@ -45,27 +59,50 @@ class Parameter:
             "default": self.default,
             "description": self.description,
         }
-        if self.minimum is not None:
-            shown |= {"minimum": self.minimum, "maximum": self.maximum}
+        bounds = {"minimum": self.minimum, "maximum": self.maximum}
+        shown |= {name: bound for name, bound in bounds.items() if bound is not None}
         if self.choices:
             shown["choices"] = list(self.choices)
         return shown
 
     def check(self, value: Any, step_ms: int) -> Any:
         """`value` in its one spelling; raises InvalidJob naming the parameter and its bound."""
-        match self.type:
-            case "number" | "integer":
-                return self._number(value)
-            case "boolean":
-                if not isinstance(value, bool):
-                    self._refuse(value, "true or false")
-                return value
-            case "season":
-                return self._season(value, step_ms)
-            case _:
-                if value not in self.choices:
-                    self._refuse(value, " or ".join(self.choices))
-                return value
+        if value is None and self.default is None:
+            return None
+        if self.type == "season":
+            return self._season(value, step_ms)
+        checks: dict[str, Callable[[Any], Any]] = {
+            "number": self._number,
+            "integer": self._number,
+            "boolean": self._boolean,
+            "choice": self._choice,
+            "duration": self._duration,
+            "time": self._time,
+            "text": self._text,
+            "labels": self._labels,
+        }
+        return checks[self.type](value)
+
+    def _boolean(self, value: Any) -> bool:
+        if not isinstance(value, bool):
+            self._refuse(value, "true or false")
+        return bool(value)
+
+    def _choice(self, value: Any) -> str:
+        if value not in self.choices:
+            self._refuse(value, " or ".join(self.choices))
+        return str(value)
+
+    def _time(self, value: Any) -> int:
+        if type(value) is not int or not 0 <= value <= EPOCH_MS_MAX:
+            self._refuse(value, "a time in ms since the epoch")
+        return int(value)
+
+    def _text(self, value: Any) -> str:
+        assert self.maximum is not None
+        if not is_text(value, self.maximum):
+            self._refuse(value, f"a text of at most {self.maximum:g} characters")
+        return str(value)
 
     def _number(self, value: Any) -> float | int:
         assert self.minimum is not None
@@ -85,6 +122,26 @@ class Parameter:
             self._refuse(value, wanted)
         return int(value)
 
+    def _duration(self, value: Any) -> int:
+        assert self.minimum is not None
+        assert self.maximum is not None
+        match = DURATION.fullmatch(value) if isinstance(value, str) else None
+        ms = int(match[1]) * UNITS_MS[match[2]] if match else value
+        if type(ms) is not int or not self.minimum <= ms <= self.maximum:
+            bounds = f"{duration_text(self.minimum)} to {duration_text(self.maximum)}"
+            self._refuse(value, f"a duration such as 6h, from {bounds}")
+        return int(ms)
+
+    def _labels(self, value: Any) -> list[str]:
+        if (
+            not isinstance(value, list)
+            or len(value) > LABELS_MAX
+            or not all(one and is_text(one, LABEL_CHARACTERS_MAX) for one in value)
+            or len(set(value)) < len(value)
+        ):
+            self._refuse(value, f"a list of at most {LABELS_MAX} different label names")
+        return list(value)
+
     def _season(self, value: Any, step_ms: int) -> str:
         if value in self.choices:
             return str(value)
@@ -101,6 +158,19 @@ class Parameter:
 
     def _refuse(self, value: Any, wanted: str) -> None:
         raise InvalidJob(detail=f"params.{self.name} is {str(value)[:60]!r}, not {wanted}")
+
+
+def is_text(value: Any, characters_max: float) -> bool:
+    """Whether it is a text that Postgres stores, and no longer than that."""
+    if not isinstance(value, str) or len(value) > characters_max or "\0" in value:
+        return False
+    return not any("\ud800" <= one <= "\udfff" for one in value)
+
+
+def duration_text(ms: float) -> str:
+    """The duration in its largest whole unit."""
+    unit = max((unit for unit in UNITS_MS if ms % UNITS_MS[unit] == 0), key=UNITS_MS.__getitem__)
+    return f"{ms / UNITS_MS[unit]:g}{unit}"
 
 
 @dataclass(frozen=True, slots=True)

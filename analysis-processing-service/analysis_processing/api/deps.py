@@ -1,15 +1,20 @@
 """What routes ask for, as Annotated aliases."""
 
+import asyncio
+import base64
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
+from uuid import UUID
 
 from fastapi import Depends, Request
 from sqlalchemy import Engine
 
 from analysis_processing.chassis.identity import IdentityClient, Principal
 from analysis_processing.chassis.probes import Drain
-from analysis_processing.errors import BodyTooLarge, InvalidJob
+from analysis_processing.clients.http import Door
+from analysis_processing.errors import BodyTooLarge, InvalidJob, InvalidPage
 from analysis_processing.jobs.claims import TimeOf
 from analysis_processing.settings import Settings
 
@@ -19,13 +24,18 @@ BODY_BYTES_MAX: Final = 128 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The adapters, chosen in app.py; kept in the app's state."""
+    """The adapters, chosen in app.py, in the app's state.
+
+    data_api: data-api-service, asked for a tenant. streams: room for callers who watch a job.
+    """
 
     settings: Settings
     engine: Engine
     identity: IdentityClient
     now: TimeOf
     drain: Drain
+    data_api: Callable[[UUID], Door]
+    streams: asyncio.Semaphore
 
 
 def services(request: Request) -> Services:
@@ -69,3 +79,19 @@ async def posted_json(request: Request, _: Analyst) -> Any:
 
 
 PostedJson = Annotated[Any, Depends(posted_json)]
+
+
+def cursor_of(*place: str | float) -> str:
+    """Where the next page begins, opaque to the caller."""
+    return base64.urlsafe_b64encode(json.dumps(place).encode()).decode()
+
+
+def place_of(cursor: str, *kinds: type) -> list[Any]:
+    """What `cursor_of` made a cursor of; raises InvalidPage when it is of other types."""
+    try:
+        place = json.loads(base64.urlsafe_b64decode(cursor))
+    except (ValueError, RecursionError):
+        place = None
+    if not isinstance(place, list) or [type(one) for one in place] != list(kinds):
+        raise InvalidPage(detail="cursor is not one that this route gave")
+    return place

@@ -1,11 +1,15 @@
 """The job routes of docs/contracts.md §5. Plain `def`: they run in the thread pool, by Postgres."""
 
 import json
-from collections.abc import Iterator
-from datetime import datetime
-from typing import Annotated, Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final
 from uuid import UUID
 
+import anyio
+import anyio.from_thread
+import anyio.to_thread
+import structlog
 from fastapi import APIRouter, Depends, Path, Query, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import StreamingResponse
@@ -13,19 +17,44 @@ from prometheus_client import Counter
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from analysis_processing.analyses import resolved_params
-from analysis_processing.api.deps import Analyst, PostedJson, Reader, Services, ServicesDep
-from analysis_processing.errors import InvalidJob, JobNotFound, TooManySteps
-from analysis_processing.jobs import repository, results
+from analysis_processing.analyses.parameters import EPOCH_MS_MAX
+from analysis_processing.api.deps import (
+    Analyst,
+    PostedJson,
+    Reader,
+    Services,
+    ServicesDep,
+    cursor_of,
+    place_of,
+)
+from analysis_processing.chassis.kinds import ServiceError
+from analysis_processing.errors import (
+    InvalidJob,
+    InvalidPage,
+    JobNotFound,
+    Refused,
+    TooManySteps,
+    TooManyStreams,
+)
+from analysis_processing.jobs import repository
 from analysis_processing.jobs.database import transaction
-from analysis_processing.model import Job, Request
+from analysis_processing.model import Job, Request, State
 
 router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"])
+log = structlog.get_logger()
 SUBMITTED = Counter(
     "cloudopshub_analysis_jobs_submitted_total", "Jobs asked for.", ["kind", "outcome"]
 )
 FUTURE_MS_MAX = 300_000
-EPOCH_MS_MAX = 253_402_300_799_000  # the year 9999
 STEPS_MIN = 2
+QUERY_CHECK_S = 2.0
+IN_LISTS: Final = ("series", "judged", "points", "findings", "notes", "sentence")
+"""What a list shows of summaries; the tables of a kind come with the job alone."""
+STREAMS_MAX = 64
+POLL_S = 1.0
+POLLS_MAX = 600
+"""A stream ends then, and whoever watches is authenticated anew."""
+POLLS_SILENT = 15
 
 
 class Submission(BaseModel):
@@ -39,6 +68,7 @@ class Submission(BaseModel):
     end_ms: int = Field(ge=0, le=EPOCH_MS_MAX)
     step_ms: int = Field(ge=1_000, le=86_400_000)
     params: dict[str, Any] = Field(default_factory=dict)
+    force: bool = False
 
 
 def submission(posted: PostedJson) -> Submission:
@@ -88,91 +118,176 @@ def checked(asked: Submission, now: datetime, steps_max: int) -> Request:
     return request
 
 
+async def check_query(services: Services, tenant: UUID, query: str) -> None:
+    """Raises InvalidJob with data-api-service's words, and their position, when it cannot parse it.
+
+    While that service is away every query is accepted: the job will tell.
+    """
+    with anyio.move_on_after(QUERY_CHECK_S):
+        try:
+            await services.data_api(tenant).post("/api/v1/format_query", data={"query": query})
+        except ServiceError as error:
+            if isinstance(error, Refused) and error.facts.get("status") == 400:
+                raise InvalidJob(detail=f"query: {error.facts['detail']}") from error
+            log.warning("query_not_checked", reason=str(error))
+
+
 @router.post("", status_code=202, openapi_extra=SUBMIT_DOCUMENT)
 def submit(
     asked: Annotated[Submission, Depends(submission)],
     caller: Analyst,
-    held: ServicesDep,
+    services: ServicesDep,
     answer: Response,
 ) -> dict[str, Any]:
-    """202 and a new job, or 200 and the job that asks the same already."""
-    with transaction(held.engine) as db:
-        now = held.now(db)
-        request = checked(asked, now, held.settings.steps_max)
+    """202 and a job that was queued just now, or 200 and the job that answers this already."""
+    with transaction(services.engine) as db:
+        request = checked(asked, services.now(db), services.settings.steps_max)
+    anyio.from_thread.run(check_query, services, caller.tenant, request.query)
+    with transaction(services.engine) as db:
         job, is_new = repository.submit(
             db,
             caller.tenant,
             request,
             caller.subject,
-            now=now,
-            unfinished_max=held.settings.unfinished_jobs_max,
+            now=services.now(db),
+            unfinished_max=services.settings.unfinished_jobs_max,
+            force=asked.force,
         )
     SUBMITTED.labels(job.request.kind, "new" if is_new else "known").inc()
     answer.status_code = 202 if is_new else 200
     return shown(job)
 
 
+def wanted_jobs(
+    kind: Annotated[list[str], Query()] = [],  # noqa: B006  FastAPI copies it
+    state: Annotated[list[State], Query()] = [],  # noqa: B006
+    q: Annotated[str, Query(max_length=200, description="any part of the query")] = "",
+    since: Annotated[int | None, Query(alias="from", ge=0, le=EPOCH_MS_MAX)] = None,
+    until: Annotated[int | None, Query(alias="to", ge=0, le=EPOCH_MS_MAX)] = None,
+) -> repository.Filter:
+    """The filters of a list; from, to: when the job was asked for, in ms since the epoch."""
+    if "\x00" in q + "".join(kind):
+        raise InvalidPage(detail="a filter holds a NUL")
+    since_at, until_at = (
+        None if ms is None else datetime.fromtimestamp(ms / 1000, UTC) for ms in (since, until)
+    )
+    return repository.Filter(kind, state, q, since_at, until_at)
+
+
 @router.get("")
 def list_jobs(
-    caller: Reader, held: ServicesDep, limit: Annotated[int, Query(ge=1, le=500)] = 50
+    caller: Reader,
+    services: ServicesDep,
+    wanted: Annotated[repository.Filter, Depends(wanted_jobs)],
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    cursor: str | None = None,
 ) -> dict[str, Any]:
-    """The newest jobs first."""
-    with transaction(held.engine) as db:
-        return {"jobs": [shown(job) for job in repository.newest(db, caller.tenant, limit)]}
+    """The newest jobs first; `next` is the cursor of the next page."""
+    after = None
+    if cursor is not None:
+        try:
+            at, identity = place_of(cursor, str, str)
+            after = datetime.fromisoformat(at), UUID(identity)
+        except ValueError as exc:
+            raise InvalidPage(detail="cursor is not one that this route gave") from exc
+    with transaction(services.engine) as db:
+        jobs = repository.newest(db, caller.tenant, limit + 1, wanted, after)
+    page = [shown(job) for job in jobs[:limit]]
+    for row in page:
+        row["summary"] = {name: row["summary"][name] for name in IN_LISTS if name in row["summary"]}
+    last = jobs[limit - 1] if len(jobs) > limit else None
+    following = last and cursor_of(last.created_at.isoformat(), str(last.id))
+    return {"jobs": page, "next": following}
 
 
 @router.get("/{id}")
 def read_job(
-    text: Annotated[str, Path(alias="id")], caller: Reader, held: ServicesDep
+    text: Annotated[str, Path(alias="id")], caller: Reader, services: ServicesDep
 ) -> dict[str, Any]:
     """One job."""
-    with transaction(held.engine) as db:
+    with transaction(services.engine) as db:
         return shown(repository.get(db, caller.tenant, job_id(text)))
+
+
+@router.delete("/{id}", status_code=204)
+def delete_job(
+    text: Annotated[str, Path(alias="id")], caller: Analyst, services: ServicesDep
+) -> None:
+    """The job that has ended is gone, with its result; 409 for one that has not."""
+    with transaction(services.engine) as db:
+        repository.remove(db, caller.tenant, job_id(text))
 
 
 @router.post("/{id}/cancel")
 def cancel_job(
-    text: Annotated[str, Path(alias="id")], caller: Analyst, held: ServicesDep
+    text: Annotated[str, Path(alias="id")], caller: Analyst, services: ServicesDep
 ) -> dict[str, Any]:
     """The job is cancelled, or will be within a second or so when it runs."""
-    with transaction(held.engine) as db:
-        return shown(repository.cancel(db, caller.tenant, job_id(text), held.now(db)))
+    with transaction(services.engine) as db:
+        return shown(repository.cancel(db, caller.tenant, job_id(text), services.now(db)))
 
 
 @router.post("/{id}/retry")
 def retry_job(
-    text: Annotated[str, Path(alias="id")], caller: Analyst, held: ServicesDep
+    text: Annotated[str, Path(alias="id")], caller: Analyst, services: ServicesDep
 ) -> dict[str, Any]:
     """The failed or cancelled job is queued again."""
-    with transaction(held.engine) as db:
-        return shown(repository.retry(db, caller.tenant, job_id(text), held.now(db)))
+    with transaction(services.engine) as db:
+        return shown(repository.retry(db, caller.tenant, job_id(text), services.now(db)))
 
 
-@router.get("/{id}/result")
-def read_result(
-    text: Annotated[str, Path(alias="id")], caller: Reader, held: ServicesDep
+@router.get("/{id}/events", response_class=StreamingResponse)
+def watch_job(
+    text: Annotated[str, Path(alias="id")], caller: Reader, services: ServicesDep
 ) -> StreamingResponse:
-    """The result, streamed a series at a time; 409 while there is none."""
-    with transaction(held.engine) as db:
-        job = repository.finished(db, caller.tenant, job_id(text))
-    return StreamingResponse(assembled(held, job), media_type="application/json")
+    """The job as a server-sent event `job` whenever it has changed, until it has ended."""
+    identity = job_id(text)
+
+    def read() -> Job:
+        with transaction(services.engine) as db:
+            return repository.get(db, caller.tenant, identity)
+
+    read()
+    if services.streams.locked():
+        raise TooManyStreams(limit=STREAMS_MAX, retry_after_s=10)
+    return StreamingResponse(
+        changes(services, read, anyio.sleep),
+        media_type="text/event-stream",
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+    )
 
 
-def assembled(held: Services, job: Job) -> Iterator[str]:
-    """The whole result as JSON, one series of it in memory."""
-    yield '{"series":['
-    comma = ""
-    for payload in repository.payloads(held.engine, job.tenant, job.id):
-        for series in results.as_json(payload):
-            yield comma + series
-            comma = ","
-    tail = json.dumps({"written_series": job.written_series, "summary": job.summary})
-    yield "]," + tail[1:]
+async def changes(
+    services: Services, read: Callable[[], Job], pause: Callable[[float], Awaitable[None]]
+) -> AsyncIterator[str]:
+    """Server-sent events of a job, looked at each POLL_S; a comment when nothing changes for long.
+
+    Ends with the job, with the process, or when the job cannot be read; a browser comes back then.
+    """
+    latest, silent = "", 0
+    async with services.streams:
+        for _ in range(POLLS_MAX):
+            try:
+                job = await anyio.to_thread.run_sync(read)
+            except ServiceError:
+                return
+            text = json.dumps(shown(job))
+            silent = silent + 1 if text == latest else 0
+            if silent == 0:
+                latest = text
+                yield f"event: job\ndata: {text}\n\n"
+            elif silent % POLLS_SILENT == 0:
+                yield ": nothing new\n\n"
+            if job.finished_at is not None or services.drain.draining:
+                return
+            await pause(POLL_S)
 
 
 def shown(job: Job) -> dict[str, Any]:
     """The job of docs/contracts.md §5."""
     request, progress = job.request, job.progress
+    has_notes = bool(job.error or job.summary.get("notes"))
+    outcome = "completed with notes" if has_notes else "completed"
     return {
         "id": str(job.id),
         "kind": request.kind,
@@ -182,6 +297,10 @@ def shown(job: Job) -> dict[str, Any]:
         "step_ms": request.step_ms,
         "params": request.params,
         "state": job.state,
+        "outcome": outcome if job.state is State.SUCCEEDED else None,
+        "judged": job.summary.get("judged"),
+        "of": job.summary.get("series"),
+        "summary": job.summary,
         "progress": {
             "done": progress.done,
             "total": progress.total,

@@ -1,24 +1,61 @@
-"""A tenant's own view of its jobs: submit, read, cancel, retry, result, each one transaction.
+"""A tenant's own view of its jobs: submit, list, cancel, retry, delete, and what came of them.
 
 Every statement carries the tenant; a job of somebody else is as absent as one that never was.
+A result is read in short transactions, each of which checks that it is still the same run's: a slow
+caller holds no connection, and two runs are never mixed.
 """
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from datetime import datetime
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Engine, delete, func, select, text, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    Table,
+    and_,
+    delete,
+    exists,
+    func,
+    or_,
+    select,
+    text,
+    tuple_,
+    update,
+)
+from sqlalchemy.dialects.postgresql import aggregate_order_by, insert
 
 from analysis_processing.analyses import find
-from analysis_processing.errors import JobNotFound, TooManyJobs, WrongState
-from analysis_processing.jobs.tables import chunk, job, to_job
-from analysis_processing.model import Job, Request, State
+from analysis_processing.errors import JobNotFound, ResultChanged, TooManyJobs, WrongState
+from analysis_processing.jobs.tables import chunk, job, series, to_job
+from analysis_processing.model import Job, Labels, Request, State
 
 CHANNEL = "analysis_job"
+HEAD_BYTES = 16_384
+"""What stands before the batches of a chunk, see results.py, is at most so long."""
 UNFINISHED = (State.QUEUED, State.RUNNING)
+SETTLED = timedelta(minutes=5)
+"""So long after the end of a range its last samples may still arrive."""
+AFRESH: dict[str, Any] = {
+    "state": State.QUEUED,
+    "attempts": 0,
+    "error": None,
+    "cancel_requested": False,
+    "progress_done": 0,
+    "progress_total": 0,
+    "progress_message": "",
+    "eta_s": None,
+    "started_at": None,
+    "finished_at": None,
+    "summary": {},
+}
+"""What a job forgets when it is queued again. Its chunks stay, for the worker to compare digests,
+and with them the names of the series that they wrote."""
 
 
 def job_id(tenant: UUID, request: Request, code_version: str) -> UUID:
@@ -51,15 +88,18 @@ def submit(
     *,
     now: datetime,
     unfinished_max: int,
+    force: bool = False,
 ) -> tuple[Job, bool]:
-    """The job that answers `request`, and whether it is new; workers are told of a new one.
+    """The job that answers `request`, and whether it was queued just now; workers are told then.
 
-    Raises TooManyJobs before a tenant's queue grows beyond `unfinished_max`.
+    A job that has no answer, or no lasting one, is queued again, see `is_answer`; force: any that
+    has ended, from its first chunk. Raises TooManyJobs before a tenant's queue grows beyond
+    `unfinished_max`.
     """
     version = find(request.kind).version
     identity = job_id(tenant, request, version)
     existing = _find(db, tenant, identity)
-    if existing is not None:
+    if existing is not None and is_answer(existing, now, force=force):
         return existing, False
     db.execute(
         text("SELECT pg_advisory_xact_lock(hashtextextended('submit:' || :tenant, 0))"),
@@ -68,30 +108,47 @@ def submit(
     unfinished = db.scalar(
         select(func.count()).where(job.c.tenant_id == tenant, job.c.state.in_(UNFINISHED))
     )
-    made = (
-        insert(job)
-        .values(
-            id=identity,
-            tenant_id=tenant,
-            kind=request.kind,
-            query=request.query,
-            start_ms=request.start_ms,
-            end_ms=request.end_ms,
-            step_ms=request.step_ms,
-            params=request.params,
-            code_version=version,
-            created_by=created_by,
-            created_at=now,
-            run_after=now,
-        )
-        .on_conflict_do_nothing()
+    asked = {"created_by": created_by, "created_at": now, "run_after": now, **AFRESH}
+    row = insert(job).values(
+        id=identity,
+        tenant_id=tenant,
+        kind=request.kind,
+        query=request.query,
+        start_ms=request.start_ms,
+        end_ms=request.end_ms,
+        step_ms=request.step_ms,
+        params=request.params,
+        code_version=version,
+        **asked,
     )
-    is_new = db.execute(made).rowcount == 1
+    ended = job.c.state.not_in(UNFINISHED)
+    changed = asked | ({"written_series": []} if force else {})
+    queued = row.on_conflict_do_update(index_elements=["id"], set_=changed, where=ended)
+    existing = _find(db, tenant, identity)  # another submit may have been first
+    if existing is not None and is_answer(existing, now, force=force):
+        return existing, False
+    is_new = db.execute(queued).rowcount == 1
     if is_new and (unfinished or 0) >= unfinished_max:
         raise TooManyJobs(unfinished=unfinished, limit=unfinished_max, retry_after_s=10)
+    for table in (chunk, series) if is_new and force else ():
+        db.execute(delete(table).where(table.c.tenant_id == tenant, table.c.job_id == identity))
     if is_new:
         notify(db)
     return get(db, tenant, identity), is_new
+
+
+def is_answer(stored: Job, now: datetime, *, force: bool) -> bool:
+    """Whether asking again is answered by this job as it stands.
+
+    It is not when the job failed or was cancelled, nor when samples of its range may have arrived
+    since it ran. Before the range has settled an answer is good enough, unless forced.
+    """
+    if stored.state in UNFINISHED:
+        return True
+    if force or stored.state is not State.SUCCEEDED or stored.started_at is None:
+        return False
+    settled = datetime.fromtimestamp(stored.request.end_ms / 1000, now.tzinfo) + SETTLED
+    return not stored.started_at < settled <= now
 
 
 def notify(db: Connection) -> None:
@@ -107,14 +164,40 @@ def get(db: Connection, tenant: UUID, identity: UUID) -> Job:
     return stored
 
 
-def newest(db: Connection, tenant: UUID, limit: int) -> list[Job]:
-    """The tenant's latest jobs, newest first."""
-    rows = db.execute(
-        select(job)
-        .where(job.c.tenant_id == tenant)
-        .order_by(job.c.created_at.desc(), job.c.id)
-        .limit(limit)
-    )
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which jobs to list; query: any part of it; since, until: when it was asked, both included."""
+
+    kinds: Sequence[str] = ()
+    states: Sequence[State] = ()
+    query: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+def newest(
+    db: Connection,
+    tenant: UUID,
+    limit: int,
+    wanted: Filter = Filter(),
+    after: tuple[datetime, UUID] | None = None,
+) -> list[Job]:
+    """The tenant's latest jobs, newest first; after: those behind the job of this time and id."""
+    clauses: list[ColumnElement[bool]] = [job.c.tenant_id == tenant]
+    if wanted.kinds:
+        clauses.append(job.c.kind.in_(wanted.kinds))
+    if wanted.states:
+        clauses.append(job.c.state.in_(wanted.states))
+    if wanted.query:
+        clauses.append(job.c.query.icontains(wanted.query, autoescape=True))
+    if wanted.since is not None:
+        clauses.append(job.c.created_at >= wanted.since)
+    if wanted.until is not None:
+        clauses.append(job.c.created_at <= wanted.until)
+    if after is not None:
+        clauses.append(tuple_(job.c.created_at, job.c.id) < after)
+    order = (job.c.created_at.desc(), job.c.id.desc())
+    rows = db.execute(select(job).where(*clauses).order_by(*order).limit(limit))
     return [to_job(row) for row in rows]
 
 
@@ -136,32 +219,22 @@ def cancel(db: Connection, tenant: UUID, identity: UUID, now: datetime) -> Job:
 
 
 def retry(db: Connection, tenant: UUID, identity: UUID, now: datetime) -> Job:
-    """A failed or cancelled job is queued afresh, its attempts and leftovers forgotten."""
+    """A failed or cancelled job is queued afresh."""
     stored = _lock(db, tenant, identity)
     if stored.state not in (State.FAILED, State.CANCELLED):
         raise WrongState(state=stored.state, wanted="failed or cancelled")
-    db.execute(delete(chunk).where(chunk.c.tenant_id == tenant, chunk.c.job_id == identity))
-    db.execute(
-        update(job)
-        .where(job.c.tenant_id == tenant, job.c.id == identity)
-        .values(
-            state=State.QUEUED,
-            attempts=0,
-            error=None,
-            cancel_requested=False,
-            progress_done=0,
-            progress_total=0,
-            progress_message="",
-            eta_s=None,
-            run_after=now,
-            started_at=None,
-            finished_at=None,
-            written_series=[],
-            summary={},
-        )
-    )
+    mine = update(job).where(job.c.tenant_id == tenant, job.c.id == identity)
+    db.execute(mine.values(**AFRESH, run_after=now))
     notify(db)
     return get(db, tenant, identity)
+
+
+def remove(db: Connection, tenant: UUID, identity: UUID) -> None:
+    """The job that has ended is gone, with its result."""
+    stored = _lock(db, tenant, identity)
+    if stored.state in UNFINISHED:
+        raise WrongState(state=stored.state, wanted="succeeded, failed or cancelled")
+    db.execute(delete(job).where(job.c.tenant_id == tenant, job.c.id == identity))
 
 
 def finished(db: Connection, tenant: UUID, identity: UUID) -> Job:
@@ -172,16 +245,91 @@ def finished(db: Connection, tenant: UUID, identity: UUID) -> Job:
     return stored
 
 
-def payloads(engine: Engine, tenant: UUID, identity: UUID) -> Iterator[bytes]:
-    """The result's chunks in order, one in memory at a time, all of one snapshot."""
-    mine = (chunk.c.tenant_id == tenant, chunk.c.job_id == identity)
-    isolated = engine.execution_options(isolation_level="REPEATABLE READ")
-    with isolated.connect() as db:
-        numbers: Sequence[int] = db.scalars(
-            select(chunk.c.chunk_no).where(*mine).order_by(chunk.c.chunk_no)
-        ).all()
-        for number in numbers:
-            yield db.scalar(select(chunk.c.payload).where(*mine, chunk.c.chunk_no == number))  # type: ignore[misc]
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which series of a result; labels: all equal, an empty value meaning that there is none."""
+
+    labels: Labels = field(default_factory=dict)
+    with_findings: bool = False
+
+    def clauses(self) -> list[ColumnElement[bool]]:
+        """As conditions on analysis.series."""
+        equal = [
+            func.coalesce(series.c.labels.op("->>")(name), "") == value
+            for name, value in self.labels.items()
+        ]
+        return [*equal, *([series.c.findings > 0] if self.with_findings else [])]
+
+
+Place = tuple[float, int, int]
+"""Where a series stands in the ranking: its score, chunk and row."""
+
+
+def ranked(
+    db: Connection, stored: Job, selection: Selection, limit: int, after: Place | None = None
+) -> list[dict[str, Any]]:
+    """Rows of analysis.series by score, largest first, then in the order of the query."""
+    rows = _ranking(stored, selection)
+    if after is not None:
+        score, number, row = after
+        behind = tuple_(series.c.chunk_no, series.c.row_no) > (number, row)
+        rows = rows.where(or_(series.c.score < score, and_(series.c.score == score, behind)))
+    return [dict(row._mapping) for row in db.execute(rows.limit(limit))]  # noqa: SLF001  documented
+
+
+def chosen(
+    db: Connection, stored: Job, selection: Selection, top: int | None
+) -> dict[int, list[int]]:
+    """The rows of each chunk, ascending, that are selected; top: the largest scores of them."""
+    best = _ranking(stored, selection).limit(top)
+    of = best.with_only_columns(series.c.chunk_no, series.c.row_no).subquery().c
+    rows = func.array_agg(aggregate_order_by(of.row_no, of.row_no))
+    grouped = select(of.chunk_no, rows).group_by(of.chunk_no)
+    return {row[0]: row[1] for row in db.execute(grouped)}
+
+
+def _ranking(stored: Job, selection: Selection) -> Select[Any]:
+    order = (series.c.score.desc(), series.c.chunk_no, series.c.row_no)
+    clauses = [*_of_run(series, stored), *selection.clauses()]
+    return select(series).where(*clauses).order_by(*order)
+
+
+def label_names(db: Connection, stored: Job) -> list[str]:
+    """The names of all labels in the result, sorted."""
+    name = func.jsonb_object_keys(series.c.labels)
+    return sorted(db.scalars(select(name).where(*_of_run(series, stored)).distinct()))
+
+
+def heads(db: Connection, stored: Job, numbers: Collection[int] | None = None) -> dict[int, bytes]:
+    """The first HEAD_BYTES of these chunks, or of all, in order."""
+    clauses = _of_run(chunk, stored)
+    if numbers is not None:
+        clauses.append(chunk.c.chunk_no.in_(numbers))
+    beginning = func.substring(chunk.c.payload, 1, HEAD_BYTES)
+    rows = db.execute(
+        select(chunk.c.chunk_no, beginning).where(*clauses).order_by(chunk.c.chunk_no)
+    )
+    return {number: bytes(head) for number, head in rows}
+
+
+def payload(
+    db: Connection, stored: Job, number: int, first: int = 0, length: int | None = None
+) -> bytes:
+    """A chunk's payload, or that part of it; raises ResultChanged when there is none any more."""
+    part = chunk.c.payload if length is None else func.substring(chunk.c.payload, first + 1, length)
+    body = db.scalar(select(part).where(*_of_run(chunk, stored), chunk.c.chunk_no == number))
+    if body is None:
+        raise ResultChanged(id=stored.id)
+    return bytes(body)
+
+
+def _of_run(table: Table, stored: Job) -> list[ColumnElement[bool]]:
+    run = exists().where(
+        job.c.id == stored.id,
+        job.c.state == State.SUCCEEDED,
+        job.c.finished_at == stored.finished_at,
+    )
+    return [table.c.job_id == stored.id, table.c.tenant_id == stored.tenant, run]
 
 
 def _find(db: Connection, tenant: UUID, identity: UUID) -> Job | None:

@@ -1,27 +1,17 @@
 """The routes over ASGI, with a real Postgres: shapes, refusals, and tenants kept apart."""
 
 import json
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime
-from functools import partial
 from uuid import uuid4
 
 import anyio
 import httpx
-import numpy as np
 import pytest
-from anyio.from_thread import start_blocking_portal
 from asgi_lifespan import LifespanManager
 from neighbours import Neighbours, api_key
+from stored import ASKED, NOW, NOW_MS, finish, ranked_parts
 
-from analysis_processing.analyses.block import Part, SeriesResult
 from analysis_processing.app import create_app
-from analysis_processing.chassis.clock import Clock
-from analysis_processing.jobs import claims, parts
-from analysis_processing.jobs.chunks import Chunk, outcome
 
-NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
-NOW_MS = int(NOW.timestamp() * 1000)
 ANYBODY = {
     "/health",
     "/ready",
@@ -31,75 +21,18 @@ ANYBODY = {
     "/docs/oauth2-redirect",
     "/redoc",
 }
-COLUMNS = ("values", "expected", "lower", "upper", "score")
-ASKED = {
-    "kind": "anomaly",
-    "query": "up",
-    "start_ms": NOW_MS - 3_600_000,
-    "end_ms": NOW_MS,
-    "step_ms": 60_000,
-}
-
-
-class FixedClock(Clock):
-    """It is always NOW."""
-
-    def now(self):
-        return NOW
 
 
 @pytest.fixture
-def app(settings, engine):
-    return create_app(settings, http=Neighbours().client(), clock=FixedClock())
-
-
-@pytest.fixture
-def call(app):
-    """`call(method, path, key, …)`: one request to the running app."""
-
-    @asynccontextmanager
-    async def running():
-        transport = httpx.ASGITransport(app=app)
-        async with (
-            LifespanManager(app),
-            httpx.AsyncClient(transport=transport, base_url="http://aps") as client,
-        ):
-            yield client
-
-    with (
-        start_blocking_portal() as portal,
-        portal.wrap_async_context_manager(running()) as client,
-    ):
-
-        def one(method, path, key=None, *, extra=None, **more):
-            headers = {"Content-Type": "application/json"} if "content" in more else {}
-            headers |= {"X-API-Key": api_key(key)} if key else {}
-            headers |= extra or {}
-            return portal.call(partial(client.request, method, path, headers=headers, **more))
-
-        yield one
-
-
-@pytest.fixture
-def finished(engine, settings):
+def finished(engine):
     """Makes tenant A's job succeed with one series of three points; returns its id."""
 
     def make(call):
         made = call("POST", "/api/v1/jobs", "a", json=ASKED).json()
-        columns = {name: np.zeros(3) for name in COLUMNS}
-        part = Part(0, 1, 3, [SeriesResult({"job": "x"}, columns=columns)])
-        with engine.begin() as db:
-            held = claims.claim(db, "w", NOW, 15, 3)
-            parts.store(db, held, Chunk(0, 0, 1, b""), outcome(part), digest=b"")
-            claims.succeed(
-                db,
-                held,
-                NOW,
-                chunks=1,
-                summary={"series": 1, "points": 3, "anomalies": 0},
-                written_series=["cloudopshub_anomaly_score"],
-                warning=None,
-            )
+        summary = {"series": 1, "judged": 1, "points": 3, "findings": 0, "notes": []}
+        written = ["cloudopshub_anomaly_score"]
+        parts = ranked_parts([[2.5]])
+        finish(engine, made["id"], parts, NOW, summary=summary, written_series=written)
         return made["id"]
 
     return make
@@ -130,7 +63,8 @@ def test_a_new_job_and_the_same_again(call):
     assert made.status_code == 202
     job = made.json()
     names = "id kind query start_ms end_ms step_ms params state progress attempts error created_at"
-    assert set(job) == {*names.split(), "started_at", "finished_at", "created_by"}
+    more = "started_at finished_at created_by outcome judged of summary"
+    assert set(job) == {*names.split(), *more.split()}
     assert job["state"] == "queued"
     assert job["progress"] == {"done": 0, "total": 0, "message": "", "eta_s": None}
     assert job["created_at"] == "2026-01-01T12:00:00.000Z"
@@ -201,7 +135,7 @@ def test_the_document_tells_the_body_of_a_submit(app):
     """OpenAPI has the fields of the body, though it is read by hand."""
     submit = app.openapi()["paths"]["/api/v1/jobs"]["post"]
     schema = submit["requestBody"]["content"]["application/json"]["schema"]
-    assert schema["properties"].keys() == {*ASKED, "params"}
+    assert schema["properties"].keys() == {*ASKED, "params", "force"}
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"\xff\xfe", b"null", b"[" * 100_000])
@@ -214,7 +148,7 @@ def test_the_life_of_a_job_over_http(call):
     """Listed, read, cancelled, retried; no result before it succeeded."""
     job = call("POST", "/api/v1/jobs", "a", json=ASKED).json()
     path = f"/api/v1/jobs/{job['id']}"
-    assert call("GET", "/api/v1/jobs?limit=1", "a").json() == {"jobs": [job]}
+    assert call("GET", "/api/v1/jobs?limit=1", "a").json() == {"jobs": [job], "next": None}
     assert call("GET", path, "a").json() == job
     early = call("GET", f"{path}/result", "a")
     assert (early.status_code, early.json()["errorType"]) == (409, "conflict")
@@ -228,12 +162,21 @@ def test_a_result(call, finished):
     identity = finished(call)
     answer = call("GET", f"/api/v1/jobs/{identity}/result", "a")
     assert answer.headers["content-type"] == "application/json"
-    zeros = {name: [0.0, 0.0, 0.0] for name in COLUMNS}
-    series = {"labels": {"job": "x"}, "facts": {}, "findings": [], "score": 0.0, "note": None}
     assert answer.json() == {
-        "series": [series | {"columns": zeros}],
+        "axis": {"start_ms": 0, "step_ms": 1000, "steps": 3},
+        "series": [
+            {
+                "labels": {"n": "0"},
+                "score": 2.5,
+                "facts": {},
+                "findings": [],
+                "note": None,
+                "columns": {"values": [0, 1, 2]},
+            }
+        ],
+        "next": None,
         "written_series": ["cloudopshub_anomaly_score"],
-        "summary": {"series": 1, "points": 3, "anomalies": 0},
+        "summary": {"series": 1, "judged": 1, "points": 3, "findings": 0, "notes": []},
     }
 
 
@@ -251,8 +194,7 @@ def test_the_queue_is_a_metric(call):
 def test_analyses_describe_themselves(call):
     """Kinds come with parameters, defaults and bounds, and the limits of a job."""
     answer = call("GET", "/api/v1/analyses", "r").json()
-    (kind,) = answer["analyses"]
-    assert kind["kind"] == "anomaly"
+    (kind,) = (kind for kind in answer["analyses"] if kind["kind"] == "anomaly")
     by_name = {parameter["name"]: parameter for parameter in kind["parameters"]}
     assert by_name["sensitivity"]["minimum"] == 0
     assert by_name["direction"]["choices"] == ["both", "up", "down"]
@@ -262,7 +204,7 @@ def test_analyses_describe_themselves(call):
 def test_every_route_needs_a_credential(app, call):
     """Route by route: nobody gets in but to the probes and the documentation."""
     routes = all_routes(app)
-    assert len(routes) >= 10
+    assert len(routes) >= 12
     for method, path in routes:
         answer = call(method, path.replace("{id}", str(uuid4())))
         assert (answer.status_code == 401) != (path in ANYBODY), (method, path)
@@ -289,7 +231,7 @@ def test_tenants_are_apart_on_every_route(app, call, finished):
         nobodys = call(method, path.replace("{id}", (other := str(uuid4()))), "b")
         assert theirs.status_code == nobodys.status_code == 404, (method, path)
         assert theirs.text.replace(identity, "") == nobodys.text.replace(other, "")
-    assert call("GET", "/api/v1/jobs", "b").json() == {"jobs": []}
+    assert call("GET", "/api/v1/jobs", "b").json() == {"jobs": [], "next": None}
     made = call("POST", "/api/v1/jobs", "b", json=ASKED)
     assert made.status_code == 202
     assert made.json()["id"] != identity

@@ -3,7 +3,7 @@
 import pytest
 
 from analysis_processing.analyses import ANALYSES, resolved_params
-from analysis_processing.analyses.parameters import season_steps
+from analysis_processing.analyses.parameters import Parameter, season_steps
 from analysis_processing.errors import InvalidJob, UnknownKind
 
 MINUTE = 60_000
@@ -61,3 +61,72 @@ def test_an_unknown_kind_names_the_known_ones():
 def test_seasons_in_steps(season, step_ms, steps):
     """Auto keeps the seasons that are a whole and sensible number of steps."""
     assert season_steps(season, step_ms) == steps
+
+
+REACH = Parameter("reach", "duration", "1h", "How far.", minimum=60_000, maximum=604_800_000)
+AT = Parameter("at", "time", None, "When; the end of the range by default.")
+NOTE = Parameter("note", "text", "", "What for.", maximum=10)
+BY = Parameter("by", "labels", [], "What series are grouped by.")
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value", "given_to_run"),
+    [
+        (REACH, "6h", 21_600_000),
+        (REACH, "1w", 604_800_000),
+        (REACH, 90_000, 90_000),
+        (AT, None, None),
+        (AT, 1_760_000_000_000, 1_760_000_000_000),
+        (NOTE, "ten letter", "ten letter"),
+        (BY, ["zone", "host"], ["zone", "host"]),
+    ],
+    ids=str,
+)
+def test_what_run_gets(parameter, value, given_to_run):
+    """Durations become ms, once: what a job shows of its parameters can be asked again."""
+    assert parameter.check(value, MINUTE) == given_to_run
+    assert parameter.check(given_to_run, MINUTE) == given_to_run
+    parameter.check(parameter.default, MINUTE)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value", "words"),
+    [
+        (REACH, "59s", "from 1m to 1w"),
+        (REACH, "2w", "from 1m to 1w"),
+        (REACH, "6 h", "such as 6h"),
+        (REACH, None, "such as 6h"),
+        (REACH, True, "such as 6h"),
+        (AT, -1, "ms since the epoch"),
+        (AT, 2**63, "ms since the epoch"),
+        (AT, 1.5, "ms since the epoch"),
+        (AT, True, "ms since the epoch"),
+        (NOTE, "eleven char", "at most 10 characters"),
+        (NOTE, "a\0", "at most 10 characters"),
+        (NOTE, "\ud800", "at most 10 characters"),
+        (NOTE, 5, "at most 10 characters"),
+        (BY, "zone", "label names"),
+        (BY, ["zone", "zone"], "different label names"),
+        (BY, [""], "label names"),
+        (BY, [["zone"]], "label names"),
+        (BY, [str(n) for n in range(17)], "at most 16"),
+    ],
+    ids=ascii,
+)
+def test_the_bounds_of_other_types(parameter, value, words):
+    """What is none of its type, or beyond a bound, is refused with that bound."""
+    with pytest.raises(InvalidJob, match=words):
+        parameter.check(value, MINUTE)
+
+
+def test_a_form_reads_bounds_where_there_are_some():
+    """A parameter shows its type and those of its bounds and choices that it has."""
+    assert NOTE.as_json() == {
+        "name": "note",
+        "type": "text",
+        "default": "",
+        "description": "What for.",
+        "maximum": 10,
+    }
+    assert REACH.as_json()["minimum"] == 60_000
+    assert AT.as_json().keys() == {"name", "type", "default", "description"}
