@@ -10,7 +10,7 @@ ServiceError
 ├── TooManyJobs            rate_limited   the tenant's queue is full
 ├── DatabaseUnavailable    unavailable    the chassis's; DatabaseTooSlow is one
 └── AnalysisError          execution      a run ended; retrying would end it the same way
-    ├── NoData  TooManySeries  TooManyPoints  IsCounter
+    ├── NoData  TooManySeries  TooManyPoints  IsCounter  DoesNotFit
     ├── Refused                           das or dis refused what was asked
     └── Unreachable        unavailable    IO trouble: worth another attempt
 """
@@ -80,6 +80,10 @@ class TooManyPoints(AnalysisError):
 
 class IsCounter(AnalysisError):
     """The query returns a counter, whose ever-growing total says nothing; ask for its rate."""
+
+
+class DoesNotFit(AnalysisError):
+    """A parameter does not fit the data that the query returned."""
 
 
 class Refused(AnalysisError):
