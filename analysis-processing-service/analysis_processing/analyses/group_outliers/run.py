@@ -1,6 +1,6 @@
 """Outliers in a group: series that stay far from the median of their siblings.
 
-    prepare: each group ─▶ median a step, and its usual spread above and below it (quartiles)
+    prepare: each group ─▶ median a step, and its usual spread above and below it (fifths)
     run:     each series ─▶ distances in spreads ─▶ stretches in which most steps are away
 
 The spread is that of ranks, on each side by itself: neither an outlier nor a skewed group widens
@@ -17,13 +17,14 @@ from analysis_processing.analyses.block import Block, F64, Part, SeriesResult
 from analysis_processing.analyses.robust import bounded, clock, number, quantiles, shown
 from analysis_processing.model import Finding, Labels
 
-MEMBERS_MIN = 4
+MEMBERS_MIN = 5
 STRETCH_MIN = 4  # steps
 MOST = 0.75  # of the steps of a stretch are away
 SPREADS = 16  # stretches of the range, each with its usual spread: quiet nights, wide days
 JITTER = 1e-9  # of the median
 SCORE_MAX = 1000.0
-QUARTILE_TO_SIGMA = 0.6745
+FIFTH_TO_SIGMA = 0.8416
+SMALL_GROUP = 6.0  # in a group of so many, twice as far is as far
 LISTED_MAX = 50
 
 Key = tuple[str | None, ...]
@@ -62,9 +63,9 @@ def group_of(values: F64) -> Group:
     """The group's median a step and its spreads; steps with too few members have none."""
     steps = values.shape[1]
     counts = np.count_nonzero(~np.isnan(values), axis=0)
-    low, left, right, high = quantiles(values.T, 0.25, 0.5 - 1e-9, 0.5 + 1e-9, 0.75)
+    low, left, right, high = quantiles(values.T, 0.2, 0.5 - 1e-9, 0.5 + 1e-9, 0.8)
     median = np.where(counts >= MEMBERS_MIN, (left + right) / 2.0, np.nan)
-    sides = np.stack((median - low, high - median)) / QUARTILE_TO_SIGMA
+    sides = np.stack((median - low, high - median)) / FIFTH_TO_SIGMA
     spreads = np.zeros((2, SPREADS))
     stretch = np.arange(steps) * SPREADS // steps
     for index in range(SPREADS):
@@ -95,7 +96,8 @@ def of_series(block: Block, row: int, group: Group, params: dict[str, Any]) -> S
         # A group that agrees on one side entirely takes the other side's spread.
         sides = (np.where(below > 0, below, above), np.where(above > 0, above, below))
         spreads = np.where(apart < 0, *sides)
-        distances = np.abs(apart) / np.maximum(spreads, JITTER * np.abs(group.median))
+        spreads = np.maximum(spreads, JITTER * np.abs(group.median))
+        distances = np.abs(apart) / spreads / (1.0 + (SMALL_GROUP / group.members) ** 2)
     distances[apart == 0] = 0.0
     steps = np.flatnonzero(~np.isnan(distances))
     if steps.size < STRETCH_MIN:
