@@ -6,11 +6,12 @@ The noise counts with its memory: where neighbouring samples resemble each other
 hardly surer than one, and a walk or a wave would be cut into stairs.
 """
 
+import itertools
 from typing import Any
 
 import numpy as np
 
-from analysis_processing.analyses.block import Block, F64, I64, Part, SeriesResult
+from analysis_processing.analyses.block import F64, I64, Block, Part, SeriesResult
 from analysis_processing.analyses.changes.shift import step_at
 from analysis_processing.analyses.robust import clock, number, quantiles, shown, standardised
 from analysis_processing.model import Finding
@@ -23,11 +24,9 @@ MEMORY_SHARE = 1 / 40  # of the series' length, over which its memory is looked 
 SCORE_MAX = 1000.0
 
 
-def run(block: Block, params: dict[str, Any], context: Any) -> Part:  # noqa: ARG001 - block.Runs
+def run(block: Block, params: dict[str, Any], context: Any) -> Part:
     """Each series with a finding a step, and its levels as `expected`."""
-    results = [
-        of_series(block, row, params["penalty"]) for row in range(len(block.labels))
-    ]
+    results = [of_series(block, row, params["penalty"]) for row in range(len(block.labels))]
     return Part(block.start_ms, block.step_ms, block.values.shape[1], results)
 
 
@@ -42,7 +41,7 @@ def of_series(block: Block, row: int, penalty: float) -> SeriesResult:
         return SeriesResult(labels, note="constant")
     places, noise = steps_of(samples, penalty)
     bounds = [0, *places, columns.size]
-    pairs = list(zip(bounds[:-1], bounds[1:], strict=True))
+    pairs = list(itertools.pairwise(bounds))
     levels = [float(quantiles(values[None, columns[a:b]], 0.5)[0, 0]) for a, b in pairs]
     centres = np.array([np.median(samples[a:b]) for a, b in pairs])
     jumps = np.minimum(np.abs(np.diff(centres)) / max(noise, 1e-9), SCORE_MAX)
@@ -105,7 +104,7 @@ def steps_of(samples: F64, penalty: float) -> tuple[I64, float]:
     ends = search.fit((smooth / unit).reshape(-1, 1)).predict(pen=penalty * np.log(smooth.size))
     cuts = np.array(ends[:-1], dtype=np.int64)
     bounds = np.concatenate(([0], cuts, [smooth.size]))
-    means = np.array([smooth[a:b].mean() for a, b in zip(bounds[:-1], bounds[1:], strict=True)])
+    means = np.array([smooth[a:b].mean() for a, b in itertools.pairwise(bounds)])
     strongest = np.argsort(-np.abs(np.diff(means)), kind="stable")[:STEPS_MAX]
     cuts = np.sort(cuts[strongest])
     places = cuts * width

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis_processing.analyses.block import Block, F64, Part, SeriesResult
+from analysis_processing.analyses.block import F64, Block, Part, SeriesResult
 from analysis_processing.analyses.changes.explain import causes, companions, shared_labels
 from analysis_processing.analyses.changes.shift import (
     SAMPLES_MIN,
@@ -99,7 +99,7 @@ def scored(values: F64, split: int) -> tuple[F64, list[Shifts]]:
     return np.where(samples >= SAMPLES_MIN, scores, np.nan), views
 
 
-def run(block: Block, params: dict[str, Any], context: Context) -> Part:  # noqa: ARG001 - block.Runs
+def run(block: Block, params: dict[str, Any], context: Context) -> Part:
     """Each series with its levels before and after; what changed has a finding and its values."""
     scores, views = scored(block.values, context.split)
     results = [
@@ -146,7 +146,9 @@ def finding_of(
     columns = columns[(columns >= split // 2) & (columns < last)]
     onset = int(columns[step_at(standardised(view[:, columns], 10.0)[0])])
     kind, verb = VIEWS[index], "rose" if after > before else "fell"
-    words = f"{'its spread ' if kind == 'spread' else ''}{verb} from {shown(before)} to {shown(after)}"
+    words = (
+        f"{'its spread ' if kind == 'spread' else ''}{verb} from {shown(before)} to {shown(after)}"
+    )
     if kind == "gaps":
         words = f"had samples {before:.0%} of the time before, {after:.0%} after"
         if not view[0, :split].any():
@@ -170,7 +172,9 @@ def finding_of(
 
 
 def conclude(
-    results: list[SeriesResult], params: dict[str, Any], context: Context  # noqa: ARG001 - as run
+    results: list[SeriesResult],
+    params: dict[str, Any],
+    context: Context,
 ) -> dict[str, Any]:
     """What changed, ranked; the labels it shares; what came just before what; likely causes."""
     changed = sorted(

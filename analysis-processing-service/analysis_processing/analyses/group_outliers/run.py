@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis_processing.analyses.block import Block, F64, Part, SeriesResult
+from analysis_processing.analyses.block import F64, Block, Part, SeriesResult
 from analysis_processing.analyses.robust import bounded, clock, number, quantiles, shown
 from analysis_processing.model import Finding, Labels
 
@@ -133,7 +133,9 @@ def stretches(away: "np.ndarray[Any, np.dtype[np.bool_]]", width: int) -> list[t
         return []
     breaks = np.flatnonzero(np.diff(most) > width)
     firsts, lasts = most[np.append(0, breaks + 1)], most[np.append(breaks, -1)] + width
-    inside = [first + np.flatnonzero(away[first:last]) for first, last in zip(firsts, lasts, strict=True)]
+    inside = [
+        first + np.flatnonzero(away[first:last]) for first, last in zip(firsts, lasts, strict=True)
+    ]
     return [(int(one[0]), int(one[-1]) + 1) for one in inside]
 
 
@@ -145,7 +147,9 @@ def finding_of(
     peak = int(steps[np.argmax(distances)])
     value, median = float(np.median(values[steps])), 4.0 * float(np.median(group.median[steps]))
     side = "above" if value > median else "below"
-    start_ms, end_ms = (block.start_ms + int(step) * block.step_ms for step in (steps[0], steps[-1]))
+    start_ms, end_ms = (
+        block.start_ms + int(step) * block.step_ms for step in (steps[0], steps[-1])
+    )
     lasts = np.isnan(values[steps[-1] + 1 :]).all()
     return Finding(
         kind="outlier",

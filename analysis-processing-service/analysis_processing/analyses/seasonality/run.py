@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis_processing.analyses.block import Block, F64, Part, SeriesResult
+from analysis_processing.analyses.block import F64, Block, Part, SeriesResult
 from analysis_processing.analyses.robust import span, standardised
 
 NAMED_MS = (3_600_000, 86_400_000, 604_800_000)
@@ -29,7 +29,7 @@ GAIN_MIN = 0.05  # of the variance, for a longer or nameless rhythm to displace 
 REACH = 4.0  # spreads from the median; what is farther counts as so far
 
 
-def run(block: Block, params: dict[str, Any], context: Any) -> Part:  # noqa: ARG001 - block.Runs
+def run(block: Block, params: dict[str, Any], context: Any) -> Part:
     """Each series with its ruling rhythm and the strength of those that were looked for."""
     scaled = standardised(block.values, REACH)
     counts = np.count_nonzero(~np.isnan(scaled), axis=1)
@@ -38,7 +38,9 @@ def run(block: Block, params: dict[str, Any], context: Any) -> Part:  # noqa: AR
         for period_ms in NAMED_MS
         if period_ms % block.step_ms == 0 and fits(period_ms // block.step_ms, scaled.shape[1])
     ]
-    strengths = {period: foretold(scaled, block.start_ms // block.step_ms, period) for period in named}
+    strengths = {
+        period: foretold(scaled, block.start_ms // block.step_ms, period) for period in named
+    }
     results = []
     for row, labels in enumerate(block.labels):
         if counts[row] < SAMPLES_MIN:
@@ -75,7 +77,7 @@ def around_mean(scaled: F64, period: int) -> F64:
 
 
 def cells_of(around: F64, first_step: int, period: int) -> tuple[F64, F64]:
-    """Counts and sums of the samples, both (series, cycle, phase); phases are those of the epoch."""
+    """Counts and sums of the samples, both (series, cycle, phase), counted from the epoch."""
     phases = min(period, PHASES_MAX)
     at = first_step + np.arange(around.shape[1])
     cells = at // period * phases + at % period * phases // period
@@ -90,7 +92,7 @@ def cells_of(around: F64, first_step: int, period: int) -> tuple[F64, F64]:
 
 
 def foretold(scaled: F64, first_step: int, period: int) -> F64:
-    """(series,) share of the variance that a sample's other cycles foretell; below 0: they mislead."""
+    """(series,) share of the variance that other cycles foretell; below 0: they mislead."""
     around = around_mean(scaled, period)
     samples = np.maximum(np.count_nonzero(~np.isnan(around), axis=1), 1)
     around -= (np.nansum(around, axis=1) / samples)[:, None]
@@ -178,8 +180,8 @@ def when(into_ms: int, period_ms: int) -> str:
 
 def conclude(
     results: list[SeriesResult],
-    params: dict[str, Any],  # noqa: ARG001 - block.Runs
-    context: Any,  # noqa: ARG001 - block.Runs
+    params: dict[str, Any],
+    context: Any,
 ) -> dict[str, Any]:
     """How many series each rhythm rules, and the hours at which most are highest and lowest."""
     judged = [result for result in results if result.note is None]
