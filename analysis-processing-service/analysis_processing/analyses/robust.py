@@ -49,11 +49,12 @@ def standardised(values: F64, reach: float) -> F64:
 def discovery_bound(chances: F64, share: float) -> float:
     """The largest chance that is a discovery when at most `share` of those may be false; or -1.
 
+    A hair above it, since the same series in another chunk is summed up in another order.
     Source: Benjamini and Hochberg 1995.
     """
     ordered = np.sort(chances)
     passing = np.flatnonzero(ordered <= share * np.arange(1, ordered.size + 1) / ordered.size)
-    return float(ordered[passing[-1]]) if passing.size else -1.0
+    return float(ordered[passing[-1]]) * (1.0 + 1e-6) if passing.size else -1.0
 
 
 def number(value: float) -> float | None:

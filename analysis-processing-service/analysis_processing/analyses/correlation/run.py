@@ -43,6 +43,7 @@ RHYTHM_MIN = 0.05  # of the variance; a weaker one is left in
 MEMORY_LAGS = 20
 LISTED_MAX = 50
 MATCHER = re.compile(r'\s*([A-Za-z_][\w.]*)\s*=\s*"((?:[^"\\]|\\.)*)"\s*(?:,|$)', re.ASCII)
+ESCAPED = {"n": "\n", "t": "\t", "r": "\r"}
 SELECTOR = re.compile(r"\s*([A-Za-z_:][\w:.]*)?\s*(?:\{(.*)\})?\s*", re.ASCII | re.DOTALL)
 
 
@@ -82,26 +83,32 @@ def prepare(block: Block, params: dict[str, Any]) -> Context:
 
 def labels_of(target: str) -> Labels:
     """The labels that a selector or a JSON object names; raises DoesNotFit for anything else."""
-    wrong = DoesNotFit(detail=f'target is {target[:200]!r}, not a selector such as up{{job="x"}}')
-    if target.lstrip().startswith('{"'):
-        try:
-            labels = json.loads(target)
-        except ValueError as exc:
-            raise wrong from exc
-        if not all(isinstance(value, str) for value in labels.values()):
-            raise wrong
-        return dict(labels)
+    try:
+        labels = json.loads(target) if target.lstrip()[:1] == "{" else None
+    except ValueError:
+        labels = None
+    labels = selected_labels(target) if labels is None else labels
+    if labels is None or not all(isinstance(value, str) for value in labels.values()):
+        raise DoesNotFit(
+            detail=f'target is {target[:200]!r}, not a selector such as up{{job="x"}} or JSON'
+        )
+    return dict(labels)
+
+
+def selected_labels(target: str) -> Labels | None:
+    """The labels of a selector whose matchers are all `=`; None for anything else."""
     selector = SELECTOR.fullmatch(target)
     if selector is None:
-        raise wrong
-    labels, at, inside = {}, 0, (selector[2] or "").strip()
-    while at < len(inside):
-        matcher = MATCHER.match(inside, at)
+        return None
+    labels = {"__name__": selector[1]} if selector[1] else {}
+    inside = (selector[2] or "").strip()
+    while inside:
+        matcher = MATCHER.match(inside)
         if matcher is None:
-            raise wrong
-        labels[matcher[1]] = json.loads(f'"{matcher[2]}"')
-        at = matcher.end()
-    return labels | ({"__name__": selector[1]} if selector[1] else {})
+            return None
+        labels[matcher[1]] = re.sub(r"\\(.)", lambda one: ESCAPED.get(one[1], one[1]), matcher[2])
+        inside = inside[matcher.end() :]
+    return labels
 
 
 def innovations(block: Block) -> tuple[F64, "np.ndarray[Any, np.dtype[np.bool_]]"]:
