@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from analysis_processing.analyses.block import F64
-from analysis_processing.model import Labels
+from analysis_processing.model import Finding, Labels
 
 LARGEST = float(np.finfo(np.float64).max)
 LABELS_SHOWN_MAX = 4
@@ -55,6 +55,32 @@ def discovery_bound(chances: F64, share: float) -> float:
     ordered = np.sort(chances)
     passing = np.flatnonzero(ordered <= share * np.arange(1, ordered.size + 1) / ordered.size)
     return float(ordered[passing[-1]]) * (1.0 + 1e-6) if passing.size else -1.0
+
+
+def move(
+    kind: str,
+    times_ms: tuple[int, int | None],
+    size: float,
+    levels: tuple[float, float],
+    text: str,
+    *,
+    peak_ms: int | None = None,
+) -> Finding:
+    """A finding: a level went from the first of `levels` to the second. times_ms: start, end."""
+    before, after = levels
+    return Finding(
+        kind=kind,
+        start_ms=times_ms[0],
+        end_ms=times_ms[1],
+        peak_ms=times_ms[0] if peak_ms is None else peak_ms,
+        size=round(size, 3),
+        value=number(after),
+        expected=number(before),
+        lower=None,
+        upper=None,
+        direction="up" if after > before else "down",
+        text=text,
+    )
 
 
 def number(value: float) -> float | None:

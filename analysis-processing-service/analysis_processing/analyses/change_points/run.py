@@ -13,8 +13,7 @@ import numpy as np
 
 from analysis_processing.analyses.block import F64, I64, Block, Part, SeriesResult
 from analysis_processing.analyses.changes.shift import step_at
-from analysis_processing.analyses.robust import clock, number, quantiles, shown, standardised
-from analysis_processing.model import Finding
+from analysis_processing.analyses.robust import clock, move, number, quantiles, shown, standardised
 
 SAMPLES_MIN = 16
 POINTS_MAX = 2_000
@@ -49,38 +48,21 @@ def of_series(block: Block, row: int, penalty: float) -> SeriesResult:
     starts = [0, *columns[places].tolist(), values.size]
     for level, first, last in zip(levels, starts[:-1], starts[1:], strict=True):
         expected[first:last] = level
-    findings = [
-        finding_of(
-            block.start_ms + start * block.step_ms, levels[index : index + 2], float(jumps[index])
+    findings = []
+    for index, start in enumerate(starts[1:-1]):
+        start_ms, jump = block.start_ms + start * block.step_ms, float(jumps[index])
+        before, after = levels[index : index + 2]
+        text = (
+            f"{'rose' if after > before else 'fell'} from {shown(before)} to {shown(after)} "
+            f"at {clock(start_ms)}, {jump:.1f} times its noise"
         )
-        for index, start in enumerate(starts[1:-1])
-    ]
+        findings.append(move("change", (start_ms, None), jump, (before, after), text))
     return SeriesResult(
         labels,
         score=round(float(jumps.max(initial=0.0)), 3),
         facts={"steps": len(findings), "level": number(levels[-1])},
         findings=findings,
         columns={"values": values, "expected": expected},
-    )
-
-
-def finding_of(start_ms: int, levels: list[float], jump: float) -> Finding:
-    """One step: lasting, hence without an end."""
-    before, after = levels
-    verb = "rose" if after > before else "fell"
-    return Finding(
-        kind="change",
-        start_ms=start_ms,
-        end_ms=None,
-        peak_ms=start_ms,
-        size=round(jump, 3),
-        value=number(after),
-        expected=number(before),
-        lower=None,
-        upper=None,
-        direction="up" if after > before else "down",
-        text=f"{verb} from {shown(before)} to {shown(after)} at {clock(start_ms)}, "
-        f"{jump:.1f} times its noise",
     )
 
 

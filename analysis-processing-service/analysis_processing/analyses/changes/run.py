@@ -27,6 +27,7 @@ from analysis_processing.analyses.robust import (
     bounded,
     clock,
     discovery_bound,
+    move,
     number,
     shown,
     standardised,
@@ -156,19 +157,9 @@ def finding_of(
         elif not view[0, onset:].any():
             kind, words = "vanished", "vanished"
     start_ms = block.start_ms + onset * block.step_ms
-    return Finding(
-        kind=kind,
-        start_ms=start_ms,
-        end_ms=None if last == steps else block.start_ms + (last - 1) * block.step_ms,
-        peak_ms=start_ms,
-        size=score,
-        value=number(after),
-        expected=number(before),
-        lower=None,
-        upper=None,
-        direction="up" if after > before else "down",
-        text=f"{words}, since {clock(start_ms)}",
-    )
+    end_ms = None if last == steps else block.start_ms + (last - 1) * block.step_ms
+    text = f"{words}, since {clock(start_ms)}"
+    return move(kind, (start_ms, end_ms), score, (before, after), text)
 
 
 def conclude(

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from analysis_processing.analyses.block import F64, Block, Part, SeriesResult
-from analysis_processing.analyses.robust import bounded, clock, number, quantiles, shown
+from analysis_processing.analyses.robust import bounded, clock, move, quantiles, shown
 from analysis_processing.model import Finding, Labels
 
 MEMBERS_MIN = 5
@@ -23,6 +23,7 @@ MOST = 0.75  # of the steps of a stretch are away
 SPREADS = 16  # stretches of the range, each with its usual spread: quiet nights, wide days
 JITTER = 1e-9  # of the median
 SCORE_MAX = 1000.0
+SLICE_STEPS = 512  # scratch of a group stays small
 FIFTH_TO_SIGMA = 0.8416
 SMALL_GROUP = 6.0  # in a group of so many, twice as far is as far
 LISTED_MAX = 50
@@ -53,25 +54,32 @@ def prepare(block: Block, params: dict[str, Any]) -> dict[Key, Group]:
     for row, labels in enumerate(block.labels):
         rows[key_of(labels, params["by"])].append(row)
     return {
-        key: group_of(bounded(block.values[members]))
+        key: group_of(block.values, members)
         for key, members in rows.items()
         if len(members) >= MEMBERS_MIN
     }
 
 
-def group_of(values: F64) -> Group:
-    """The group's median a step and its spreads; steps with too few members have none."""
+def group_of(values: F64, members: list[int]) -> Group:
+    """The group's median a step and its spreads; steps with too few members have no median."""
     steps = values.shape[1]
-    counts = np.count_nonzero(~np.isnan(values), axis=0)
-    low, left, right, high = quantiles(values.T, 0.2, 0.5 - 1e-9, 0.5 + 1e-9, 0.8)
-    median = np.where(counts >= MEMBERS_MIN, (left + right) / 2.0, np.nan)
+    marks = np.empty((4, steps))
+    for first in range(0, steps, SLICE_STEPS):
+        inside = bounded(values[members, first : first + SLICE_STEPS].T)
+        part = quantiles(inside, 0.2, 0.5 - 1e-9, 0.5 + 1e-9, 0.8)
+        part[:, np.count_nonzero(~np.isnan(inside), axis=1) < MEMBERS_MIN] = np.nan
+        marks[:, first : first + SLICE_STEPS] = part
+    low, left, right, high = marks
+    median = (left + right) / 2.0
     sides = np.stack((median - low, high - median)) / FIFTH_TO_SIGMA
-    spreads = np.zeros((2, SPREADS))
     stretch = np.arange(steps) * SPREADS // steps
-    for index in range(SPREADS):
-        inside = sides[:, stretch == index]
-        spreads[:, index] = quantiles(inside, 0.5)[0] if inside.size else np.nan
-    return Group(len(values), median, spreads)
+    spreads = [
+        quantiles(sides[:, stretch == index], 0.5)[0]
+        if (stretch == index).any()
+        else np.full(2, np.nan)
+        for index in range(SPREADS)
+    ]
+    return Group(len(members), median, np.stack(spreads, axis=1))
 
 
 def run(block: Block, params: dict[str, Any], context: dict[Key, Group]) -> Part:
@@ -144,27 +152,20 @@ def finding_of(
 ) -> Finding:
     """One stretch; open when it lasts to the series' end. steps: its columns."""
     values = block.values[row]
-    peak = int(steps[np.argmax(distances)])
-    value, median = float(np.median(values[steps])), 4.0 * float(np.median(group.median[steps]))
-    side = "above" if value > median else "below"
-    start_ms, end_ms = (
-        block.start_ms + int(step) * block.step_ms for step in (steps[0], steps[-1])
+    value = float(quantiles(values[None, steps], 0.5)[0, 0])
+    median = 4.0 * float(np.median(group.median[steps]))
+    start_ms, end_ms, peak_ms = (
+        block.start_ms + int(step) * block.step_ms
+        for step in (steps[0], steps[-1], steps[np.argmax(distances)])
     )
-    lasts = np.isnan(values[steps[-1] + 1 :]).all()
-    return Finding(
-        kind="outlier",
-        start_ms=start_ms,
-        end_ms=None if lasts else end_ms,
-        peak_ms=block.start_ms + peak * block.step_ms,
-        size=round(float(np.median(distances)), 3),
-        value=number(value),
-        expected=number(median),
-        lower=None,
-        upper=None,
-        direction="up" if value > median else "down",
-        text=f"{side} its {group.members - 1} siblings since {clock(start_ms)}: "
-        f"{shown(value)} where they have {shown(median)}",
+    text = (
+        f"{'above' if value > median else 'below'} its {group.members - 1} siblings since "
+        f"{clock(start_ms)}: {shown(value)} where they have {shown(median)}"
     )
+    lasts = bool(np.isnan(values[steps[-1] + 1 :]).all())
+    times_ms = (start_ms, None if lasts else end_ms)
+    size = float(np.median(distances))
+    return move("outlier", times_ms, size, (median, value), text, peak_ms=peak_ms)
 
 
 def conclude(
