@@ -79,6 +79,16 @@ def test_levels_before_and_after_are_those_of_the_series():
     assert result.score == finding.size > 20
 
 
+def test_what_moved_together_is_told_so():
+    """The time at which most series moved stands in the summary, with how many did."""
+    values = noise(6) / 10
+    values[:4, 300:] += 5
+    summary = run.conclude(judged(values), PARAMS, None)
+    assert summary["times"] == [{"start_ms": 300 * 60_000, "series": 4}]
+    words = "4 of 6 series moved to another level; 4 of them around 1970-01-01 05:00 UTC"
+    assert summary["sentence"] == words
+
+
 def test_a_long_series_is_cut_to_the_sample():
     """A series far longer than what is searched at once is thinned, and its step refined after."""
     values = np.random.default_rng(4).normal(size=(1, 20 * run.POINTS_MAX)) / 10

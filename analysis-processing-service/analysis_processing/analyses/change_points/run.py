@@ -6,7 +6,8 @@ The noise counts with its memory: where neighbouring samples resemble each other
 hardly surer than one, and a walk or a wave would be cut into stairs.
 """
 
-import itertools
+from collections import Counter
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ STRETCH_MIN = 4
 STEPS_MAX = 100
 MEMORY_SHARE = 1 / 40  # of the series' length, over which its memory is looked for
 SCORE_MAX = 1000.0
+TOGETHER_MS = 300_000
+LISTED_MAX = 20
 
 
 def run(block: Block, params: dict[str, Any], context: Any) -> Part:
@@ -40,7 +43,7 @@ def of_series(block: Block, row: int, penalty: float) -> SeriesResult:
         return SeriesResult(labels, note="constant")
     places, noise = steps_of(samples, penalty)
     bounds = [0, *places, columns.size]
-    pairs = list(itertools.pairwise(bounds))
+    pairs = list(pairwise(bounds))
     levels = [float(quantiles(values[None, columns[a:b]], 0.5)[0, 0]) for a, b in pairs]
     centres = np.array([np.median(samples[a:b]) for a, b in pairs])
     jumps = np.minimum(np.abs(np.diff(centres)) / max(noise, 1e-9), SCORE_MAX)
@@ -86,7 +89,7 @@ def steps_of(samples: F64, penalty: float) -> tuple[I64, float]:
     ends = search.fit((smooth / unit).reshape(-1, 1)).predict(pen=penalty * np.log(smooth.size))
     cuts = np.array(ends[:-1], dtype=np.int64)
     bounds = np.concatenate(([0], cuts, [smooth.size]))
-    means = np.array([smooth[a:b].mean() for a, b in itertools.pairwise(bounds)])
+    means = np.array([smooth[a:b].mean() for a, b in pairwise(bounds)])
     strongest = np.argsort(-np.abs(np.diff(means)), kind="stable")[:STEPS_MAX]
     cuts = np.sort(cuts[strongest])
     places = cuts * width
@@ -118,3 +121,18 @@ def noise_of(samples: F64) -> tuple[float, float]:
     alike = np.interp(np.arange(1, farthest), distances, 1.0 - squares / (2.0 * variance))
     memory = 1.0 + 2.0 * float(np.maximum(alike, 0.0).sum())
     return float(np.sqrt(variance)), float(np.sqrt(variance * memory))
+
+
+def conclude(results: list[SeriesResult], params: dict[str, Any], context: Any) -> dict[str, Any]:
+    """How many series moved, and the times at which most of them did (by TOGETHER_MS)."""
+    moved = [result for result in results if result.findings]
+    starts = [{one.start_ms // TOGETHER_MS for one in result.findings} for result in moved]
+    times = Counter(start for those in starts for start in those)
+    common = sorted(times.items(), key=lambda item: (-item[1], item[0]))[:LISTED_MAX]
+    sentence = f"{len(moved):,} of {len(results):,} series moved to another level"
+    if common and common[0][1] > 1:
+        sentence += f"; {common[0][1]:,} of them around {clock(common[0][0] * TOGETHER_MS)}"
+    return {
+        "sentence": sentence,
+        "times": [{"start_ms": start * TOGETHER_MS, "series": count} for start, count in common],
+    }
