@@ -152,12 +152,12 @@ def bench_others(rows: int = 1_000, steps: int = 1_440) -> None:
 
 
 if __name__ == "__main__":
-    asked = sys.argv[1:] or ["changes", "change_points", "others"]
+    names = sys.argv[1:] or ["changes", "change_points", "others"]
     benches = {
         "calibrate": calibrate,
         "changes": bench_changes,
         "change_points": bench_change_points,
         "others": bench_others,
     }
-    for name in asked:
+    for name in names:
         benches[name]()

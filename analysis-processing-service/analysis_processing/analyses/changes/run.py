@@ -163,9 +163,7 @@ def finding_of(
 
 
 def conclude(
-    results: list[SeriesResult],
-    params: dict[str, Any],
-    context: Context,
+    results: list[SeriesResult], params: dict[str, Any], context: Context
 ) -> dict[str, Any]:
     """What changed, ranked; the labels it shares; what came just before what; likely causes."""
     changed = sorted(

@@ -104,10 +104,10 @@ def levels(values: F64) -> tuple[F64, F64]:
 
 def chance(scores: F64) -> F64:
     """How likely an unchanged series is to score as high; a power law beyond the table."""
-    known = np.log(TAIL_SCORES)
+    table = np.log(TAIL_SCORES)
     places = np.log(np.maximum(scores, TAIL_SCORES[0]))
-    decades = np.interp(places, known, np.arange(known.size))
-    decades += np.maximum(places - known[-1], 0.0) / (known[-1] - known[-2])
+    decades = np.interp(places, table, np.arange(table.size))
+    decades += np.maximum(places - table[-1], 0.0) / (table[-1] - table[-2])
     likely: F64 = 10.0**-decades
     return likely
 

@@ -269,9 +269,7 @@ def relation_of(lag_ms: int) -> str:
 
 
 def conclude(
-    results: list[SeriesResult],
-    params: dict[str, Any],
-    context: Context,
+    results: list[SeriesResult], params: dict[str, Any], context: Context
 ) -> dict[str, Any]:
     """The discoveries, the closest first."""
     related_ones = [result for result in results if result.facts.get("significant")]

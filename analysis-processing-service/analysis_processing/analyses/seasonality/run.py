@@ -48,8 +48,8 @@ def run(block: Block, params: dict[str, Any], context: Any) -> Part:
         elif np.nanmin(scaled[row]) == np.nanmax(scaled[row]):
             results.append(SeriesResult(labels, note="constant"))
         else:
-            known = {period: float(strengths[period][row]) for period in named}
-            results.append(of_series(block, row, scaled[row], known, params["strength_min"]))
+            own = {period: float(strengths[period][row]) for period in named}
+            results.append(of_series(block, row, scaled[row], own, params["strength_min"]))
     return Part(block.start_ms, block.step_ms, block.values.shape[1], results)
 
 
@@ -124,16 +124,16 @@ def peaks_of(scaled: F64) -> list[int]:
 
 
 def of_series(
-    block: Block, row: int, scaled: F64, known: dict[int, float], strength_min: float
+    block: Block, row: int, scaled: F64, named: dict[int, float], strength_min: float
 ) -> SeriesResult:
     """One series: the shortest rhythm that no other beats clearly rules it."""
     first_step = block.start_ms // block.step_ms
-    strengths = dict(known)
+    strengths = dict(named)
     for period in peaks_of(scaled):
         if all(abs(period - other) > 0.05 * other for other in strengths):
             strengths[period] = float(foretold(scaled[None], first_step, period)[0])
     ruling = None
-    for period in sorted(strengths, key=lambda period: (period not in known, period)):
+    for period in sorted(strengths, key=lambda period: (period not in named, period)):
         enough = strength_min + DOUBT * period / scaled.size
         if strengths[period] > (max(strengths[ruling] + GAIN_MIN, enough) if ruling else enough):
             ruling = period
@@ -178,11 +178,7 @@ def when(into_ms: int, period_ms: int) -> str:
     return f"{into_ms / period_ms:.0%} into it"
 
 
-def conclude(
-    results: list[SeriesResult],
-    params: dict[str, Any],
-    context: Any,
-) -> dict[str, Any]:
+def conclude(results: list[SeriesResult], params: dict[str, Any], context: Any) -> dict[str, Any]:
     """How many series each rhythm rules, and the hours at which most are highest and lowest."""
     judged = [result for result in results if result.note is None]
     ruled = [result for result in judged if result.facts["rhythm"]]
