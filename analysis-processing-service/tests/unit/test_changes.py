@@ -60,9 +60,12 @@ QUIET = {
 
 
 @pytest.mark.parametrize("kind", QUIET)
-def test_what_always_wanders_is_not_news(kind):
-    """Of 1,000 series in which nothing changed hardly one is named, whatever they are like."""
-    results, _ = judged(block_of(QUIET[kind](1000)))
+@pytest.mark.parametrize("split", [30, SPLIT, 210])
+def test_what_always_wanders_is_not_news(kind, split):
+    """Of 1,000 series in which nothing changed hardly one is named, wherever the split is."""
+    block = block_of(QUIET[kind](1000))
+    split_at = block.start_ms + split * STEP_MS
+    results, _ = judged(block, PARAMS | {"split_at": split_at})
     assert len(changed_rows(results)) <= 1
 
 

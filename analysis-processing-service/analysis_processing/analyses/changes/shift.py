@@ -76,12 +76,15 @@ def shifts(values: F64, split: int) -> Shifts:
         mean, variance = levels(scaled[:, :split])
         scores = np.zeros((len(WINDOWS), len(values)))
         means = np.zeros_like(scores)
-        edges = split + np.rint(np.arange(9) * (values.shape[1] - split) / 8).astype(np.int64)
+        length = values.shape[1] - split
+        edges = split + np.rint(np.arange(9) * length / 8).astype(np.int64)
+        # A walk strays further from a short `before`, by the same simulation.
+        short = max(1.0, length / split) ** 0.25
         for row, (first, last, stray) in enumerate(WINDOWS):
             means[row], spread = levels(scaled[:, edges[first] : edges[last]])
             moved = np.abs(means[row] - mean)
             yardstick = np.sqrt(variance + spread + jitter)
-            scores[row] = np.where(moved > 0, moved / yardstick / stray, moved)
+            scores[row] = np.where(moved > 0, moved / yardstick / (stray * short), moved)
         best = np.argmax(np.nan_to_num(scores, nan=-1.0), axis=0)
         at = (best, np.arange(len(values)))
         back = [4.0 * (level * units[:, 0] + origin[:, 0]) for level in (mean, means[at])]
