@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from analysis_processing.analyses.block import Block
+from analysis_processing.analyses.robust import clock
 from analysis_processing.analyses.seasonality import SEASONALITY, run
 
 PARAMS = {parameter.name: parameter.default for parameter in SEASONALITY.parameters}
@@ -73,6 +74,13 @@ def test_the_highest_hour_is_told_in_utc():
     assert results[0].facts["highest"] == "14:00 UTC"
     assert results[0].facts["lowest"] == "02:00 UTC"
     assert summary["rhythms"][0]["highest"] == "14:00 UTC"
+
+
+def test_a_rhythm_without_a_name_says_when_it_was_last_highest():
+    """Ten hours are no part of a day: the last peak is told by its date."""
+    values = np.cos(2 * np.pi * (TIMES - 12) / 40)[None, :] + noise(1) / 1000
+    last_ms = int(TIMES[TIMES % 40 == 12][-1]) * STEP_MS
+    assert judged(values)[0][0].facts["highest"] == f"last at {clock(last_ms)}"
 
 
 def test_weekdays_are_those_of_the_calendar():

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from analysis_processing.analyses.block import F64, Block, Part, SeriesResult
-from analysis_processing.analyses.robust import span, standardised
+from analysis_processing.analyses.robust import clock, span, standardised
 
 NAMED_MS = (3_600_000, 86_400_000, 604_800_000)
 PHASES_MAX = 168
@@ -162,12 +162,13 @@ def extremes(scaled: F64, block: Block, period: int) -> dict[str, Any]:
     period_ms = period * block.step_ms
     places = {"highest": int(np.nanargmax(profile)), "lowest": int(np.nanargmin(profile))}
     return {
-        name: when(phase * period_ms // profile.size, period_ms) for name, phase in places.items()
+        name: when(phase * period_ms // profile.size, period_ms, int(block.times_ms[-1]))
+        for name, phase in places.items()
     }
 
 
-def when(into_ms: int, period_ms: int) -> str:
-    """A place in a rhythm, in words; days and weeks are UTC, and the epoch began on a Thursday."""
+def when(into_ms: int, period_ms: int, end_ms: int) -> str:
+    """A place in a rhythm, in words (UTC); its last time where the rhythm has no name."""
     moment = datetime.fromtimestamp(into_ms / 1000, UTC)
     if period_ms == NAMED_MS[2]:
         return f"{moment:%A %H:%M} UTC"
@@ -175,7 +176,7 @@ def when(into_ms: int, period_ms: int) -> str:
         return f"{moment:%H:%M} UTC"
     if period_ms == NAMED_MS[0]:
         return f"minute {moment:%M}"
-    return f"{into_ms / period_ms:.0%} into it"
+    return f"last at {clock(end_ms - (end_ms - into_ms) % period_ms)}"
 
 
 def conclude(results: list[SeriesResult], params: dict[str, Any], context: Any) -> dict[str, Any]:
