@@ -13,7 +13,7 @@ ServiceError
 ├── TooManyJobs            rate_limited   the tenant's queue is full
 ├── DatabaseUnavailable    unavailable    the chassis's; DatabaseTooSlow is one
 └── AnalysisError          execution      a run ended; retrying would end it the same way
-    ├── NoData  TooManySeries  TooManyPoints  BlockTooLarge  IsCounter
+    ├── NoData  TooManySeries  TooManyPoints  BlockTooLarge  IsCounter  DoesNotFit
     ├── Refused                           das or dis refused what was asked
     └── Unreachable        unavailable    IO trouble: worth another attempt
 """
@@ -105,6 +105,10 @@ class BlockTooLarge(AnalysisError):
 
 class IsCounter(AnalysisError):
     """The query returns a counter, whose ever-growing total says nothing; ask for its rate."""
+
+
+class DoesNotFit(AnalysisError):
+    """A parameter does not fit the data that the query returned."""
 
 
 class Refused(AnalysisError):
