@@ -191,14 +191,14 @@ def test_the_queue_is_a_metric(call):
     ]
 
 
-def test_analyses_describe_themselves(call):
+def test_analyses_describe_themselves(call, settings):
     """Kinds come with parameters, defaults and bounds, and the limits of a job."""
     answer = call("GET", "/api/v1/analyses", "r").json()
     (kind,) = (kind for kind in answer["analyses"] if kind["kind"] == "anomaly")
     by_name = {parameter["name"]: parameter for parameter in kind["parameters"]}
     assert by_name["sensitivity"]["minimum"] == 0
     assert by_name["direction"]["choices"] == ["both", "up", "down"]
-    assert answer["limits"]["series_max"] == 500
+    assert answer["limits"]["series_max"] == settings.series_max
 
 
 def test_every_route_needs_a_credential(app, call):
