@@ -96,21 +96,21 @@ def job_id(text: str) -> UUID:
         raise JobNotFound(id=text[:64]) from None
 
 
-def checked(asked: Submission, now: datetime, steps_max: int) -> Request:
+def checked(submitted: Submission, now: datetime, steps_max: int) -> Request:
     """The request in its one spelling, on the grid of its step; raises InvalidJob, TooManySteps.
 
     Both ends move down to a multiple of the step: results then line up with phases and with each
     other, and two clicks a second apart ask the same question.
     """
-    params = resolved_params(asked.kind, asked.params, asked.step_ms)
-    query = asked.query.strip()
+    params = resolved_params(submitted.kind, submitted.params, submitted.step_ms)
+    query = submitted.query.strip()
     if not query or "\x00" in query:
         raise InvalidJob(detail="query is empty or holds a NUL")
-    if asked.end_ms > int(now.timestamp() * 1000) + FUTURE_MS_MAX:
-        raise InvalidJob(detail="end_ms lies in the future", end_ms=asked.end_ms)
-    start_ms = asked.start_ms - asked.start_ms % asked.step_ms
-    end_ms = asked.end_ms - asked.end_ms % asked.step_ms
-    request = Request(asked.kind, query, start_ms, end_ms, asked.step_ms, params)
+    if submitted.end_ms > int(now.timestamp() * 1000) + FUTURE_MS_MAX:
+        raise InvalidJob(detail="end_ms lies in the future", end_ms=submitted.end_ms)
+    start_ms = submitted.start_ms - submitted.start_ms % submitted.step_ms
+    end_ms = submitted.end_ms - submitted.end_ms % submitted.step_ms
+    request = Request(submitted.kind, query, start_ms, end_ms, submitted.step_ms, params)
     if request.steps < STEPS_MIN:
         raise InvalidJob(detail=f"the range must span at least {STEPS_MIN} steps")
     if request.steps > steps_max:
@@ -134,14 +134,14 @@ async def check_query(services: Services, tenant: UUID, query: str) -> None:
 
 @router.post("", status_code=202, openapi_extra=SUBMIT_DOCUMENT)
 def submit(
-    asked: Annotated[Submission, Depends(submission)],
+    submitted: Annotated[Submission, Depends(submission)],
     caller: Analyst,
     services: ServicesDep,
     answer: Response,
 ) -> dict[str, Any]:
     """202 and a job that was queued just now, or 200 and the job that answers this already."""
     with transaction(services.engine) as db:
-        request = checked(asked, services.now(db), services.settings.steps_max)
+        request = checked(submitted, services.now(db), services.settings.steps_max)
     anyio.from_thread.run(check_query, services, caller.tenant, request.query)
     with transaction(services.engine) as db:
         job, is_new = repository.submit(
@@ -151,7 +151,7 @@ def submit(
             caller.subject,
             now=services.now(db),
             unfinished_max=services.settings.unfinished_jobs_max,
-            force=asked.force,
+            force=submitted.force,
         )
     SUBMITTED.labels(job.request.kind, "new" if is_new else "known").inc()
     answer.status_code = 202 if is_new else 200

@@ -108,7 +108,7 @@ def submit(
     unfinished = db.scalar(
         select(func.count()).where(job.c.tenant_id == tenant, job.c.state.in_(UNFINISHED))
     )
-    asked = {"created_by": created_by, "created_at": now, "run_after": now, **AFRESH}
+    fresh = {"created_by": created_by, "created_at": now, "run_after": now, **AFRESH}
     row = insert(job).values(
         id=identity,
         tenant_id=tenant,
@@ -119,10 +119,10 @@ def submit(
         step_ms=request.step_ms,
         params=request.params,
         code_version=version,
-        **asked,
+        **fresh,
     )
     ended = job.c.state.not_in(UNFINISHED)
-    changed = asked | ({"written_series": []} if force else {})
+    changed = fresh | ({"written_series": []} if force else {})
     queued = row.on_conflict_do_update(index_elements=["id"], set_=changed, where=ended)
     existing = _find(db, tenant, identity)  # another submit may have been first
     if existing is not None and is_answer(existing, now, force=force):

@@ -180,8 +180,10 @@ def test_downloads_equal_json(result, chosen):
         pq.read_table(io.BytesIO(parquet.content)),
     ):
         rows = table.to_pylist()
-        told = {dict(row["labels"])["n"]: (row["score"], row["columns"]["values"]) for row in rows}
-        assert list(told.items()) == list(shown.items())
+        downloaded = {
+            dict(row["labels"])["n"]: (row["score"], row["columns"]["values"]) for row in rows
+        }
+        assert list(downloaded.items()) == list(shown.items())
     text = result(f"format=text/csv&{chosen}")
     assert text.headers["content-disposition"].endswith('.csv"')
     lines = list(csv.reader(io.StringIO(text.text)))

@@ -191,7 +191,7 @@ def test_the_queue_is_a_metric(call):
     ]
 
 
-def test_analyses_describe_themselves(call):
+def test_analyses_describe_themselves(call, settings):
     """Kinds come with parameters, defaults and bounds, and the limits of a job."""
     answer = call("GET", "/api/v1/analyses", "r").json()
     (kind,) = (kind for kind in answer["analyses"] if kind["kind"] == "anomaly")

@@ -169,7 +169,7 @@ def test_anomalies_are_found_as_any_kind(world):
     world.submit("anomaly")
     job = world.run()
     assert (job.state, job.error) == (State.SUCCEEDED, None)
-    assert (job.summary["judged"], job.summary["points"]) == (10, 10 * STEPS)
+    assert (job.summary["series"], job.summary["points"]) == (10, 10 * STEPS)
 
 
 def test_bad_and_silent_series_get_notes(world):
