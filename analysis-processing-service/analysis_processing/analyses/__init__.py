@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from analysis_processing.analyses.anomaly import ANOMALY
+from analysis_processing.analyses.forecast import FORECAST
 from analysis_processing.analyses.parameters import Analysis, resolve
 from analysis_processing.errors import UnknownKind
 
-ANALYSES: dict[str, Analysis] = {analysis.kind: analysis for analysis in (ANOMALY,)}
+ANALYSES: dict[str, Analysis] = {analysis.kind: analysis for analysis in (ANOMALY, FORECAST)}
 
 
 def find(kind: str) -> Analysis:

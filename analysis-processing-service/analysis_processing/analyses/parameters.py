@@ -27,7 +27,10 @@ AUTO_SEASONS_MS = (3_600_000, 86_400_000, 604_800_000)
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One parameter. `type` is number, integer, choice, boolean or season."""
+    """One parameter. `type` is number, integer, choice, boolean, season or duration.
+
+    A default of None means that nothing need be given.
+    """
 
     name: str
     type: str
@@ -53,9 +56,13 @@ class Parameter:
 
     def check(self, value: Any, step_ms: int) -> Any:
         """`value` in its one spelling; raises InvalidJob naming the parameter and its bound."""
+        if value is None and self.default is None:
+            return None
         match self.type:
             case "number" | "integer":
                 return self._number(value)
+            case "duration":
+                return self._duration(value)
             case "boolean":
                 if not isinstance(value, bool):
                     self._refuse(value, "true or false")
@@ -98,6 +105,15 @@ class Parameter:
         if not PHASES_MIN <= season_ms // step_ms <= PHASES_MAX:
             self._refuse(value, f"{PHASES_MIN} to {PHASES_MAX} steps long")
         return str(value)
+
+    def _duration(self, value: Any) -> int:
+        """In ms; bounds are in ms too."""
+        match = DURATION.fullmatch(value) if isinstance(value, str) else None
+        duration_ms = int(match[1]) * UNITS_MS[match[2]] if match else -1
+        if not (self.minimum or 0) <= duration_ms <= (self.maximum or 0):
+            wanted = f"a duration such as 6h, from {self.minimum:g} to {self.maximum:g} ms"
+            self._refuse(value, wanted)
+        return duration_ms
 
     def _refuse(self, value: Any, wanted: str) -> None:
         raise InvalidJob(detail=f"params.{self.name} is {str(value)[:60]!r}, not {wanted}")
