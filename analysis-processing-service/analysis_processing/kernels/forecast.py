@@ -60,35 +60,50 @@ def at(series: np.ndarray, index: int, origin: int) -> float:
 
 
 @inlined
+def change(series: np.ndarray, first: int, last: int, lag: int) -> float:
+    """Mean of the samples in [first, last) less those `lag` earlier, of pairs; NaN without any."""
+    total, count = 0.0, 0
+    for i in range(max(first, lag), min(last, series.size)):
+        if not (np.isnan(series[i]) or np.isnan(series[i - lag])):
+            total += series[i] - series[i - lag]
+            count += 1
+    return total / count if count else np.nan
+
+
+@inlined
 def first_profiles(
     series: np.ndarray, begin: int, cycles: int, near: int, far: int, profiles: np.ndarray
 ) -> tuple[float, float]:
-    """`profiles` hold the seasons of the first cycles, less their line; its level and slope."""
+    """The level and slope at the end of the first cycles; `profiles` are their seasons.
+
+    A phase without a sample is NaN in the short season and 0 in the long one.
+    """
     season = max(near, far)
     end = begin + cycles * season
     level = mean_between(series, begin, end)
     slope = 0.0
     if cycles == 2:
-        middle = begin + season
-        slope = (mean_between(series, middle, end) - mean_between(series, begin, middle)) / season
-    if np.isnan(slope):
-        slope = 0.0
+        slope = change(series, begin + season, end, season) / season
+        slope = 0.0 if np.isnan(slope) else slope
     centre = begin + (cycles * season - 1) / 2.0
-    whole = profiles[1]
+    short, whole = profiles[0], profiles[1]
     for phase in range(season):
         total, count = 0.0, 0
         for i in range(begin + (phase - begin) % season, end, season):
             if not np.isnan(series[i]):
                 total += series[i] - level - slope * (i - centre)
                 count += 1
-        whole[phase] = total / count if count else 0.0
+        whole[phase] = total / count if count else np.nan
     for phase in range(near):
-        total = 0.0
+        total, count = 0.0, 0
         for i in range(phase, season, near):
-            total += whole[i]
-        profiles[0, phase] = total * near / season
-    for phase in range(season):
-        whole[phase] -= profiles[0, phase % near] if near > 0 else 0.0
+            if not np.isnan(whole[i]):
+                total += whole[i]
+                count += 1
+        short[phase] = total / count if count else np.nan
+    for phase in range(far):
+        rest = whole[phase] - short[phase % near]
+        whole[phase] = 0.0 if np.isnan(rest) else rest
     return level + slope * (end - 1 - centre), slope
 
 
@@ -128,34 +143,35 @@ def smooth(
             slope = slope if phi > 0.0 else 0.0
         for o in range(origins.shape[1]):
             while t < origins[s, o]:
-                rhythm = profiles[0, t % near] if near > 0 else 0.0
-                rhythm += profiles[1, t % far] if far > 0 else 0.0
+                short = profiles[0, t % near] if near > 0 else 0.0
+                long = profiles[1, t % far] if far > 0 else 0.0
                 slope *= phi
                 level += slope
-                if not np.isnan(series[t]):
-                    error = series[t] - level - rhythm
+                error = series[t] - level - short - long
+                if not np.isnan(error):
                     seen += 1.0
                     rate = max(alpha, 1.0 / seen)
                     if phi > 0.0:
-                        rate = min(max(alpha, 2 * (2 * seen - 1) / (seen * (seen + 1))), 1.0)
-                        slope += (
-                            error
-                            * min(max(alpha * beta, 6.0 / (seen * (seen + 1))), 1.0)
-                            * (seen > 1.0)
-                        )
+                        line = 2.0 * (2.0 * seen - 1.0) / (seen * (seen + 1.0))
+                        rate = min(max(alpha, line), 1.0)
+                        if seen > 1.0:
+                            slope += error * max(alpha * beta, 6.0 / (seen * (seen + 1.0)))
                     level += rate * error
-                    for p, length in enumerate((near, far)):
-                        if length > 0:
-                            share = max(SEASON_RATE, length / (t - begin + length))
-                            profiles[p, t % length] += share * (1.0 - rate) * error
+                    rest = (1.0 - rate) * error
+                    if near > 0:
+                        profiles[0, t % near] += rest * max(SEASON_RATE, near / (t - begin + near))
+                    if far > 0:
+                        profiles[1, t % far] += rest * max(SEASON_RATE, far / (t - begin + far))
+                elif near > 0 and np.isnan(short) and not np.isnan(series[t]):
+                    profiles[0, t % near] = series[t] - level - long
                 t += 1
             damped, growth = 1.0, 0.0
             for k in range(ahead):
                 damped *= phi
                 growth += damped * slope
-                rhythm = profiles[0, (t + k) % near] if near > 0 else 0.0
-                rhythm += profiles[1, (t + k) % far] if far > 0 else 0.0
-                out[s, o, k] = level + growth + rhythm
+                short = profiles[0, (t + k) % near] if near > 0 else 0.0
+                long = profiles[1, (t + k) % far] if far > 0 else 0.0
+                out[s, o, k] = level + growth + long + (0.0 if np.isnan(short) else short)
 
 
 @kernel(void(F64_ROWS, I64_ROWS, I64_ROWS, CUBE_OUT))
@@ -174,16 +190,15 @@ def repeat(values: np.ndarray, origins: np.ndarray, seasons: np.ndarray, out: np
             if near == 0 or origin < near:
                 out[s, o] = np.nan
                 continue
-            today = mean_between(series, origin - near, origin)
             shift, shifted = 0.0, -1
             for k in range(out.shape[2]):
                 i = origin + k - near * (k // near + 1)
-                while i >= 0 and np.isnan(series[i]):
+                while i >= near and np.isnan(series[i]):
                     i -= near
-                recent = at(series, i, origin)
+                recent = series[i]
                 back = far * (k // far + 1)
                 if back != shifted:
-                    shift = today - mean_between(series, origin - near - back, origin - back)
+                    shift = change(series, origin - near, origin, back)
                     shifted = back
                 earlier = at(series, origin + k - back, origin) + shift
                 if np.isnan(recent):

@@ -63,7 +63,7 @@ def usable(history: History, near: int) -> I64:
     return rows
 
 
-def train(history: History, seasons: tuple[int, int], trees: int = TREES) -> str | None:
+def train(history: History, seasons: tuple[int, int]) -> str | None:
     """The model as text, or None when there is no library or too little to learn from.
 
     seasons: of `seasons_of`.
@@ -96,7 +96,7 @@ def train(history: History, seasons: tuple[int, int], trees: int = TREES) -> str
         return None
     data = lightgbm.Dataset(np.concatenate(seen), np.concatenate(targets), free_raw_data=True)
     threads = min(os.cpu_count() or 1, THREADS_MAX)
-    model = lightgbm.train(SETTINGS | {"num_threads": threads}, data, num_boost_round=trees)
+    model = lightgbm.train(SETTINGS | {"num_threads": threads}, data, num_boost_round=TREES)
     return str(model.model_to_string())
 
 

@@ -1,8 +1,8 @@
 """Intervals that the errors of the backtest justify: split-conformal, by step ahead.
 
 The errors of neighbouring steps and of all origins together give the quantiles, each side its own.
-Origins closer than one horizon share most of their future, so a history of few horizons has seen
-few errors, however many numbers there are: its intervals are widened.
+Origins closer than one horizon share their future, so a short history has seen few errors, however
+many numbers there are: its intervals are widened.
 """
 
 import numpy as np
@@ -13,7 +13,10 @@ from analysis_processing.analyses.forecast.history import History
 LEVELS = np.array([0.025, 0.1, 0.9, 0.975])  # lower, lower_80, upper_80, upper
 BOUNDS = ("lower", "lower_80", "upper_80", "upper")
 KNOTS = 24
-WIDENING = 0.5  # of an interval that one horizon alone has tested
+# Widening, measured on noise and on random walks (benchmarks/bench_forecast.py coverage): errors
+# that last a horizon come once a horizon, others once a sample.
+LASTING = 6.0
+SCATTER = 6.0
 
 
 def quantiles(errors: F64, levels: F64) -> F64:
@@ -36,7 +39,7 @@ def by_step(errors: F64) -> F64:
     """(series, ahead, 4) quantiles of `errors` (series, origins, ahead), smooth over the steps."""
     series, _, ahead = errors.shape
     knots = np.unique(np.linspace(0, ahead - 1, KNOTS).astype(np.int64))
-    reach = max(1, ahead // 12)
+    reach = reach_of(ahead)
     at_knots = np.stack(
         [
             quantiles(
@@ -56,11 +59,23 @@ def by_step(errors: F64) -> F64:
 
 def own_bands(history: History, ahead: F64, future: F64) -> F64:
     """(series, ahead, 4) distances of the bounds from the forecast, by each series' own errors."""
-    seen = history.origins[:, -2] - history.origins[:, 0]
-    horizons = 1.0 + seen / history.ahead
-    wider = 1.0 + WIDENING / horizons
-    bands: F64 = by_step(future - ahead[:, :-1]) * wider[:, None, None]
+    errors = future - ahead[:, :-1]
+    lag = max(history.ahead // 8, 1)
+    before, after = errors[:, :, :-lag], errors[:, :, lag:]
+    both = np.isfinite(before) & np.isfinite(after)
+    power = np.where(both, before**2 + after**2, 0.0).sum(axis=(1, 2)) / 2.0
+    product = np.where(both, before * after, 0.0).sum(axis=(1, 2))
+    lasting = np.clip(product / np.where(power > 0, power, 1.0), 0.0, 1.0)
+    span = history.origins[:, -2] - history.origins[:, 0]
+    few_horizons = LASTING * lasting * (1.0 + span / history.ahead) ** -2.0
+    few_samples = SCATTER / (span + 2.0 * reach_of(history.ahead) + 1.0)
+    bands: F64 = by_step(errors) * (1.0 + few_horizons + few_samples)[:, None, None]
     return bands
+
+
+def reach_of(ahead: int) -> int:
+    """How many neighbours on each side lend a step their errors."""
+    return max(1, ahead // 12)
 
 
 def limits(values: F64, name: str, full_at: float | None) -> tuple[float, float]:

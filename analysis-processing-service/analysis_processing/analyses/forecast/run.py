@@ -170,7 +170,7 @@ def duration_text(duration_ms: int) -> str:
 def run(block: Block, params: dict[str, Any], context: Any) -> Part:
     """Forecasts of these series; context: from `prepare`."""
     history = history_of(block, params)
-    chosen = forecast(history, params, context)
+    chosen = forecast(history, params, context or Context())
     naive = baselines.mean_errors(baselines.naive(history, chosen.seasons), history.future())
     part = Part(history.end_ms + history.step_ms, history.step_ms, history.ahead, [])
     for row, labels in enumerate(block.labels):
