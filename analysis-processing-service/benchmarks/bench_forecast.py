@@ -35,7 +35,7 @@ def block_of(values: np.ndarray) -> Block:
     return Block(labels, 472_222 * HOUR_MS, HOUR_MS, np.ascontiguousarray(values))
 
 
-def told(block: Block, params: dict, context: object) -> tuple[run.Part, dict[str, np.ndarray]]:
+def forecast(block: Block, params: dict, context: object) -> tuple[run.Part, dict[str, np.ndarray]]:
     """The part, in chunks as a job has them, and its columns as (series, ahead)."""
     parts = [
         run.run(block.rows(first, first + 256), params, context)
@@ -65,7 +65,7 @@ def coverage(seed: int, series: int = 200) -> None:
             values = np.stack(
                 [make(np.random.default_rng([seed, row]), steps + ahead) for row in range(series)]
             )
-            _, columns = told(block_of(values[:, :steps]), params, None)
+            _, columns = forecast(block_of(values[:, :steps]), params, None)
             print(f"{case:16}{steps:>7} h{ahead:>5} h{covered(columns, values[:, steps:])}")
 
 
@@ -106,7 +106,8 @@ def hourly(seed: int, folder: Path | None) -> None:
     naive = past[:, -24:][:, np.arange(48) % 24]
     print(f"{'naive':12}{np.mean(np.abs(naive - future).mean(axis=1) / scales):>8.3f}")
     for method in METHODS:
-        part, columns = told(block, params | {"method": method}, context)
+        served = context if method in {"booster", "auto"} else None
+        part, columns = forecast(block, params | {"method": method}, served)
         mase = np.mean(np.abs(columns["expected"] - future).mean(axis=1) / scales)
         chosen = run.conclude(part.series, params, None)["methods"] if method == "auto" else ""
         print(f"{method:12}{mase:>8.3f}{covered(columns, future)}  {chosen}")
