@@ -43,12 +43,13 @@ def mean_between(series: np.ndarray, first: int, last: int) -> float:
 
 
 @inlined
-def move_between(series: np.ndarray, first: int, last: int, lag: int) -> float:
-    """Mean distance of the samples in [first, last) from those `lag` earlier; NaN without any."""
+def change(series: np.ndarray, first: int, last: int, lag: int, absolute: bool) -> float:
+    """Mean of the samples in [first, last) less those `lag` earlier, of pairs; NaN without any."""
     total, count = 0.0, 0
     for i in range(max(first, lag), min(last, series.size)):
-        if lag > 0 and not (np.isnan(series[i]) or np.isnan(series[i - lag])):
-            total += abs(series[i] - series[i - lag])
+        move = series[i] - series[i - lag]
+        if not np.isnan(move):
+            total += abs(move) if absolute else move
             count += 1
     return total / count if count else np.nan
 
@@ -57,17 +58,6 @@ def move_between(series: np.ndarray, first: int, last: int, lag: int) -> float:
 def at(series: np.ndarray, index: int, origin: int) -> float:
     """The sample at `index`, NaN outside [0, origin)."""
     return series[index] if 0 <= index < origin else np.nan
-
-
-@inlined
-def change(series: np.ndarray, first: int, last: int, lag: int) -> float:
-    """Mean of the samples in [first, last) less those `lag` earlier, of pairs; NaN without any."""
-    total, count = 0.0, 0
-    for i in range(max(first, lag), min(last, series.size)):
-        if not (np.isnan(series[i]) or np.isnan(series[i - lag])):
-            total += series[i] - series[i - lag]
-            count += 1
-    return total / count if count else np.nan
 
 
 @inlined
@@ -83,7 +73,7 @@ def first_profiles(
     level = mean_between(series, begin, end)
     slope = 0.0
     if cycles == 2:
-        slope = change(series, begin + season, end, season) / season
+        slope = change(series, begin + season, end, season, False) / season
         slope = 0.0 if np.isnan(slope) else slope
     centre = begin + (cycles * season - 1) / 2.0
     short, whole = profiles[0], profiles[1]
@@ -198,7 +188,7 @@ def repeat(values: np.ndarray, origins: np.ndarray, seasons: np.ndarray, out: np
                 recent = series[i]
                 back = far * (k // far + 1)
                 if back != shifted:
-                    shift = change(series, origin - near, origin, back)
+                    shift = change(series, origin - near, origin, back, False)
                     shifted = back
                 earlier = at(series, origin + k - back, origin) + shift
                 if np.isnan(recent):
@@ -220,7 +210,7 @@ def origin_features(
 ) -> None:
     """The features that all steps ahead share, in units of `unit` (level, scale); fills both."""
     level = mean_between(series, origin - near, origin)
-    scale = move_between(series, origin - 7 * near, origin, near)
+    scale = change(series, origin - 7 * near, origin, near, True)
     unit[0], unit[1] = level, scale
     n = 0
     for back in (1, 2, 3, 4, 6, 12):
@@ -246,12 +236,12 @@ def origin_features(
             least, most = min(least, series[i]), max(most, series[i])
     row[n] = (least - level) / scale
     row[n + 1] = (most - level) / scale
-    row[n + 2] = move_between(series, origin - near, origin, near) / scale
-    row[n + 3] = move_between(series, origin - near, origin, 1) / scale
+    row[n + 2] = change(series, origin - near, origin, near, True) / scale
+    row[n + 3] = change(series, origin - near, origin, 1, True) / scale
     n += 4
     # how alike neighbours, days and weeks are
     for lag in (1, 2 * near, far):
-        row[n] = move_between(series, origin - 14 * near, origin, lag) / scale
+        row[n] = change(series, origin - 14 * near, origin, lag, True) / scale
         n += 1
     row[n] = level / scale
 

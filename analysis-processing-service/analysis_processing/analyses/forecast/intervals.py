@@ -15,8 +15,8 @@ BOUNDS = ("lower", "lower_80", "upper_80", "upper")
 KNOTS = 24
 # Widening, measured on noise and on random walks (benchmarks/bench_forecast.py coverage): errors
 # that last a horizon come once a horizon, others once a sample.
-LASTING = 7.0
-SCATTER = 6.0
+LASTING = 13.0
+SCATTER = 15.0
 
 
 def quantiles(errors: F64, levels: F64) -> F64:
@@ -67,8 +67,8 @@ def own_bands(history: History, ahead: F64, future: F64) -> F64:
     product = np.where(both, before * after, 0.0).sum(axis=(1, 2))
     lasting = np.clip(product / np.where(power > 0, power, 1.0), 0.0, 1.0)
     span = history.origins[:, -2] - history.origins[:, 0]
-    few_horizons = LASTING * lasting * (1.0 + span / history.ahead) ** -1.7
-    few_samples = SCATTER / (span + 2.0 * reach_of(history.ahead) + 1.0)
+    few_horizons = LASTING * lasting**2 * (1.0 + span / history.ahead) ** -1.9
+    few_samples = SCATTER * (span + 2.0 * reach_of(history.ahead) + 1.0) ** -1.25
     bands: F64 = by_step(errors) * (1.0 + few_horizons + few_samples)[:, None, None]
     return bands
 

@@ -20,6 +20,7 @@ from analysis_processing.model import Labels
 METRIC = "cloudopshub_forecast"
 FULL_METRIC = "cloudopshub_seconds_to_full"
 PIECE = 256  # series at once in `prepare`
+PIECES_MAX = 8  # on which the booster is tried
 SOONEST_MAX = 20
 BOUNDS = ("expected", "lower", "upper")
 FULL_FACTS = ("full_in_ms", "full_earliest_ms", "full_latest_ms")
@@ -100,9 +101,10 @@ def prepare(block: Block, params: dict[str, Any]) -> Context:
 
 
 def tried(block: Block, params: dict[str, Any], model: str, seasons: tuple[int, int]) -> Context:
-    """The context of `model`: its errors on the held-out origins of all series."""
+    """The context of `model`: its held-out errors on all series, or on 2,000 of them."""
     ratios, errors = [], []
-    for first in range(0, len(block.labels), PIECE):
+    pieces = range(0, len(block.labels), PIECE)
+    for first in pieces[:: -(-len(pieces) // PIECES_MAX)]:
         history = history_of(block.rows(first, first + PIECE), params)
         future = history.future()
         _, baseline = baseline_of(history, future, "auto")
