@@ -61,10 +61,10 @@ def test_the_booster_serves_the_series_whose_backtest_it_wins(echoes):
     history = history_of(echoes, PARAMS)
     _, baseline = run.baseline_of(history, history.future(), "auto")
     boosted = booster.paths(history, context.model, context.seasons)
-    ratios = run.log_ratios(history.future(), baseline.ahead, boosted)
+    ratios = run.log_ratios(history.future(), baseline, boosted)
     part = run.run(echoes, PARAMS, context)
     methods = np.array([result.facts["method"] for result in part.series])
-    np.testing.assert_array_equal(methods == "booster", ratios + context.advantage < 0)
+    np.testing.assert_array_equal(methods == "booster", ratios + run.TRUST * context.advantage < 0)
     for result in part.series:
         names = ("lower", "lower_80", "expected", "upper_80", "upper")
         assert (np.diff([result.columns[name] for name in names], axis=0) >= 0).all()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis_processing.analyses.block import F64, I64
-from analysis_processing.analyses.forecast.history import History
+from analysis_processing.analyses.forecast.history import HELD_OUT_ORIGINS, History
 from analysis_processing.kernels import forecast as kernels
 
 STILL = (0.2, 0.0, 0.0)  # level, slope, damping
@@ -27,12 +27,14 @@ class Paths:
 
     ahead: (series, origins, steps ahead), the last origin's is the forecast. seasons: (series, 2)
     steps, 0 = none. errors: (series,) mean absolute error of the backtest, inf where the method
-    cannot serve.
+    cannot serve. late_errors: of the held-out origins alone, of what the earlier ones would have
+    chosen: as honest as those of a booster that has not seen them.
     """
 
     ahead: F64
     seasons: I64
     errors: F64
+    late_errors: F64
 
 
 def mean_errors(ahead: F64, future: F64) -> F64:
@@ -42,6 +44,24 @@ def mean_errors(ahead: F64, future: F64) -> F64:
     missing = np.isnan(ahead).any(axis=(1, 2)) | (counts == 0)
     means: F64 = np.where(missing, np.inf, np.nansum(errors, axis=(1, 2)) / np.maximum(counts, 1))
     return means
+
+
+def trial(ahead: F64, future: F64, handicap: float = 1.0) -> F64:
+    """(3, series) mean |error| of all origins and of the earlier ones, × handicap; of the late."""
+    late = HELD_OUT_ORIGINS
+    return np.stack(
+        [
+            mean_errors(ahead, future) * handicap,
+            mean_errors(ahead[:, :-late], future[:, :-late]) * handicap,
+            mean_errors(ahead[:, -late - 1 :], future[:, -late:]),
+        ]
+    )
+
+
+def late_errors(trials: F64) -> F64:
+    """(series,) late errors of what does best earlier; trials: (tries, 3, series)."""
+    errors: F64 = trials[trials[:, 1].argmin(axis=0), 2, np.arange(trials.shape[2])]
+    return errors
 
 
 def season_pairs(seasons: tuple[int, ...]) -> list[tuple[int, int]]:
@@ -70,12 +90,14 @@ def damped(history: History, future: F64) -> Paths:
         for pair in pairs
     ]
     seasons = np.stack(pairs)[np.argmin(errors, axis=0)]
-    errors = [
-        mean_errors(ahead(seasons, np.tile(gains, (count, 1))), future) * HANDICAP ** (gains[2] > 0)
-        for gains in GAINS
-    ]
-    paths = ahead(seasons, np.array(GAINS)[np.argmin(errors, axis=0)])
-    return Paths(paths, seasons, mean_errors(paths, future))
+    trials = np.stack(
+        [
+            trial(ahead(seasons, np.tile(gains, (count, 1))), future, HANDICAP ** (gains[2] > 0))
+            for gains in GAINS
+        ]
+    )
+    paths = ahead(seasons, np.array(GAINS)[trials[:, 0].argmin(axis=0)])
+    return Paths(paths, seasons, mean_errors(paths, future), late_errors(trials))
 
 
 def seasonal(history: History, future: F64) -> Paths:
@@ -87,10 +109,11 @@ def seasonal(history: History, future: F64) -> Paths:
         return out
 
     pairs = [np.array(pair, dtype=np.int64) for pair in season_pairs(history.seasons)]
-    errors = [mean_errors(ahead(np.tile(pair, (len(history.values), 1))), future) for pair in pairs]
-    seasons = np.stack(pairs)[np.argmin(errors, axis=0)]
+    count = len(history.values)
+    trials = np.stack([trial(ahead(np.tile(pair, (count, 1))), future) for pair in pairs])
+    seasons = np.stack(pairs)[trials[:, 0].argmin(axis=0)]
     paths = ahead(seasons)
-    return Paths(paths, seasons, mean_errors(paths, future))
+    return Paths(paths, seasons, mean_errors(paths, future), late_errors(trials))
 
 
 def naive(history: History, seasons: I64) -> F64:
