@@ -248,7 +248,9 @@ def test_a_limit_below_is_reached_downwards():
 def test_a_limit_that_only_may_be_reached_says_so():
     """Where the bound crosses and the expectation does not, the finding promises nothing."""
     walk = np.cumsum(np.random.default_rng(8).normal(size=300))
-    part = forecast(walk, horizon="100h", full_at=float(walk[-1]) + 8)
+    columns = forecast(walk, horizon="100h").series[0].columns
+    limit = float(columns["upper"].max() + columns["expected"].max()) / 2
+    part = forecast(walk, horizon="100h", full_at=limit)
     assert part.series[0].facts["full_in_ms"] is None
     assert "may be at" in part.series[0].findings[0].text
     assert 0 < part.series[0].score < 34
