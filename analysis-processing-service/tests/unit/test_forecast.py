@@ -83,6 +83,13 @@ def test_a_pure_season_is_forecast_exactly_and_surely(method, gaps):
     np.testing.assert_allclose(table(part)[0], np.tile(values[:12], (5, 1)), atol=1e-6)
 
 
+def test_two_days_suffice_to_repeat_a_day():
+    """A range of twice the horizon has one origin, after one whole season."""
+    values = np.resize(WAVE, 72)
+    part = forecast(values[:48], horizon="24h")
+    np.testing.assert_allclose(table(part)[0, 2], values[48:], atol=1e-6)
+
+
 def test_a_week_within_days_is_forecast_exactly():
     """Days that differ by weekday are told from three weeks of them."""
     values = np.resize(WAVE, 24 * 23) * np.resize(np.repeat([1, 1, 1, 1, 1, 2, 3], 24), 24 * 23)

@@ -48,7 +48,7 @@ class History:
     @property
     def held_out(self) -> int:
         """Steps before the end that the booster never learns from."""
-        return held_out(self.ahead)
+        return held_out(self.ahead, int(self.values.shape[1]))
 
     def future(self) -> F64:
         """(series, origins but the last, ahead): what really came after each origin."""
@@ -57,9 +57,9 @@ class History:
         return future
 
 
-def held_out(ahead: int) -> int:
-    """One horizon and a half."""
-    return ahead + ahead // 2
+def held_out(ahead: int, steps: int) -> int:
+    """One horizon and a half, at most half of the history: a season may need the other half."""
+    return min(ahead + ahead // 2, max(steps // 2, 1))
 
 
 def coarser(step_ms: int, horizon_ms: int) -> int:
@@ -122,7 +122,7 @@ def history_of(block: Block, params: dict[str, Any]) -> History:
         notes[row] = "no sample within one horizon of the end"
     first = np.take_along_axis(values, np.minimum(begins, steps - 1)[:, None], axis=1)
     offsets = np.nan_to_num(first)
-    last, held = steps - ahead, min(held_out(ahead), steps)
+    last, held = steps - ahead, held_out(ahead, steps)
     middles = np.minimum(begins + (steps - begins) // 2, max(steps - held, 1))
     shares = np.linspace(0.0, 1.0, ORIGINS - HELD_OUT_ORIGINS, endpoint=False)
     early = middles[:, None] + (shares * np.maximum(steps - held - middles, 0)[:, None]).astype(int)
