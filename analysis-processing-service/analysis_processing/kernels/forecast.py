@@ -197,6 +197,10 @@ def repeat(values: np.ndarray, origins: np.ndarray, seasons: np.ndarray, out: np
                     out[s, o, k] = recent
                 else:
                     out[s, o, k] = 0.5 * (recent + earlier)
+                if np.isnan(out[s, o, k]):  # never seen: as the step before it
+                    out[s, o, k] = (
+                        out[s, o, k - 1] if k else mean_between(series, origin - near, origin)
+                    )
 
 
 @inlined

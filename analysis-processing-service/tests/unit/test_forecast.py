@@ -84,10 +84,15 @@ def test_a_pure_season_is_forecast_exactly_and_surely(method, gaps):
 
 
 def test_two_days_suffice_to_repeat_a_day():
-    """A range of twice the horizon has one origin, after one whole season."""
+    """A range of twice the horizon has one origin, after one whole season; a gap is bridged."""
     values = np.resize(WAVE, 72)
     part = forecast(values[:48], horizon="24h")
     np.testing.assert_allclose(table(part)[0, 2], values[48:], atol=1e-6)
+    values[[10, 34]] = np.nan
+    part = forecast(values[:48], horizon="24h", method="seasonal")
+    expected = values[48:].copy()
+    expected[10] = values[9]
+    np.testing.assert_allclose(table(part)[0, 2], expected, atol=1e-6)
 
 
 def test_a_week_within_days_is_forecast_exactly():
