@@ -12,13 +12,14 @@ from analysis_processing.analyses.anomaly import ANOMALY
 from analysis_processing.analyses.change_points import CHANGE_POINTS
 from analysis_processing.analyses.changes import CHANGES
 from analysis_processing.analyses.correlation import CORRELATION
+from analysis_processing.analyses.forecast import FORECAST
 from analysis_processing.analyses.group_outliers import GROUP_OUTLIERS
 from analysis_processing.analyses.own import OWN
 from analysis_processing.analyses.parameters import Analysis, resolve
 from analysis_processing.analyses.seasonality import SEASONALITY
 from analysis_processing.errors import UnknownKind
 
-KINDS = (ANOMALY, CHANGES, CHANGE_POINTS, GROUP_OUTLIERS, SEASONALITY, CORRELATION, OWN)
+KINDS = (ANOMALY, FORECAST, CHANGES, CHANGE_POINTS, GROUP_OUTLIERS, SEASONALITY, CORRELATION, OWN)
 ANALYSES: dict[str, Analysis] = {analysis.kind: analysis for analysis in KINDS}
 
 
