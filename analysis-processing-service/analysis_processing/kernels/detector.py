@@ -9,7 +9,7 @@ known of a series is one row of float64 and one of float32; values are kept in i
 power of two of its first sample, so that ±1e308 is as good as 1.
 
     state:  marks | models | recent | tails | means | pasts | habits | episode
-    memory: rings | ranks | profile | visits | pasts' rings | pasts' ranks
+    memory: rings | ranks | profile | visits | pasts' rings | pasts' ranks | stretches | shapes
 """
 
 # ruff: noqa: PLR0917 - numba compiles signatures, and those are positional
@@ -38,9 +38,10 @@ from analysis_processing.kernels.baseline import (
     NOW_FIELDS,
     OFFSET,
     PERIOD,
-    READY,
     RECENT,
+    READY,
     RESTARTING,
+    RUN,
     SEEN,
     SETTLED,
     UNIT,
@@ -80,7 +81,7 @@ MARKS = 6
 SCORE_MAX = 1000.0
 FAR = 1e30  # units; beyond it a sample is as good as infinite: an event that teaches nothing
 LARGEST = 1.7e308
-CAP_MIN = 3.0  # widths
+MILD, STRONG = 6.0, 60.0  # scales
 FREE_CRIES = 5.0  # a week; every further one raises the limits by LOUDER
 LOUDER = 0.3
 
@@ -98,11 +99,11 @@ MEMORY_OUT = types.Array(types.float32, 2, "C")
 JUDGEMENT_OUT = types.Array(types.float64, 3, "C")
 
 
-def widths(models: int, phases: int) -> tuple[int, int]:
+def widths(models: int, phases: int, stretches: int) -> tuple[int, int]:
     """How many float64 and how many float32 are known of one series."""
     state = MARKS + models * (LEARNED + MEAN_FIELDS + PAST_FIELDS) + 2 * PAST_FIELDS
-    state += 2 * RECENT + 2 * (TAIL_FIELDS + 1) + HABITS + EPISODE
-    return state, 2 * (models * WINDOW + phases + (models + 2) * HISTORY)
+    state += 2 * RECENT + 2 * models * (TAIL_FIELDS + 1) + HABITS + EPISODE
+    return state, 2 * (models * WINDOW + phases + (models + 2) * HISTORY + stretches)
 
 
 @inlined
@@ -111,7 +112,7 @@ def cut_state(state: np.ndarray, models: int) -> tuple[np.ndarray, ...]:
     a = MARKS
     b = a + models * LEARNED
     c = b + 2 * RECENT
-    d = c + 2 * (TAIL_FIELDS + 1)
+    d = c + 2 * models * (TAIL_FIELDS + 1)
     e = d + models * MEAN_FIELDS
     f = e + (models + 2) * PAST_FIELDS
     g = f + HABITS
@@ -119,7 +120,7 @@ def cut_state(state: np.ndarray, models: int) -> tuple[np.ndarray, ...]:
         state[:a],
         state[a:b].reshape(models, LEARNED),
         state[b:c].reshape(2, RECENT),
-        state[c:d].reshape(2, TAIL_FIELDS + 1),
+        state[c:d].reshape(models, 2, TAIL_FIELDS + 1),
         state[d:e].reshape(models, MEAN_FIELDS),
         state[e:f].reshape(models + 2, PAST_FIELDS),
         state[f:g],
@@ -135,13 +136,17 @@ def cut_memory(memory: np.ndarray, models: int, phases: int) -> tuple[np.ndarray
     c = b + phases
     d = c + phases
     e = d + (models + 2) * HISTORY
+    f = e + (models + 2) * HISTORY
+    g = (f + memory.size) // 2
     return (
         memory[:a].reshape(models, WINDOW),
         memory[a:b].reshape(models, WINDOW),
         memory[b:c],
         memory[c:d],
         memory[d:e].reshape(models + 2, HISTORY),
-        memory[e:].reshape(models + 2, HISTORY),
+        memory[e:f].reshape(models + 2, HISTORY),
+        memory[f:g],
+        memory[g:],
     )
 
 
@@ -245,30 +250,22 @@ def lengthen(
 
 
 @inlined
-def judge_far(
-    score: float,
-    unjudged: bool,
-    rules: np.ndarray,
-    tails: np.ndarray,
-    episode: np.ndarray,
-    verdict: np.ndarray,
-) -> None:
-    """SPIKE: the sample is farther from what was expected than this series goes; tails know it.
-
-    Of alarming samples only the first teaches, and no more than a limit does: else the rest of a
-    streak would hide the next one.
-    """
-    for side in range(2):
-        tail = tails[side]
-        signed = -score if side == 1 else score
-        limit = tail[LIMIT]
-        over = tail[SCORES] > 0.0 and signed >= limit
-        if signed > 0.0 and not unjudged:
-            verdict[SPIKE, SEVERITY] = score / limit
-        if not (over and episode[OPEN] > 0.0):
-            learn_tail(tail[:TAIL_FIELDS], signed, max(limit, CAP_MIN))
-        if signed > START or tail[SCORES] % 64.0 == 1.0:
-            tail[LIMIT] = limit_of(tail[:TAIL_FIELDS], rules[RATE])
+def learn_tails(rate: float, now: np.ndarray, learned: np.ndarray, tails: np.ndarray) -> None:
+    """Every model's tails know how far it was off, an alarming sample no more than MILD scales."""
+    for m in range(now.shape[0]):
+        if now[m, READY] == 0.0 or learned[m, RESIDUALS] < SETTLED:
+            continue
+        score = score_of(now[m, ERROR], now[m, WIDTH])
+        for side in range(2):
+            tail = tails[m, side]
+            signed = -score if side == 1 else score
+            streak = abs(learned[m, RUN]) > 1.0
+            if signed > START and streak:
+                continue
+            mild = tail[SCORES] > 0.0 and signed >= tail[LIMIT]
+            learn_tail(tail[:TAIL_FIELDS], signed, MILD if mild else STRONG)
+            if signed > START or tail[SCORES] % 64.0 == 1.0:
+                tail[LIMIT] = limit_of(tail[:TAIL_FIELDS], rate)
 
 
 @inlined
@@ -326,7 +323,7 @@ def advance(
     count = 0
     for s in range(values.shape[0]):
         mark, learned, recent, tails, means, pasts, habits, episode = cut_state(state[s], models)
-        rings, ranks, profile, visits, past_rings, past_ranks = cut_memory(
+        rings, ranks, profile, visits, past_rings, past_ranks, raws, shape = cut_memory(
             memory[s], models, n_phases
         )
         for i in range(values.shape[1]):
@@ -358,34 +355,33 @@ def advance(
                 judge = choose_judge(seasons, learned, now)
                 width = now[judge, WIDTH]
                 unjudged = mark[SEEN] < rules[WARM_UP] or (mark[RESTARTING] > 0.0 and judge == 0)
-                if learned[judge, RESIDUALS] >= SETTLED:
+                up, down = tails[judge, 0, LIMIT], tails[judge, 1, LIMIT]
+                unjudged |= down == 0.0
+                if not unjudged:
                     louder = 1.0 + LOUDER * max(habits[CRIES] - FREE_CRIES, 0.0)
-                    judged[LOWER] = now[judge, GUESS] - tails[1, LIMIT] * louder * width
-                    judged[UPPER] = now[judge, GUESS] + tails[0, LIMIT] * louder * width
+                    judged[EXPECTED] = bounded(now[judge, GUESS], unit)
+                    judged[LOWER] = bounded(now[judge, GUESS] - down * louder * width, unit)
+                    judged[UPPER] = bounded(now[judge, GUESS] + up * louder * width, unit)
                     score = score_of(now[judge, ERROR], width)
-                    judge_far(score, unjudged, rules, tails, episode, verdict)
+                    verdict[SPIKE, SEVERITY] = score / (up if score > 0.0 else down)
                     verdict[SPIKE, USUAL], verdict[SPIKE, SHOWN] = now[judge, GUESS], x
                 terms.judge_run(raw, rules, mark, habits, verdict)
-                terms.move_means(x, width, rules, now, learned, means, pasts)
-                for m in range(models):
-                    base[m] = now[m, GUESS] - learned[m, OFFSET]
+                terms.move_means(x, at_step, width, rules, seasons, means, pasts, raws, shape, base)
                 ours = max(terms.narrowest(pasts, models), 0)
                 off = x - base[ours] - means[ours, terms.MEAN]
                 terms.move_spreads(x, width, off, rules, mark, habits, pasts)
                 if not unjudged:
-                    terms.judge_slow(at_step, width, rules, base, means, pasts, habits, verdict)
-                    judged[EXPECTED] = bounded(now[judge, GUESS], unit)
-                    judged[LOWER] = bounded(judged[LOWER], unit)
-                    judged[UPPER] = bounded(judged[UPPER], unit)
-                else:
-                    judged[:] = np.nan
+                    terms.judge_slow(
+                        at_step, width, rules, seasons, base, means, pasts, raws, habits, verdict
+                    )
                 stride = at_step // rules[STRIDE]
                 if stride != habits[STRIDES] and mark[SEEN] >= 32.0:
                     habits[STRIDES] = stride
                     habits[CRIES] *= 1.0 - rules[STRIDE] / (7.0 * rules[DAY])
                     for k in range(models + 2):
-                        if k >= models or now[k, READY] > 0.0:
+                        if k >= models or means[k, terms.COUNT] >= 32.0:
                             terms.remember_past(pasts[k], past_rings[k], past_ranks[k])
+                learn_tails(rules[RATE], now, learned, tails)
                 learn(
                     x,
                     at_step,
