@@ -27,11 +27,13 @@ from analysis_processing.chassis.jit import (
     int64,
     kernel,
     types,
+    void,
 )
 from analysis_processing.kernels import terms
 from analysis_processing.kernels.baseline import (
     BIN,
     ERROR,
+    GAIN,
     GAP,
     GUESS,
     LEARNED,
@@ -44,6 +46,7 @@ from analysis_processing.kernels.baseline import (
     RUN,
     SEEN,
     SETTLED,
+    TRIAL,
     UNIT,
     WIDTH,
     choose_judge,
@@ -56,16 +59,19 @@ from analysis_processing.kernels.baseline import FILLED as RESIDUALS
 from analysis_processing.kernels.residuals import WINDOW
 from analysis_processing.kernels.tails import SCORES, START, TAIL_FIELDS, learn_tail, limit_of
 from analysis_processing.kernels.terms import (
+    CRIED,
     CRIES,
     DAY,
     HABITS,
     HISTORY,
     KINDS,
+    LOUDNESS,
     MEAN_FIELDS,
     MISSING,
     PAST_FIELDS,
     RATE,
     REFRACTORY,
+    RUNS,
     SEVERITY,
     SHOWN,
     SIDE,
@@ -81,9 +87,9 @@ MARKS = 6
 SCORE_MAX = 1000.0
 FAR = 1e30  # units; beyond it a sample is as good as infinite: an event that teaches nothing
 LARGEST = 1.7e308
-MILD, STRONG = 6.0, 60.0  # scales
-FREE_CRIES = 5.0  # a week; every further one raises the limits by LOUDER
-LOUDER = 0.3
+MILD, STRONG = 4.0, 60.0  # scales
+FREE_CRIES = 3.0  # a day; with 2 more the limits are LOUDER times as far as the cries usually go
+LOUDER = 1.5
 
 # rows of `judgement`
 EXPECTED, LOWER, UPPER, SCORE = range(4)
@@ -182,9 +188,28 @@ def bounded(x: float, unit: float) -> float:
 
 
 @inlined
+def loudness(habits: np.ndarray) -> float:
+    """How many times as far the limits of a series lie because it cries often."""
+    often = min(max((habits[CRIES] - FREE_CRIES) / 2.0, 0.0), 1.0)
+    return 1.0 + often * max(LOUDER * habits[LOUDNESS] - 1.0, 0.0)
+
+
+@inlined
+def count_cry(at_step: int, severity: float, rules: np.ndarray, habits: np.ndarray) -> None:
+    """A step that would be an alarm without the back-off begins a cry, or belongs to one."""
+    if severity < 1.0:
+        return
+    if habits[CRIED] == 0.0 or at_step - habits[CRIED] > rules[REFRACTORY]:
+        habits[CRIES] += 1.0
+        habits[LOUDNESS] += 0.3 * (severity - habits[LOUDNESS])
+    habits[LOUDNESS] = max(habits[LOUDNESS], 0.5 * severity)
+    habits[CRIED] = at_step
+
+
+@inlined
 def severity_of(rules: np.ndarray, habits: np.ndarray, verdict: np.ndarray) -> tuple[float, int]:
     """The largest severity on the side that matters, and the kind that names it; 0 for no alarm."""
-    louder = 1.0 + LOUDER * max(habits[CRIES] - FREE_CRIES, 0.0)
+    louder = loudness(habits)
     worst, naming = 0.0, 0
     for kind in range(1, KINDS):
         severity = verdict[kind, SEVERITY]
@@ -232,7 +257,6 @@ def lengthen(
             start = habits[terms.QUIET_STEP] + 1.0
         elif kind >= STUCK:
             start = at_step - verdict[kind, SHOWN] + 1.0
-        habits[CRIES] += 1.0
         episode[SINCE] = min(max(start, episode[BEFORE] + 1.0), float(at_step))
         episode[OPEN], episode[NEW], episode[KIND], episode[SIZE] = 1.0, 1.0, 0.0, 0.0
     if kind > episode[KIND] and not (kind == terms.SHIFT and episode[KIND] == terms.DRIFT):
@@ -250,8 +274,18 @@ def lengthen(
 
 
 @inlined
-def learn_tails(rate: float, now: np.ndarray, learned: np.ndarray, tails: np.ndarray) -> None:
-    """Every model's tails know how far it was off, an alarming sample no more than MILD scales."""
+def learn_tails(
+    rate: float,
+    echo: bool,
+    habits: np.ndarray,
+    now: np.ndarray,
+    learned: np.ndarray,
+    tails: np.ndarray,
+) -> None:
+    """Every model's tails know how far it was off, an alarming sample no more than MILD scales.
+
+    echo: an alarm has just been; what follows from it is not how the series usually is.
+    """
     for m in range(now.shape[0]):
         if now[m, READY] == 0.0 or learned[m, RESIDUALS] < SETTLED:
             continue
@@ -259,13 +293,12 @@ def learn_tails(rate: float, now: np.ndarray, learned: np.ndarray, tails: np.nda
         for side in range(2):
             tail = tails[m, side]
             signed = -score if side == 1 else score
-            streak = abs(learned[m, RUN]) > 1.0
-            if signed > START and streak:
+            if signed > START and (echo or abs(learned[m, RUN]) > 1.0):
                 continue
-            mild = tail[SCORES] > 0.0 and signed >= tail[LIMIT]
+            mild = signed >= tail[LIMIT] and habits[CRIES] < FREE_CRIES
             learn_tail(tail[:TAIL_FIELDS], signed, MILD if mild else STRONG)
             if signed > START or tail[SCORES] % 64.0 == 1.0:
-                tail[LIMIT] = limit_of(tail[:TAIL_FIELDS], rate)
+                tail[LIMIT] = limit_of(tail[:TAIL_FIELDS], rate, habits[RUNS])
 
 
 @inlined
@@ -358,7 +391,7 @@ def advance(
                 up, down = tails[judge, 0, LIMIT], tails[judge, 1, LIMIT]
                 unjudged |= down == 0.0
                 if not unjudged:
-                    louder = 1.0 + LOUDER * max(habits[CRIES] - FREE_CRIES, 0.0)
+                    louder = loudness(habits)
                     judged[EXPECTED] = bounded(now[judge, GUESS], unit)
                     judged[LOWER] = bounded(now[judge, GUESS] - down * louder * width, unit)
                     judged[UPPER] = bounded(now[judge, GUESS] + up * louder * width, unit)
@@ -377,11 +410,12 @@ def advance(
                 stride = at_step // rules[STRIDE]
                 if stride != habits[STRIDES] and mark[SEEN] >= 32.0:
                     habits[STRIDES] = stride
-                    habits[CRIES] *= 1.0 - rules[STRIDE] / (7.0 * rules[DAY])
+                    habits[CRIES] *= max(1.0 - rules[STRIDE] / rules[DAY], 0.0)
                     for k in range(models + 2):
                         if k >= models or means[k, terms.COUNT] >= 32.0:
                             terms.remember_past(pasts[k], past_rings[k], past_ranks[k])
-                learn_tails(rules[RATE], now, learned, tails)
+                echo = episode[BEFORE] > 0.0 and at_step - episode[BEFORE] <= RECENT
+                learn_tails(rules[RATE], echo, habits, now, learned, tails)
                 learn(
                     x,
                     at_step,
@@ -398,6 +432,10 @@ def advance(
                     scratch,
                 )
             severity, naming = severity_of(rules, habits, verdict)
+            if not np.isnan(raw):
+                cry = max(abs(verdict[SPIKE, SEVERITY]), abs(verdict[terms.SHIFT, SEVERITY]))
+                cry = max(cry, abs(verdict[terms.SPREAD, SEVERITY]))
+                count_cry(at_step, min(cry, 100.0), rules, habits)
             judged[SCORE] = severity
             if np.isnan(raw) and naming == 0 or not np.isnan(raw) and mark[SEEN] <= rules[WARM_UP]:
                 judged[SCORE] = np.nan
@@ -421,3 +459,22 @@ def advance(
             unit = mark[UNIT] if mark[UNIT] > 0.0 else 1.0
             count = emit(s, False, unit, episode, events, count)
     return count
+
+
+@kernel(void(F64_ROWS, I64_ROWS, F64_ROWS_OUT))
+def describe(state: np.ndarray, seasons: np.ndarray, judges: np.ndarray) -> None:
+    """judges: (series, 3): the models that judge a sample and the means now, and the back-off.
+
+    -1 for the means while too little is known.
+    """
+    models = seasons.shape[0]
+    for s in range(state.shape[0]):
+        _, learned, _, _, _, pasts, habits, _ = cut_state(state[s], models)
+        best = 0.0
+        judges[s, 0] = 0.0
+        for m in range(1, models):
+            if learned[m, TRIAL] >= seasons[m, PERIOD] and learned[m, GAIN] > best:
+                best = learned[m, GAIN]
+                judges[s, 0] = m
+        judges[s, 1] = terms.narrowest(pasts, models)
+        judges[s, 2] = loudness(habits)

@@ -22,7 +22,8 @@ SHARE_MEMORY = 20_000.0  # scores
 SHAPE_MIN, SHAPE_MAX = -0.1, 1.2
 # what is believed of a series before it has shown anything, worth PRIOR exceedances
 PRIOR, PRIOR_SHAPE, PRIOR_SCALE, PRIOR_SHARE = 25.0, 0.0, 0.5, 0.05
-YOUNG = 150.0  # scores; the limit of a series that has shown n is (1 + YOUNG / n) times as far
+YOUNG = 220.0  # scores; the limit of a series that has shown n is (1 + YOUNG / n) times as far
+FEW = 10.0
 
 # columns of a tail
 SCORES, EXCEEDANCES, SHARE, SHAPE, LOG_SCALE = range(5)
@@ -55,14 +56,17 @@ def learn_tail(tail: np.ndarray, score: float, most: float) -> None:
     tail[LOG_SCALE] += min(max(turn * (2.0 * by_scale - by_shape), -0.5), 0.5)
 
 
-@kernel(float64(F64_ROW, float64))
-def limit_of(tail: np.ndarray, rate: float) -> float:
-    """The score that a sample exceeds with probability `rate`, with room for what is unknown."""
+@kernel(float64(F64_ROW, float64, float64))
+def limit_of(tail: np.ndarray, rate: float, changes: float) -> float:
+    """The score that a sample exceeds with probability `rate`, with room for what is unknown.
+
+    changes: how often the series has moved at all, which is what it has shown of itself.
+    """
     if tail[SCORES] == 0.0:
         return np.inf
     error = 1.0 / np.sqrt(tail[EXCEEDANCES] + PRIOR)
-    shape = tail[SHAPE] + 0.4 * error
+    shape = tail[SHAPE] + 0.5 * error
     scale = np.exp(tail[LOG_SCALE])
     depth = max(np.log(tail[SHARE] / rate), 0.0)
     reach = scale * depth if abs(shape) < 1e-3 else scale * (np.exp(shape * depth) - 1.0) / shape
-    return (START + reach) * (1.0 + YOUNG / tail[SCORES])
+    return (START + reach) * (1.0 + YOUNG / (min(tail[SCORES], changes) + FEW))

@@ -31,7 +31,8 @@ from analysis_processing.kernels.residuals import push
 HISTORY = 128
 HISTORY_MIN = 48  # 16 hours; fewer values judge nothing
 REACH = 2.0
-FARTHER = 1.8  # a limit is so many times as far as anything in the past
+FARTHER = 1.4  # a limit is so many times as far as anything in the past but the last 3 hours
+RECENT_PAST = 9
 SEASON_RATE = 0.3  # what the latest turn counts, at least
 CLIPPED = 3.0  # widths
 QUIET = 0.35  # of a limit; when a statistic was last so small is when its change began
@@ -51,8 +52,8 @@ NOW, FILLED, CURSOR, CENTRE, LOW, HIGH = range(6)
 PAST_FIELDS = 6
 # what is known besides
 LAST, LAST_X, EQUAL, LONGEST_RUN, RUNS, LONGEST_GAP, GAPS, SWING, SCATTER = range(9)
-QUIET_STEP, SHIFTED, SPREADING, STRIDES, CRIES = range(9, 14)
-HABITS = 14
+QUIET_STEP, SHIFTED, SPREADING, STRIDES, CRIES, CRIED, LOUDNESS = range(9, 16)
+HABITS = 16
 # rows of `verdict`; a higher one names an episode that shows several
 SPIKE, RHYTHM, SPREAD, DRIFT, SHIFT, STUCK, MISSING = range(1, 8)
 KINDS = 8
@@ -123,7 +124,10 @@ def remember_past(past: np.ndarray, ring: np.ndarray, ranked: np.ndarray) -> Non
     reach = REACH * (1.0 + HISTORY_MIN / filled)
     up, down = ranked[filled - 1 - aside] - centre, centre - ranked[aside]
     past[CENTRE] = centre
-    most, least = ranked[filled - 1] - centre, centre - ranked[0]
+    most = least = 0.0
+    for back in range(RECENT_PAST, filled):
+        off = ring[(int(past[CURSOR]) - 1 - back) % HISTORY] - centre
+        most, least = max(most, off), max(least, -off)
     past[LOW] = centre - max(reach * max(down, 0.5 * up), FARTHER * least)
     past[HIGH] = centre + max(reach * max(up, 0.5 * down), FARTHER * most)
 

@@ -133,7 +133,8 @@ class Detector:
         self._rules = rules_of(params, step_ms)
         self._seasons = seasons_of(self.seasons, step_ms)
         models = len(self._seasons)
-        phases, slow = int(detector.phases_of(self._seasons)), int(self._seasons[:, 5].sum())
+        phases = 1 - int((-self._seasons[1:, 0] // self._seasons[1:, 1]).sum())
+        slow = int(self._seasons[:, 5].sum())
         state, memory = detector.widths(models, phases, slow)
         self.state: F64 = np.zeros((series, state))
         self.memory: F32 = np.zeros((series, memory), dtype=np.float32)
@@ -179,6 +180,24 @@ class Detector:
             judgement = np.concatenate([judged for judged, _ in parts], axis=1)
             events = np.concatenate([rows for _, rows in parts])
         return Judgement(*judgement, [episode_of(row) for row in events.tolist()])
+
+    def facts(self) -> list[dict[str, Any]]:
+        """What the last samples of each series were judged by.
+
+        season: of a single sample; reference: of shifts and drifts, None while too little is known;
+        seasons are durations, `none` is the recent level. backed_off: times the usual limits.
+        """
+        judges = np.empty((self.series, 3))
+        detector.describe(self.state, self._seasons, judges)
+        names = ("none", *(f"{steps * self.step_ms // 1000}s" for steps in self.seasons))
+        return [
+            {
+                "season": names[int(season)],
+                "reference": names[int(reference)] if reference >= 0 else None,
+                "backed_off": round(louder, 2),
+            }
+            for season, reference, louder in judges.tolist()
+        ]
 
     def arranged(self, rows: Sequence[int]) -> "Detector":
         """A detector of these series in this order, copied; -1 is a fresh one."""
