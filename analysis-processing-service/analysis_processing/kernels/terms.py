@@ -24,7 +24,7 @@ from analysis_processing.kernels.residuals import push
 HISTORY = 128
 HISTORY_MIN = 48  # 16 hours; fewer values judge nothing
 REACH = 2.0
-FARTHER = 1.4  # a limit is so many times as far as anything in the past but the last 3 hours
+FARTHER = 2.2  # a limit is so many times as far as anything in the past but the last 3 hours
 RECENT_PAST = 9
 SEASON_RATE = 0.3  # what the latest turn counts, at least
 CLIPPED = 3.0  # widths

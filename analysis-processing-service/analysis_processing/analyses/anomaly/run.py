@@ -133,9 +133,12 @@ def sentence(one: Episode, step_ms: int) -> str:  # noqa: PLR0911 - one a kind
     higher = "above" if one.direction == "up" else "below"
     match one.kind:
         case "missing":
-            longest = duration(one.usual * step_ms) if one.usual else "none"
             gap = duration(one.shown * step_ms)
-            return f"0 samples for {gap}; the longest gap before was {longest}"
+            if one.usual == 0:
+                return f"0 samples for {gap}; there was no gap before"
+            return (
+                f"0 samples for {gap}; the longest gap before was {duration(one.usual * step_ms)}"
+            )
         case "stuck":
             return (
                 f"the same value, {one.value:.5g}, {one.shown:.0f} times in a row ({lasted}); "
