@@ -6,14 +6,17 @@ Scores beyond START follow, nearly whatever their distribution, a generalized Pa
 
 shape 0 is an exponential tail, normal ones lie below, lognormal and Student's above. Every score
 beyond START moves shape and scale one step of Fisher scoring, which forgets nothing in the first
-MEMORY of them: five numbers a side, where a window as exact would be thousands. From there the
+MEMORY of them: six numbers a side, where a window as exact would be thousands. From there the
 limit that a score exceeds at a wanted rate is one formula.
 Source: Coles, An Introduction to Statistical Modeling of Extreme Values (2001), chapter 4.
 """
 
+# ruff: noqa: PLR0917 - numba compiles signatures, and those are positional
+
 import numpy as np
 
-from analysis_processing.chassis.jit import float64, kernel, void
+from analysis_processing.chassis.jit import float64, inlined, kernel, void
+from analysis_processing.kernels.baseline import ERROR, FILLED, READY, RUN, SETTLED, WIDTH
 from analysis_processing.kernels.residuals import F64_ROW
 
 START = 1.5  # widths; about 7 % of normal noise lies beyond
@@ -26,8 +29,10 @@ YOUNG = 150.0  # scores; the limit of a series that has shown n is (1 + YOUNG / 
 FEW = 10.0
 
 # columns of a tail
-SCORES, EXCEEDANCES, SHARE, SHAPE, LOG_SCALE = range(5)
-TAIL_FIELDS = 5
+SCORES, EXCEEDANCES, SHARE, SHAPE, LOG_SCALE, LIMIT = range(6)
+TAIL_FIELDS = 6
+MILD, STRONG = 4.0, 60.0  # scales
+SCORE_MAX = 1000.0
 
 
 @kernel(void(F64_ROW, float64, float64))
@@ -71,3 +76,42 @@ def limit_of(tail: np.ndarray, rate: float, changes: float) -> float:
     reach = scale * depth if abs(shape) < 1e-3 else scale * (np.exp(shape * depth) - 1.0) / shape
     limit: float = (START + reach) * (1.0 + YOUNG / (min(tail[SCORES], changes) + FEW))
     return limit
+
+
+@inlined
+def score_of(error: float, width: float) -> float:
+    """`error` in widths, within ±SCORE_MAX; any error at all is beyond a width of 0."""
+    if error == 0.0:
+        return 0.0
+    score = error / width if width > 0.0 else np.inf * np.sign(error)
+    return min(max(score, -SCORE_MAX), SCORE_MAX)
+
+
+@inlined
+def learn_tails(
+    rate: float,
+    echo: bool,
+    often: bool,
+    changes: float,
+    now: np.ndarray,
+    learned: np.ndarray,
+    tails: np.ndarray,
+) -> None:
+    """Every model's tails know how far it was off, an alarming sample no more than MILD scales.
+
+    echo: an alarm has just been; what follows from it is not how the series usually is. often:
+    alarms are. changes: see `limit_of`.
+    """
+    for m in range(now.shape[0]):
+        if now[m, READY] == 0.0 or learned[m, FILLED] < SETTLED:
+            continue
+        score = score_of(now[m, ERROR], now[m, WIDTH])
+        for side in range(2):
+            tail = tails[m, side]
+            signed = -score if side == 1 else score
+            if signed > START and (echo or abs(learned[m, RUN]) > 1.0):
+                continue
+            mild = signed >= tail[LIMIT] and not often
+            learn_tail(tail, signed, MILD if mild else STRONG)
+            if signed > START or tail[SCORES] % 64.0 == 1.0:
+                tail[LIMIT] = limit_of(tail, rate, changes)

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from analysis_processing.analyses.block import F64, I64
 from analysis_processing.analyses.parameters import UNITS_MS, season_steps
-from analysis_processing.kernels import baseline, detector, terms
+from analysis_processing.kernels import baseline, detector, episodes, terms
 
 F32 = npt.NDArray[np.float32]
 KINDS = ("", "spike", "rhythm", "spread", "drift", "shift", "stuck", "missing")
@@ -158,7 +158,7 @@ class Detector:
 
         def part(first: int, last: int) -> tuple[F64, F64]:
             room = block.shape[1] // (int(self._rules[terms.REFRACTORY]) + 2) + 2
-            events = np.empty(((last - first) * room, detector.EVENT))
+            events = np.empty(((last - first) * room, episodes.EVENT))
             judged = np.empty((4, last - first, block.shape[1]))
             count = detector.advance(
                 block[first:last],
@@ -257,7 +257,7 @@ def spelt(season_ms: int) -> str:
 
 def episode_of(row: list[float]) -> Episode:
     """An event of the kernel as an episode."""
-    at = detector
+    at = episodes
     fields = row[2:]
     kind = int(fields[at.KIND])
     side = fields[at.SIGN] if kind < terms.STUCK else 0.0
