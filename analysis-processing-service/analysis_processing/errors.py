@@ -13,7 +13,7 @@ ServiceError
 ├── TooManyJobs            rate_limited   the tenant's queue is full
 ├── DatabaseUnavailable    unavailable    the chassis's; DatabaseTooSlow is one
 └── AnalysisError          execution      a run ended; retrying would end it the same way
-    ├── NoData  TooManySeries  TooManyPoints  BlockTooLarge  IsCounter  DoesNotFit
+    ├── NoData  TooManySeries  TooManyPoints  BlockTooLarge  DoesNotFit
     ├── Refused                           das or dis refused what was asked
     └── Unreachable        unavailable    IO trouble: worth another attempt
 """
@@ -101,10 +101,6 @@ class TooManyPoints(AnalysisError):
 
 class BlockTooLarge(AnalysisError):
     """The series do not fit into the memory of one job; take a longer step or fewer series."""
-
-
-class IsCounter(AnalysisError):
-    """The query returns a counter, whose ever-growing total says nothing; ask for its rate."""
 
 
 class DoesNotFit(AnalysisError):

@@ -156,15 +156,6 @@ class Parameter:
             self._refuse(value, f"{PHASES_MIN} to {PHASES_MAX} steps long")
         return str(value)
 
-    def _duration(self, value: Any) -> int:
-        """In ms; bounds are in ms too."""
-        match = DURATION.fullmatch(value) if isinstance(value, str) else None
-        duration_ms = int(match[1]) * UNITS_MS[match[2]] if match else -1
-        if not (self.minimum or 0) <= duration_ms <= (self.maximum or 0):
-            wanted = f"a duration such as 6h, from {self.minimum:g} to {self.maximum:g} ms"
-            self._refuse(value, wanted)
-        return duration_ms
-
     def _refuse(self, value: Any, wanted: str) -> None:
         raise InvalidJob(detail=f"params.{self.name} is {str(value)[:60]!r}, not {wanted}")
 

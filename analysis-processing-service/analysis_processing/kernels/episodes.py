@@ -1,0 +1,158 @@
+"""Steps that alarm, joined into episodes: one alarm each, with its kind, start, peak and numbers.
+
+    none ──alarming step──▶ open ──more than REFRACTORY quiet steps──▶ closed: an event
+                            └─ at the end of a call, if it grew ─▶ an event
+
+An episode that shows several kinds is called by the one that says most; its start never moves. A
+series that cries more than FREE_CRIES times a day backs off: its limits rise above its usual cries.
+"""
+
+# ruff: noqa: PLR0917 - numba compiles signatures, and those are positional
+
+import numpy as np
+
+from analysis_processing.chassis.jit import inlined
+from analysis_processing.kernels.tails import SCORE_MAX
+from analysis_processing.kernels.terms import (
+    CRIED,
+    CRIES,
+    DRIFT,
+    KINDS,
+    LOUDNESS,
+    QUIET_STEP,
+    REFRACTORY,
+    SEVERITY,
+    SHIFT,
+    SHOWN,
+    SIDE,
+    STUCK,
+    USUAL,
+)
+
+LARGEST = 1.7e308
+FREE_CRIES = 3.0  # a day; with one more the limits are LOUDER times as far as the cries usually go
+LOUDER = 1.5
+
+# an episode, and a row of `events` with the series and whether it is over in front
+OPEN, KIND, SINCE, END, PEAK, SIZE, VALUE, EXPECT, BELOW, ABOVE, SIGN, USED, SEEN_NOW = range(13)
+CHANGED, NEW, BEFORE = range(13, 16)
+EPISODE = 16
+EVENT = EPISODE + 2
+
+
+@inlined
+def bounded(x: float, unit: float) -> float:
+    """`x` units as a number that is finite."""
+    number: float = min(max(x / unit, -LARGEST), LARGEST)
+    return number
+
+
+@inlined
+def loudness(habits: np.ndarray) -> float:
+    """How many times as far the limits of a series lie because it cries often."""
+    often = min(max(habits[CRIES] - FREE_CRIES, 0.0), 1.0)
+    louder: float = 1.0 + often * max(LOUDER * habits[LOUDNESS] - 1.0, 0.0)
+    return louder
+
+
+@inlined
+def count_cry(at_step: int, severity: float, rules: np.ndarray, habits: np.ndarray) -> None:
+    """A step that would be an alarm without the back-off begins a cry, or belongs to one."""
+    if severity < 1.0:
+        return
+    if habits[CRIED] == 0.0 or at_step - habits[CRIED] > rules[REFRACTORY]:
+        habits[CRIES] += 1.0
+        habits[LOUDNESS] += 0.3 * (severity - habits[LOUDNESS])
+    habits[LOUDNESS] = max(habits[LOUDNESS], 0.5 * severity)
+    habits[CRIED] = at_step
+
+
+@inlined
+def severity_of(rules: np.ndarray, habits: np.ndarray, verdict: np.ndarray) -> tuple[float, int]:
+    """The largest severity on the side that matters, and the kind that names it; 0 for no alarm."""
+    louder = loudness(habits)
+    worst, naming = 0.0, 0
+    for kind in range(1, KINDS):
+        severity = verdict[kind, SEVERITY]
+        if kind < STUCK:
+            severity = 0.0 if severity * rules[SIDE] < 0.0 else severity / louder
+        severity = min(abs(severity), SCORE_MAX)
+        worst = max(worst, severity)
+        if severity >= 1.0:
+            naming = kind
+    return worst, naming
+
+
+@inlined
+def emit(
+    row: int, closed: bool, unit: float, episode: np.ndarray, events: np.ndarray, count: int
+) -> int:
+    """The episode is the next of the events; how many those are."""
+    events[count, 0] = row
+    events[count, 1] = closed
+    events[count, 2:] = episode
+    if episode[KIND] < STUCK:
+        events[count, 2 + USED] = bounded(episode[USED], unit)
+        events[count, 2 + SEEN_NOW] = bounded(episode[SEEN_NOW], unit)
+    episode[CHANGED] = episode[NEW] = 0.0
+    if closed:
+        episode[OPEN] = 0.0
+    return count + 1
+
+
+@inlined
+def lengthen(
+    at_step: int,
+    raw: float,
+    severity: float,
+    kind: int,
+    habits: np.ndarray,
+    verdict: np.ndarray,
+    judged: np.ndarray,
+    episode: np.ndarray,
+) -> None:
+    """The alarming step belongs to the open episode, or opens one."""
+    if episode[OPEN] == 0.0:
+        start = float(at_step)
+        if kind in (SHIFT, DRIFT):
+            start = habits[QUIET_STEP] + 1.0
+        elif kind >= STUCK:
+            start = at_step - verdict[kind, SHOWN] + 1.0
+        episode[SINCE] = min(max(start, episode[BEFORE] + 1.0), float(at_step))
+        episode[OPEN], episode[NEW], episode[KIND], episode[SIZE] = 1.0, 1.0, 0.0, 0.0
+    if kind > episode[KIND] and not (kind == SHIFT and episode[KIND] == DRIFT):
+        episode[KIND] = kind
+        episode[USED], episode[SEEN_NOW] = verdict[kind, USUAL], verdict[kind, SHOWN]
+        episode[SIGN] = np.sign(verdict[kind, SEVERITY])
+    ours = int(episode[KIND])
+    if abs(verdict[ours, SEVERITY]) >= severity or ours >= STUCK:
+        episode[USED], episode[SEEN_NOW] = verdict[ours, USUAL], verdict[ours, SHOWN]
+    if severity > episode[SIZE]:
+        episode[SIZE], episode[PEAK], episode[VALUE] = severity, at_step, raw
+        episode[EXPECT : ABOVE + 1] = judged[:3]
+    episode[END] = episode[BEFORE] = at_step
+    episode[CHANGED] = 1.0
+
+
+@inlined
+def follow(
+    row: int,
+    at_step: int,
+    raw: float,
+    severity: float,
+    naming: int,
+    rules: np.ndarray,
+    habits: np.ndarray,
+    verdict: np.ndarray,
+    judged: np.ndarray,
+    episode: np.ndarray,
+    unit: float,
+    events: np.ndarray,
+    count: int,
+) -> int:
+    """The series' episode after this step: opened, lengthened or closed; how many events."""
+    if episode[OPEN] > 0.0 and at_step - episode[END] > rules[REFRACTORY]:
+        count = emit(row, True, unit, episode, events, count)
+    if naming > 0:
+        lengthen(at_step, raw, severity, naming, habits, verdict, judged, episode)
+    return count
