@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
+from uuid import UUID
 
 import anyio.to_thread
 import httpx
@@ -11,18 +13,20 @@ from prometheus_client import REGISTRY
 from sqlalchemy import text
 
 from analysis_processing import __version__
-from analysis_processing.api import analyses, jobs
+from analysis_processing.api import analyses, events, jobs, watch
 from analysis_processing.api.deps import Services
 from analysis_processing.chassis import probes, problems
 from analysis_processing.chassis.clock import Clock
 from analysis_processing.chassis.identity import IdentityClient
 from analysis_processing.chassis.identity.billing import Billing
 from analysis_processing.chassis.telemetry import RequestLog
+from analysis_processing.clients.http import Door
 from analysis_processing.jobs.claims import TimeOf, database_clock
 from analysis_processing.jobs.database import engine_for, transaction
 from analysis_processing.jobs.metrics import QueueMetrics
 from analysis_processing.jobs.usage import deliver_for_ever
 from analysis_processing.settings import Settings
+from analysis_processing.watch.defaults import Seeder
 
 
 def create_app(
@@ -46,16 +50,27 @@ def create_app(
     drain = probes.Drain()
     queue = QueueMetrics(engine)
 
+    def das(tenant: UUID) -> Door:
+        wanted = (tenant, "das", ["metrics:read"])
+        token = partial(identity.service_token_for, *wanted)
+        return Door("data-api-service", settings.das_url, client, token)
+
+    seeder = Seeder(engine, time_of(clock), billing, das, settings)
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await identity.start()
         REGISTRY.register(queue)
-        delivery = asyncio.create_task(deliver_for_ever(engine, billing))
+        tasks = [
+            asyncio.create_task(deliver_for_ever(engine, billing)),
+            asyncio.create_task(seeder.for_ever()),
+        ]
         try:
             yield
         finally:
-            delivery.cancel()
-            await asyncio.wait([delivery])
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
             REGISTRY.unregister(queue)
             await identity.close()
             if http is None:
@@ -84,6 +99,8 @@ def create_app(
     app.include_router(probes.router(checks, drain=drain))
     app.include_router(analyses.router)
     app.include_router(jobs.router)
+    app.include_router(watch.router)
+    app.include_router(events.router)
     return app
 
 
