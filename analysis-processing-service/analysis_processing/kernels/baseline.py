@@ -14,9 +14,10 @@ Four habits make it robust: corrections are clipped; a surprise that lasts RECEN
 accepted as the new level; a phase that surprises in two consecutive periods is believed; surprises
 that keep coming back raise the scale until they are surprises no more.
 
-The state of a series is one row of float64:
-
-    marks | models | rings | ranks | recent samples | profile | visits
+A profile has at most PHASES phases; one of several steps is their mean, and then a single step that
+surprises twice is not believed: only whole phases are. Values come in the series' own unit (near 1),
+so that profiles and residuals, which are differences, fit into float32. Where the state of a series
+stands: `kernels/detector.py`.
 """
 
 # ruff: noqa: PLR0917 - numba compiles signatures, and those are positional
@@ -25,18 +26,8 @@ import functools
 
 import numpy as np
 
-from analysis_processing.chassis.jit import (
-    F64_ROWS,
-    F64_ROWS_OUT,
-    I64S,
-    float64,
-    inlined,
-    int64,
-    kernel,
-    types,
-    void,
-)
-from analysis_processing.kernels.residuals import WINDOW, median_of, push, robust_sigma
+from analysis_processing.chassis.jit import inlined
+from analysis_processing.kernels.residuals import median_of, push, robust_sigma
 
 RECENT = 12  # raw samples remembered; also how long a surprise lasts before it is the new level
 NEIGHBOURS = 7  # a phase is first learned as the median of so many: edges stay, spikes go
@@ -46,8 +37,8 @@ LEANING = 2.0  # scales; season residuals this far to one side again and again a
 CLIP = 3.0  # scales; a single sample moves a model at most as far as one of this size would
 GAP_RESTART = 32  # missing samples after which the old level is history
 RESTART_SAMPLES = 5.0  # samples after such a gap that the level alone does not judge
-SCORE_MAX = 1000.0
-FLOOR = 1e-4  # of the expected value: a still series may breathe this much
+FLOOR = 1e-6  # of the expected value: a still series may breathe this much
+PHASES = 336  # of a season at most: half hours of a week, five minutes of a day
 LEVEL_RATE = 0.15
 OFFSET_RATE = 0.02
 PROFILE_RATE = 0.3
@@ -56,52 +47,29 @@ MEMORY_SHARE = 0.25  # a surprise of the remembered size scores 1 / this
 MEMORY_DECAY = 1.0 / 2048.0
 ERROR_CAP = 8.0  # scales, in the contest between models
 
-# marks of a series
-SEEN, GAP, RECENT_CURSOR, RECENT_FILLED, RESTARTING = range(5)
-MARK_FIELDS = 5
-# columns of `models`, one row a model: what it has learned
+# marks of a series: samples, unit, steps since the last one, the recent ring, a restart's end
+SEEN, UNIT, GAP, RECENT_CURSOR, RECENT_FILLED, RESTARTING = range(6)
+# columns of `models`, one row a model: what it has learned of the next sample
 OFFSET, RUN, FILLED, CURSOR, SIGMA, MEMORY, TRIAL, GAIN, LEAN = range(9)
-MODEL_FIELDS = 9
+LEARNED = 9
+# columns of `seasons`, one row a model: length and length of a phase in steps, where its phases begin
+PERIOD, BIN, FIRST = range(3)
 # columns of `now`, one row a model: what it makes of the sample at hand
 GUESS, ERROR, WIDTH, READY = range(4)
 NOW_FIELDS = 4
 # rows of `recent`
 VALUE, STEP = range(2)
-# rows of `judgement`
-EXPECTED, SCALE, SCORE = range(3)
 # values of `visits`, one a phase
 UNSEEN, CALM, SURPRISED = 0.0, 1.0, 2.0
-
-JUDGEMENT_OUT = types.Array(float64, 3, "C")
-
 
 # a tenth less CPU than what LLVM inlines by itself (benchmarks/bench_anomaly.py)
 step = functools.partial(inlined, inline="always")
 
 
-def state_width(models: int, phases: int) -> int:
-    """How many float64 the state of one series is."""
-    return MARK_FIELDS + models * (MODEL_FIELDS + 2 * WINDOW) + 2 * RECENT + 2 * phases
-
-
 @step
-def cut(state: np.ndarray, models: int, phases: int) -> tuple[np.ndarray, ...]:
-    """The parts of a series' state, as views, in the order of the drawing above."""
-    a = MARK_FIELDS
-    b = a + models * MODEL_FIELDS
-    c = b + models * WINDOW
-    d = c + models * WINDOW
-    e = d + 2 * RECENT
-    f = e + phases
-    return (
-        state[:a],
-        state[a:b].reshape(models, MODEL_FIELDS),
-        state[b:c].reshape(models, WINDOW),
-        state[c:d].reshape(models, WINDOW),
-        state[d:e].reshape(2, RECENT),
-        state[e:f],
-        state[f:],
-    )
+def phase_of(season: np.ndarray, at_step: int) -> int:
+    """Where in profile and visits this season keeps what it knows of that step."""
+    return season[FIRST] + at_step % season[PERIOD] // season[BIN]
 
 
 @step
@@ -140,32 +108,25 @@ def predict(
 
 
 @step
-def choose_judge(periods: np.ndarray, models: np.ndarray, now: np.ndarray) -> int:
+def choose_judge(seasons: np.ndarray, models: np.ndarray, now: np.ndarray) -> int:
     """The model that judges this sample: the best of the tried, or a closer one on trial."""
     judge = 0
     best = 0.0
-    for m in range(1, periods.size):
-        tried = models[m, TRIAL] >= periods[m]
+    for m in range(1, seasons.shape[0]):
+        tried = models[m, TRIAL] >= seasons[m, PERIOD]
         if now[m, READY] == 1.0 and tried and models[m, GAIN] > best:
             best = models[m, GAIN]
             judge = m
-    for m in range(1, periods.size):
+    for m in range(1, seasons.shape[0]):
         on_trial = (
-            now[m, READY] == 1.0 and models[m, FILLED] >= SETTLED and models[m, TRIAL] < periods[m]
+            now[m, READY] == 1.0
+            and models[m, FILLED] >= SETTLED
+            and models[m, TRIAL] < seasons[m, PERIOD]
         )
         closer = abs(now[m, ERROR]) * now[judge, WIDTH] < abs(now[judge, ERROR]) * now[m, WIDTH]
         if on_trial and closer:
             judge = m
     return judge
-
-
-@step
-def score_of(error: float, width: float) -> float:
-    """`error` in widths, within ±SCORE_MAX; any error at all is beyond a width of 0."""
-    if error == 0.0:
-        return 0.0
-    score = error / width if width > 0.0 else np.inf * np.sign(error)
-    return min(max(score, -SCORE_MAX), SCORE_MAX)
 
 
 @step
@@ -180,28 +141,27 @@ def remember(x: float, at_step: int, mark: np.ndarray, recent: np.ndarray) -> in
 
 
 @step
-def compete(periods: np.ndarray, models: np.ndarray, now: np.ndarray) -> None:
+def compete(seasons: np.ndarray, models: np.ndarray, now: np.ndarray) -> None:
     """Each season's gain follows the squared error it avoids, capped, against the level's."""
     narrowest = now[0, WIDTH]
-    for m in range(1, periods.size):
+    for m in range(1, seasons.shape[0]):
         if now[m, READY] == 1.0 and models[m, FILLED] >= SETTLED:
             narrowest = min(narrowest, now[m, WIDTH])
     cap = ERROR_CAP * narrowest
-    for m in range(1, periods.size):
+    for m in range(1, seasons.shape[0]):
         if now[m, READY] == 1.0 and models[m, FILLED] >= SETTLED:
             models[m, TRIAL] += 1.0
             if cap > 0.0:
                 plain = min(abs(now[0, ERROR]), cap) / cap
                 seasonal = min(abs(now[m, ERROR]), cap) / cap
                 avoided = plain * plain - seasonal * seasonal
-                models[m, GAIN] += (avoided - models[m, GAIN]) / periods[m]
+                models[m, GAIN] += (avoided - models[m, GAIN]) / seasons[m, PERIOD]
 
 
 @step
 def visit_first(
     cursor: int,
-    first_phase: int,
-    period: int,
+    season: np.ndarray,
     offset: float,
     recent: np.ndarray,
     profile: np.ndarray,
@@ -210,7 +170,7 @@ def visit_first(
 ) -> None:
     """An unseen phase, NEIGHBOURS // 2 samples ago, is the median of those around it."""
     centre = int(recent[STEP, (cursor + RECENT - NEIGHBOURS // 2) % RECENT])
-    phase = first_phase + centre % period
+    phase = phase_of(season, centre)
     if visits[phase] != UNSEEN:
         return
     newest = int(recent[STEP, cursor])
@@ -262,25 +222,25 @@ def move_season(
     error: float,
     surprising: bool,
     phase: int,
+    phase_steps: int,
     model: np.ndarray,
     profile: np.ndarray,
     visits: np.ndarray,
 ) -> None:
     """Offset and phase follow the sample; a phase that surprises twice running is believed."""
     model[OFFSET] += OFFSET_RATE * move
-    if surprising and visits[phase] == SURPRISED:
+    if surprising and visits[phase] == SURPRISED and phase_steps == 1:
         profile[phase] += error
         visits[phase] = CALM
     else:
-        profile[phase] += PROFILE_RATE * move
+        profile[phase] += PROFILE_RATE / phase_steps * move
         visits[phase] = SURPRISED if surprising else CALM
 
 
 @step
 def rebase(
     m: int,
-    first_phase: int,
-    period: int,
+    season: np.ndarray,
     model: np.ndarray,
     recent: np.ndarray,
     profile: np.ndarray,
@@ -290,7 +250,7 @@ def rebase(
     for j in range(RECENT):
         scratch[j] = recent[VALUE, j]
         if m > 0:
-            scratch[j] -= profile[first_phase + int(recent[STEP, j]) % period]
+            scratch[j] -= profile[phase_of(season, int(recent[STEP, j]))]
     model[OFFSET] = median_of(scratch, RECENT)
     model[RUN] = 0.0
 
@@ -307,85 +267,50 @@ def widen(residual: float, model: np.ndarray, ring: np.ndarray, ranked: np.ndarr
     model[SIGMA] = robust_sigma(ranked, filled)
 
 
-@kernel(void(F64_ROWS, int64, I64S, I64S, int64, F64_ROWS_OUT, JUDGEMENT_OUT))
-def advance(
-    values: np.ndarray,
-    first_step: int,
-    periods: np.ndarray,
-    first_phases: np.ndarray,
-    warm_up: int,
-    state: np.ndarray,
-    judgement: np.ndarray,
+@step
+def learn(
+    x: float,
+    at_step: int,
+    seasons: np.ndarray,
+    phases: np.ndarray,
+    now: np.ndarray,
+    mark: np.ndarray,
+    models: np.ndarray,
+    recent: np.ndarray,
+    rings: np.ndarray,
+    ranks: np.ndarray,
+    profile: np.ndarray,
+    visits: np.ndarray,
+    scratch: np.ndarray,
 ) -> None:
-    """`judgement` is of every sample, and `state` has moved past them.
-
-    values: (series, time), NaN or infinite = no sample; column i is step `first_step + i` since
-    the epoch. periods: (models,) in steps, [0] = 0. first_phases: (models,) where each season's
-    phases begin in profile and visits. state: (series, state_width). judgement: (3, series, time):
-    what was expected, its scale, and the signed score (value - expected) / scale within
-    ±SCORE_MAX; NaN where there is no sample, in the warm-up and in a restart after a long gap.
-    """
-    n_models = periods.size
-    n_phases = max(periods.sum(), 1)
-    now = np.zeros((n_models, NOW_FIELDS))
-    phases = np.zeros(n_models, dtype=np.int64)
-    scratch = np.zeros(RECENT)
-    judgement[:] = np.nan
-    for s in range(values.shape[0]):
-        mark, models, rings, ranks, recent, profile, visits = cut(state[s], n_models, n_phases)
-        for i in range(values.shape[1]):
-            x = values[s, i]
-            if not np.isfinite(x):
-                mark[GAP] += 1.0
-                continue
-            notice_gap(mark)
-            at_step = first_step + i
-            for m in range(1, n_models):
-                phases[m] = first_phases[m] + at_step % periods[m]
-            predict(x, mark[SEEN] > 0.0, phases, models, profile, visits, now)
-
-            judge = choose_judge(periods, models, now)
-            if mark[SEEN] >= warm_up and not (mark[RESTARTING] > 0.0 and judge == 0):
-                judgement[EXPECTED, s, i] = now[judge, GUESS]
-                judgement[SCALE, s, i] = now[judge, WIDTH]
-                judgement[SCORE, s, i] = score_of(now[judge, ERROR], now[judge, WIDTH])
-
-            cursor = remember(x, at_step, mark, recent)
-            compete(periods, models, now)
-            for m in range(n_models):
-                model = models[m]
-                if m > 0 and mark[RECENT_FILLED] >= NEIGHBOURS:
-                    visit_first(
-                        cursor,
-                        first_phases[m],
-                        periods[m],
-                        model[OFFSET],
-                        recent,
-                        profile,
-                        visits,
-                        scratch,
-                    )
-                if now[m, READY] == 0.0:
-                    if m == 0:
-                        model[OFFSET] = x
-                    continue
-                error, width = now[m, ERROR], now[m, WIDTH]
-                settled = model[FILLED] >= SETTLED
-                surprising = settled and abs(error) > SURPRISE * width
-                leaning = m > 0 and settled and abs(error) > LEANING * width
-                move, residual = error, abs(error)
-                if settled:
-                    move = min(max(error, -CLIP * width), CLIP * width)
-                    residual = min(residual, SURPRISE * width)
-                count_runs(error, surprising, leaning, model)
-                if m == 0:
-                    move_level(move, mark, model, recent, scratch)
-                else:
-                    move_season(move, error, surprising, phases[m], model, profile, visits)
-                if abs(model[RUN]) >= RECENT and mark[RECENT_FILLED] == RECENT:
-                    rebase(m, first_phases[m], periods[m], model, recent, profile, scratch)
-                # the rest of a streak would widen what it stands out from
-                if abs(model[RUN]) <= 1.0 and abs(model[LEAN]) <= 1.0:
-                    widen(residual, model, rings[m], ranks[m])
-            mark[SEEN] += 1.0
-            mark[RESTARTING] = max(mark[RESTARTING] - 1.0, 0.0)
+    """The sample, of which each model has said what `now` holds, is part of what they know."""
+    cursor = remember(x, at_step, mark, recent)
+    compete(seasons, models, now)
+    for m in range(seasons.shape[0]):
+        model = models[m]
+        if m > 0 and mark[RECENT_FILLED] >= NEIGHBOURS:
+            visit_first(cursor, seasons[m], model[OFFSET], recent, profile, visits, scratch)
+        if now[m, READY] == 0.0:
+            if m == 0:
+                model[OFFSET] = x
+            continue
+        error, width = now[m, ERROR], now[m, WIDTH]
+        settled = model[FILLED] >= SETTLED
+        surprising = settled and abs(error) > SURPRISE * width
+        leaning = m > 0 and settled and abs(error) > LEANING * width
+        move, residual = error, abs(error)
+        if settled:
+            move = min(max(error, -CLIP * width), CLIP * width)
+            residual = min(residual, SURPRISE * width)
+        count_runs(error, surprising, leaning, model)
+        if m == 0:
+            move_level(move, mark, model, recent, scratch)
+        else:
+            move_season(move, error, surprising, phases[m], seasons[m, BIN], model, profile, visits)
+        if abs(model[RUN]) >= RECENT and mark[RECENT_FILLED] == RECENT:
+            rebase(m, seasons[m], model, recent, profile, scratch)
+        # the rest of a streak would widen what it stands out from
+        if abs(model[RUN]) <= 1.0 and abs(model[LEAN]) <= 1.0:
+            widen(residual, model, rings[m], ranks[m])
+    mark[SEEN] += 1.0
+    mark[RESTARTING] = max(mark[RESTARTING] - 1.0, 0.0)

@@ -4,7 +4,7 @@
     ranked [ r2 <= r6 <= r3 <= … ]      the same numbers, ascending
 
 An exact window beats a recursive quantile here: no learning rate, the same answer whatever the
-chunking, and an outlier leaves it after exactly WINDOW samples. 256 residuals are 4 KiB a model.
+chunking, and an outlier leaves it after exactly WINDOW samples. 256 residuals are 2 KiB a model.
 """
 
 import numpy as np
@@ -16,7 +16,8 @@ MEDIAN_TO_SIGMA = 1.4826  # median |r| of a normal distribution is sigma / 1.482
 TAIL = 0.98
 TAIL_TO_SIGMA = 1.0 / 2.3263  # its 98 % quantile of |r| is 2.3263 sigma
 
-ROW = types.Array(float64, 1, "C")
+ROW = types.Array(types.float32, 1, "C")
+F64_ROW = types.Array(float64, 1, "C")
 
 
 @kernel(int64(ROW, int64, float64))
@@ -39,17 +40,18 @@ def push(ring: np.ndarray, ranked: np.ndarray, filled: int, cursor: int, residua
 
     filled: how many were held before; when that is all of them, the one at the cursor leaves.
     """
+    number = np.float32(residual)
     stored = filled
     if filled == ring.size:
         at = rank_of(ranked, filled, ring[cursor])
         for i in range(at, filled - 1):
             ranked[i] = ranked[i + 1]
         stored = filled - 1
-    ring[cursor] = residual
-    at = rank_of(ranked, stored, residual)
+    ring[cursor] = number
+    at = rank_of(ranked, stored, number)
     for i in range(stored, at, -1):
         ranked[i] = ranked[i - 1]
-    ranked[at] = residual
+    ranked[at] = number
 
 
 @kernel(float64(ROW, int64))
@@ -70,7 +72,7 @@ def robust_sigma(ranked: np.ndarray, filled: int) -> float:
     return sigma
 
 
-@kernel(float64(ROW, int64))
+@kernel(float64(F64_ROW, int64))
 def median_of(scratch: np.ndarray, count: int) -> float:
     """Median of the first `count` numbers, which are left sorted. `count` is small and positive."""
     for i in range(1, count):

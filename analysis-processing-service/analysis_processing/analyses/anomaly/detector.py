@@ -1,0 +1,241 @@
+"""The detector: what is known of a set of series, moved through time a block of columns at a time.
+
+    block (series × time) ─▶ Detector.advance ─▶ expected, limits, score; episodes ─▶ findings
+
+Causal: the judgement of a sample depends on that sample and earlier ones, so a prefix is judged as
+it will be for ever, in whatever pieces it arrives and across saved and loaded states.
+"""
+
+import json
+import math
+import os
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import cramjam
+import numpy as np
+import numpy.typing as npt
+
+from analysis_processing.analyses.block import F64, I64
+from analysis_processing.analyses.parameters import season_steps
+from analysis_processing.kernels import baseline, detector, terms
+
+F32 = npt.NDArray[np.float32]
+KINDS = ("", "spike", "rhythm", "spread", "drift", "shift", "stuck", "missing")
+SIDES = {"both": 0.0, "up": 1.0, "down": -1.0}
+DAY_MS = 86_400_000
+MINUTE_MS = 60_000
+THREAD_POINTS = 100_000  # a block smaller than that is not worth a second thread
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """One alarm: what a series did from its first to its last unusual step, and the worst of it.
+
+    series: its row. start_step may lie before the step that showed it. size: the score at the peak,
+    times the size at which alarms begin. value, expected, lower, upper: at the peak, NaN = none.
+    direction: up, down or none. usual, shown: the two numbers of its sentence. opened: since the
+    last call. closed: quiet for longer than the refractory time.
+    """
+
+    series: int
+    kind: str
+    start_step: int
+    end_step: int
+    peak_step: int
+    size: float
+    value: float
+    expected: float
+    lower: float
+    upper: float
+    direction: str
+    usual: float
+    shown: float
+    opened: bool
+    closed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What each step was expected to be; all of shape (series, time), NaN where not judged.
+
+    lower, upper: where a single sample becomes an alarm. score: 1 and more is an alarm, by any
+    term. episodes: those that this call opened, lengthened or closed, by series, then time.
+    """
+
+    expected: F64
+    lower: F64
+    upper: F64
+    score: F64
+    episodes: list[Episode]
+
+
+def false_alarms_a_week(sensitivity: float) -> float:
+    """What a series may cry for nothing: 0.1 at a half, 5 at 1, 0.002 at 0."""
+    return 0.1 * 50.0 ** (2.0 * sensitivity - 1.0)
+
+
+def rules_of(params: Mapping[str, Any], step_ms: int) -> F64:
+    """The parameters as the kernel takes them, in steps and rates; see `kernels.terms`."""
+    day = max(DAY_MS / step_ms, 1.0)
+    weekly = false_alarms_a_week(params["sensitivity"])
+    looks = 7.0 * min(72.0, day)  # a week, of which a slow statistic is another one
+    rules = np.zeros(terms.RULES)
+    rules[terms.WARM_UP] = params["warm_up"]
+    rules[terms.REFRACTORY] = params["refractory"]
+    rules[terms.SIDE] = SIDES[params["direction"]]
+    rules[terms.RATE] = weekly / 4.0 / (7.0 * day)
+    rules[terms.KEEN] = math.log(looks * 2.0 / weekly) / math.log(looks * 2.0 / 0.1)
+    rules[terms.DAY] = day
+    rules[terms.STRIDE] = max(1.0, round(20 * MINUTE_MS / step_ms))
+    rules[terms.GAP_MIN] = max(3.0, math.ceil(10 * MINUTE_MS / step_ms))
+    rules[terms.RUN_MIN] = max(10.0, math.ceil(15 * MINUTE_MS / step_ms))
+    rules[terms.ACCEPTED] = max(24.0, day / 4.0)
+    rules[terms.SUDDEN] = max(4.0, day / 32.0)
+    rules[terms.SHARE_MEAN] = min(1.0 / 6.0, 48.0 / day)  # half an hour
+    rules[terms.SHARE_SPREAD] = min(1.0 / 9.0, 32.0 / day)
+    return rules
+
+
+def seasons_of(lengths: Sequence[int]) -> I64:
+    """(models, 3): length, steps of a phase and first phase of each season; the first is none."""
+    rows, first = [(0, 1, 0)], 0
+    for length in lengths:
+        phase_steps = -(-length // baseline.PHASES)
+        rows.append((length, phase_steps, first))
+        first += -(-length // phase_steps)
+    return np.array(rows, dtype=np.int64)
+
+
+class Detector:
+    """Everything known about a set of series so far; advances through time, never back.
+
+    params: the resolved parameters of the kind. About 21 KB a series at a minute's step.
+    """
+
+    FORMAT = 3
+
+    def __init__(self, series: int, params: Mapping[str, Any], step_ms: int) -> None:
+        self.params = dict(params)
+        self.step_ms = step_ms
+        self.seasons = season_steps(params["season"], step_ms)
+        self._rules = rules_of(params, step_ms)
+        self._seasons = seasons_of(self.seasons)
+        models = len(self._seasons)
+        state, memory = detector.widths(models, int(detector.phases_of(self._seasons)))
+        self.state: F64 = np.zeros((series, state))
+        self.memory: F32 = np.zeros((series, memory), dtype=np.float32)
+
+    @property
+    def series(self) -> int:
+        """How many series."""
+        return len(self.state)
+
+    def advance(self, values: F64, first_step: int) -> Judgement:
+        """The judgement of the next columns; what is known has moved past them.
+
+        values: (series, time), NaN = no sample, ±Inf is one; column i is at `(first_step + i) ×
+        step` since the epoch, and follows the last one of the call before. Releases the GIL.
+        """
+        block = np.ascontiguousarray(values, dtype=np.float64)
+        assert block.shape[0] == self.series
+        threads = max(1, min(os.cpu_count() or 1, block.size // THREAD_POINTS, self.series))
+        bounds = [self.series * i // threads for i in range(threads + 1)]
+
+        def part(first: int, last: int) -> tuple[F64, F64]:
+            room = block.shape[1] // (int(self._rules[terms.REFRACTORY]) + 2) + 2
+            events = np.empty(((last - first) * room, detector.EVENT))
+            judged = np.empty((4, last - first, block.shape[1]))
+            count = detector.advance(
+                block[first:last],
+                first_step,
+                self._seasons,
+                self._rules,
+                self.state[first:last],
+                self.memory[first:last],
+                judged,
+                events,
+            )
+            events[:count, 0] += first
+            return judged, events[:count].copy()
+
+        if threads == 1:
+            judgement, events = part(0, self.series)
+        else:
+            with ThreadPoolExecutor(threads) as pool:
+                parts = list(pool.map(part, bounds[:-1], bounds[1:]))
+            judgement = np.concatenate([judged for judged, _ in parts], axis=1)
+            events = np.concatenate([rows for _, rows in parts])
+        return Judgement(*judgement, [episode_of(row) for row in events.tolist()])
+
+    def arranged(self, rows: Sequence[int]) -> "Detector":
+        """A detector of these series in this order, copied; -1 is a fresh one."""
+        made = Detector(len(rows), self.params, self.step_ms)
+        old = np.array(rows, dtype=np.int64).reshape(-1)
+        known = old >= 0
+        made.state[known] = self.state[old[known]]
+        made.memory[known] = self.memory[old[known]]
+        return made
+
+    def save(self) -> bytes:
+        """Everything: a line of JSON, then state and memory, little-endian; zstd."""
+        head = {
+            "format": self.FORMAT,
+            "series": self.series,
+            "params": self.params,
+            "step_ms": self.step_ms,
+        }
+        text = json.dumps(head).encode()
+        raw = b"".join(
+            (
+                struct.pack("<I", len(text)),
+                text,
+                self.state.astype("<f8").tobytes(),
+                self.memory.astype("<f4").tobytes(),
+            )
+        )
+        return bytes(cramjam.zstd.compress(raw, level=1))
+
+    @classmethod
+    def load(cls, saved: bytes) -> "Detector":
+        """The detector that `save` wrote; raises ValueError for another format."""
+        raw = bytes(cramjam.zstd.decompress(saved))
+        (length,) = struct.unpack_from("<I", raw)
+        head = json.loads(raw[4 : 4 + length])
+        if head["format"] != cls.FORMAT:
+            raise ValueError(f"detector state of format {head['format']}, not {cls.FORMAT}")
+        made = cls(head["series"], head["params"], head["step_ms"])
+        split = 4 + length + made.state.nbytes
+        if len(raw) != split + made.memory.nbytes:
+            raise ValueError(f"detector state of {len(raw)} bytes, not {split + made.memory.nbytes}")
+        made.state.flat[:] = np.frombuffer(raw[4 + length : split], dtype="<f8")
+        made.memory.flat[:] = np.frombuffer(raw[split:], dtype="<f4")
+        return made
+
+
+def episode_of(row: list[float]) -> Episode:
+    """An event of the kernel as an episode."""
+    at = detector
+    fields = row[2:]
+    kind = int(fields[at.KIND])
+    side = fields[at.SIGN] if kind < terms.STUCK else 0.0
+    return Episode(
+        series=int(row[0]),
+        kind=KINDS[kind],
+        start_step=int(fields[at.SINCE]),
+        end_step=int(fields[at.END]),
+        peak_step=int(fields[at.PEAK]),
+        size=fields[at.SIZE],
+        value=fields[at.VALUE],
+        expected=fields[at.EXPECT],
+        lower=fields[at.BELOW],
+        upper=fields[at.ABOVE],
+        direction="up" if side > 0 else "down" if side < 0 else "none",
+        usual=fields[at.USED],
+        shown=fields[at.SEEN_NOW],
+        opened=bool(fields[at.NEW]),
+        closed=bool(row[1]),
+    )

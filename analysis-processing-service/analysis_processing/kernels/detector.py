@@ -1,0 +1,427 @@
+"""One pass over the samples of many series: judged by all terms, joined into episodes, learned from.
+
+    sample ─▶ far from what `baseline` expects?  (limits by `tails`)  ┐
+           ─▶ slow terms (`terms`)                                    ┴▶ score ─▶ episode
+           ─▶ learned by baseline, tails and terms, whatever it was called
+
+Causal: a sample is judged before it is learned from, and an episode only grows at its end. What is
+known of a series is one row of float64 and one of float32; values are kept in its own `unit`, the
+power of two of its first sample, so that ±1e308 is as good as 1.
+
+    state:  marks | models | recent | tails | means | pasts | habits | episode
+    memory: rings | ranks | profile | visits | pasts' rings | pasts' ranks
+"""
+
+# ruff: noqa: PLR0917 - numba compiles signatures, and those are positional
+
+import math
+
+import numpy as np
+
+from analysis_processing.chassis.jit import (
+    F64_ROWS,
+    F64_ROWS_OUT,
+    F64S,
+    I64_ROWS,
+    inlined,
+    int64,
+    kernel,
+    types,
+)
+from analysis_processing.kernels import terms
+from analysis_processing.kernels.baseline import (
+    BIN,
+    ERROR,
+    GAP,
+    GUESS,
+    LEARNED,
+    NOW_FIELDS,
+    OFFSET,
+    PERIOD,
+    READY,
+    RECENT,
+    RESTARTING,
+    SEEN,
+    SETTLED,
+    UNIT,
+    WIDTH,
+    choose_judge,
+    learn,
+    notice_gap,
+    phase_of,
+    predict,
+)
+from analysis_processing.kernels.baseline import FILLED as RESIDUALS
+from analysis_processing.kernels.residuals import WINDOW
+from analysis_processing.kernels.tails import SCORES, START, TAIL_FIELDS, learn_tail, limit_of
+from analysis_processing.kernels.terms import (
+    CRIES,
+    DAY,
+    HABITS,
+    HISTORY,
+    KINDS,
+    MEAN_FIELDS,
+    MISSING,
+    PAST_FIELDS,
+    RATE,
+    REFRACTORY,
+    SEVERITY,
+    SHOWN,
+    SIDE,
+    SPIKE,
+    STRIDE,
+    STRIDES,
+    STUCK,
+    USUAL,
+    WARM_UP,
+)
+
+MARKS = 6
+SCORE_MAX = 1000.0
+FAR = 1e30  # units; beyond it a sample is as good as infinite: an event that teaches nothing
+LARGEST = 1.7e308
+CAP_MIN = 3.0  # widths
+FREE_CRIES = 5.0  # a week; every further one raises the limits by LOUDER
+LOUDER = 0.3
+
+# rows of `judgement`
+EXPECTED, LOWER, UPPER, SCORE = range(4)
+# columns of a tail, after those of `tails`: the limit, computed now and then
+LIMIT = TAIL_FIELDS
+# an episode, and a row of `events` with the series and whether it is over in front
+OPEN, KIND, SINCE, END, PEAK, SIZE, VALUE, EXPECT, BELOW, ABOVE, SIGN, USED, SEEN_NOW = range(13)
+CHANGED, NEW, BEFORE = range(13, 16)
+EPISODE = 16
+EVENT = EPISODE + 2
+
+MEMORY_OUT = types.Array(types.float32, 2, "C")
+JUDGEMENT_OUT = types.Array(types.float64, 3, "C")
+
+
+def widths(models: int, phases: int) -> tuple[int, int]:
+    """How many float64 and how many float32 are known of one series."""
+    state = MARKS + models * (LEARNED + MEAN_FIELDS + PAST_FIELDS) + 2 * PAST_FIELDS
+    state += 2 * RECENT + 2 * (TAIL_FIELDS + 1) + HABITS + EPISODE
+    return state, 2 * (models * WINDOW + phases + (models + 2) * HISTORY)
+
+
+@inlined
+def cut_state(state: np.ndarray, models: int) -> tuple[np.ndarray, ...]:
+    """The parts of a series' state, as views, in the order of the drawing above."""
+    a = MARKS
+    b = a + models * LEARNED
+    c = b + 2 * RECENT
+    d = c + 2 * (TAIL_FIELDS + 1)
+    e = d + models * MEAN_FIELDS
+    f = e + (models + 2) * PAST_FIELDS
+    g = f + HABITS
+    return (
+        state[:a],
+        state[a:b].reshape(models, LEARNED),
+        state[b:c].reshape(2, RECENT),
+        state[c:d].reshape(2, TAIL_FIELDS + 1),
+        state[d:e].reshape(models, MEAN_FIELDS),
+        state[e:f].reshape(models + 2, PAST_FIELDS),
+        state[f:g],
+        state[g:],
+    )
+
+
+@inlined
+def cut_memory(memory: np.ndarray, models: int, phases: int) -> tuple[np.ndarray, ...]:
+    """The parts of a series' memory, as views, in the order of the drawing above."""
+    a = models * WINDOW
+    b = 2 * a
+    c = b + phases
+    d = c + phases
+    e = d + (models + 2) * HISTORY
+    return (
+        memory[:a].reshape(models, WINDOW),
+        memory[a:b].reshape(models, WINDOW),
+        memory[b:c],
+        memory[c:d],
+        memory[d:e].reshape(models + 2, HISTORY),
+        memory[e:].reshape(models + 2, HISTORY),
+    )
+
+
+@inlined
+def phases_of(seasons: np.ndarray) -> int:
+    """How many phases the seasons have together, at least 1."""
+    total = 1
+    for m in range(1, seasons.shape[0]):
+        total += (seasons[m, PERIOD] + seasons[m, BIN] - 1) // seasons[m, BIN]
+    return total
+
+
+@inlined
+def unit_of(raw: float) -> float:
+    """The power of two that brings a sample to between a half and 1."""
+    _, exponent = math.frexp(raw)
+    return math.ldexp(1.0, min(-exponent, 1000))
+
+
+@inlined
+def score_of(error: float, width: float) -> float:
+    """`error` in widths, within ±SCORE_MAX; any error at all is beyond a width of 0."""
+    if error == 0.0:
+        return 0.0
+    score = error / width if width > 0.0 else np.inf * np.sign(error)
+    return min(max(score, -SCORE_MAX), SCORE_MAX)
+
+
+@inlined
+def bounded(x: float, unit: float) -> float:
+    """`x` units as a number that is finite."""
+    return min(max(x / unit, -LARGEST), LARGEST)
+
+
+@inlined
+def severity_of(rules: np.ndarray, habits: np.ndarray, verdict: np.ndarray) -> tuple[float, int]:
+    """The largest severity on the side that matters, and the kind that names it; 0 for no alarm."""
+    louder = 1.0 + LOUDER * max(habits[CRIES] - FREE_CRIES, 0.0)
+    worst, naming = 0.0, 0
+    for kind in range(1, KINDS):
+        severity = verdict[kind, SEVERITY]
+        if kind < STUCK:
+            severity = 0.0 if severity * rules[SIDE] < 0.0 else severity / louder
+        severity = min(abs(severity), SCORE_MAX)
+        worst = max(worst, severity)
+        if severity >= 1.0:
+            naming = kind
+    return worst, naming
+
+
+@inlined
+def emit(
+    row: int, closed: bool, unit: float, episode: np.ndarray, events: np.ndarray, count: int
+) -> int:
+    """The episode is the next of the events; how many those are."""
+    events[count, 0] = row
+    events[count, 1] = closed
+    events[count, 2:] = episode
+    if episode[KIND] < STUCK:
+        events[count, 2 + USED] = bounded(episode[USED], unit)
+        events[count, 2 + SEEN_NOW] = bounded(episode[SEEN_NOW], unit)
+    episode[CHANGED] = episode[NEW] = 0.0
+    if closed:
+        episode[OPEN] = 0.0
+    return count + 1
+
+
+@inlined
+def lengthen(
+    at_step: int,
+    raw: float,
+    severity: float,
+    kind: int,
+    habits: np.ndarray,
+    verdict: np.ndarray,
+    judged: np.ndarray,
+    episode: np.ndarray,
+) -> None:
+    """The alarming step belongs to the open episode, or opens one."""
+    if episode[OPEN] == 0.0:
+        start = float(at_step)
+        if kind in (terms.SHIFT, terms.DRIFT):
+            start = habits[terms.QUIET_STEP] + 1.0
+        elif kind >= STUCK:
+            start = at_step - verdict[kind, SHOWN] + 1.0
+        habits[CRIES] += 1.0
+        episode[SINCE] = min(max(start, episode[BEFORE] + 1.0), float(at_step))
+        episode[OPEN], episode[NEW], episode[KIND], episode[SIZE] = 1.0, 1.0, 0.0, 0.0
+    if kind > episode[KIND] and not (kind == terms.SHIFT and episode[KIND] == terms.DRIFT):
+        episode[KIND] = kind
+        episode[USED], episode[SEEN_NOW] = verdict[kind, USUAL], verdict[kind, SHOWN]
+        episode[SIGN] = np.sign(verdict[kind, SEVERITY])
+    ours = int(episode[KIND])
+    if abs(verdict[ours, SEVERITY]) >= severity or ours >= STUCK:
+        episode[USED], episode[SEEN_NOW] = verdict[ours, USUAL], verdict[ours, SHOWN]
+    if severity > episode[SIZE]:
+        episode[SIZE], episode[PEAK], episode[VALUE] = severity, at_step, raw
+        episode[EXPECT : ABOVE + 1] = judged[:3]
+    episode[END] = episode[BEFORE] = at_step
+    episode[CHANGED] = 1.0
+
+
+@inlined
+def judge_far(
+    score: float,
+    unjudged: bool,
+    rules: np.ndarray,
+    tails: np.ndarray,
+    episode: np.ndarray,
+    verdict: np.ndarray,
+) -> None:
+    """SPIKE: the sample is farther from what was expected than this series goes; tails know it.
+
+    Of alarming samples only the first teaches, and no more than a limit does: else the rest of a
+    streak would hide the next one.
+    """
+    for side in range(2):
+        tail = tails[side]
+        signed = -score if side == 1 else score
+        limit = tail[LIMIT]
+        over = tail[SCORES] > 0.0 and signed >= limit
+        if signed > 0.0 and not unjudged:
+            verdict[SPIKE, SEVERITY] = score / limit
+        if not (over and episode[OPEN] > 0.0):
+            learn_tail(tail[:TAIL_FIELDS], signed, max(limit, CAP_MIN))
+        if signed > START or tail[SCORES] % 64.0 == 1.0:
+            tail[LIMIT] = limit_of(tail[:TAIL_FIELDS], rules[RATE])
+
+
+@inlined
+def follow(
+    row: int,
+    at_step: int,
+    raw: float,
+    severity: float,
+    naming: int,
+    rules: np.ndarray,
+    habits: np.ndarray,
+    verdict: np.ndarray,
+    judged: np.ndarray,
+    episode: np.ndarray,
+    unit: float,
+    events: np.ndarray,
+    count: int,
+) -> int:
+    """The series' episode after this step: opened, lengthened, closed; how many events there are."""
+    if episode[OPEN] > 0.0 and at_step - episode[END] > rules[REFRACTORY]:
+        count = emit(row, True, unit, episode, events, count)
+    if naming > 0:
+        lengthen(at_step, raw, severity, naming, habits, verdict, judged, episode)
+    return count
+
+
+@kernel(
+    int64(F64_ROWS, int64, I64_ROWS, F64S, F64_ROWS_OUT, MEMORY_OUT, JUDGEMENT_OUT, F64_ROWS_OUT)
+)
+def advance(
+    values: np.ndarray,
+    first_step: int,
+    seasons: np.ndarray,
+    rules: np.ndarray,
+    state: np.ndarray,
+    memory: np.ndarray,
+    judgement: np.ndarray,
+    events: np.ndarray,
+) -> int:
+    """`judgement` is of every step, state and memory have moved past them; how many events there are.
+
+    values: (series, time), NaN = no sample; column i is step `first_step + i` since the epoch.
+    seasons: (models, 3), see `baseline`; the first is none. rules: see `terms`. state, memory:
+    (series, widths). judgement: (4, series, time), NaN where nothing was judged. events: (room,
+    EVENT), room for time // (refractory + 2) + 2 a series.
+    """
+    models = seasons.shape[0]
+    n_phases = phases_of(seasons)
+    now = np.zeros((models, NOW_FIELDS))
+    phases = np.zeros(models, dtype=np.int64)
+    base = np.zeros(models)
+    scratch = np.zeros(RECENT)
+    verdict = np.zeros((KINDS, 3))
+    judged = np.zeros(4)
+    count = 0
+    for s in range(values.shape[0]):
+        mark, learned, recent, tails, means, pasts, habits, episode = cut_state(state[s], models)
+        rings, ranks, profile, visits, past_rings, past_ranks = cut_memory(
+            memory[s], models, n_phases
+        )
+        for i in range(values.shape[1]):
+            raw = values[s, i]
+            at_step = first_step + i
+            judged[:] = np.nan
+            verdict[:] = 0.0
+            x = raw
+            if not np.isnan(raw):
+                if mark[UNIT] == 0.0 and raw != 0.0 and np.isfinite(raw):
+                    mark[UNIT] = unit_of(raw)
+                x = raw * mark[UNIT] if mark[UNIT] > 0.0 else raw
+            unit = mark[UNIT] if mark[UNIT] > 0.0 else 1.0
+            learnable = abs(x) <= FAR
+            if np.isnan(raw):
+                mark[GAP] += 1.0
+                terms.judge_gap(rules, mark, habits, verdict)
+            elif not learnable:
+                mark[GAP] = 0.0
+                if mark[SEEN] >= rules[WARM_UP]:
+                    verdict[SPIKE, SEVERITY] = SCORE_MAX * np.sign(x)
+                    verdict[SPIKE, USUAL], verdict[SPIKE, SHOWN] = learned[0, OFFSET], x
+            else:
+                terms.end_gap(rules, mark, habits)
+                notice_gap(mark)
+                for m in range(1, models):
+                    phases[m] = phase_of(seasons[m], at_step)
+                predict(x, mark[SEEN] > 0.0, phases, learned, profile, visits, now)
+                judge = choose_judge(seasons, learned, now)
+                width = now[judge, WIDTH]
+                unjudged = mark[SEEN] < rules[WARM_UP] or (mark[RESTARTING] > 0.0 and judge == 0)
+                if learned[judge, RESIDUALS] >= SETTLED:
+                    louder = 1.0 + LOUDER * max(habits[CRIES] - FREE_CRIES, 0.0)
+                    judged[LOWER] = now[judge, GUESS] - tails[1, LIMIT] * louder * width
+                    judged[UPPER] = now[judge, GUESS] + tails[0, LIMIT] * louder * width
+                    score = score_of(now[judge, ERROR], width)
+                    judge_far(score, unjudged, rules, tails, episode, verdict)
+                    verdict[SPIKE, USUAL], verdict[SPIKE, SHOWN] = now[judge, GUESS], x
+                terms.judge_run(raw, rules, mark, habits, verdict)
+                terms.move_means(x, width, rules, now, learned, means, pasts)
+                for m in range(models):
+                    base[m] = now[m, GUESS] - learned[m, OFFSET]
+                ours = max(terms.narrowest(pasts, models), 0)
+                off = x - base[ours] - means[ours, terms.MEAN]
+                terms.move_spreads(x, width, off, rules, mark, habits, pasts)
+                if not unjudged:
+                    terms.judge_slow(at_step, width, rules, base, means, pasts, habits, verdict)
+                    judged[EXPECTED] = bounded(now[judge, GUESS], unit)
+                    judged[LOWER] = bounded(judged[LOWER], unit)
+                    judged[UPPER] = bounded(judged[UPPER], unit)
+                else:
+                    judged[:] = np.nan
+                stride = at_step // rules[STRIDE]
+                if stride != habits[STRIDES] and mark[SEEN] >= 32.0:
+                    habits[STRIDES] = stride
+                    habits[CRIES] *= 1.0 - rules[STRIDE] / (7.0 * rules[DAY])
+                    for k in range(models + 2):
+                        if k >= models or now[k, READY] > 0.0:
+                            terms.remember_past(pasts[k], past_rings[k], past_ranks[k])
+                learn(
+                    x,
+                    at_step,
+                    seasons,
+                    phases,
+                    now,
+                    mark,
+                    learned,
+                    recent,
+                    rings,
+                    ranks,
+                    profile,
+                    visits,
+                    scratch,
+                )
+            severity, naming = severity_of(rules, habits, verdict)
+            judged[SCORE] = severity
+            if np.isnan(raw) and naming == 0 or not np.isnan(raw) and mark[SEEN] <= rules[WARM_UP]:
+                judged[SCORE] = np.nan
+            count = follow(
+                s,
+                at_step,
+                raw,
+                severity,
+                naming,
+                rules,
+                habits,
+                verdict,
+                judged,
+                episode,
+                unit,
+                events,
+                count,
+            )
+            judgement[:, s, i] = judged
+        if episode[CHANGED] > 0.0:
+            unit = mark[UNIT] if mark[UNIT] > 0.0 else 1.0
+            count = emit(s, False, unit, episode, events, count)
+    return count

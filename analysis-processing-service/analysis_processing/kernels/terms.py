@@ -1,0 +1,240 @@
+"""The slow terms of a judgement: what a single sample does not show.
+
+    shift, drift   mean of half an hour, without its season, against that of the last day
+    spread         how far it usually goes from sample to sample        (log, 45 min)
+    rhythm         how far it usually is from its own half-hour mean    (log, 45 min)
+    stuck          equal samples in a row against the longest such row seen
+    missing        steps without a sample against the longest such gap seen
+
+The first three are judged by their own past: HISTORY values, 20 minutes apart, hence two days. A
+limit lies REACH times as far from their median as their 2.5 % and 97.5 % quantiles do: the tail
+of the statistic itself, whatever it is made from. Rows and gaps have exponential tails: what n of
+them have not exceeded is exceeded by chance only far beyond, the sooner the fewer they were.
+Samples are clipped before they are averaged, so that no single one makes a shift.
+"""
+
+# ruff: noqa: PLR0917 - numba compiles signatures, and those are positional
+
+import numpy as np
+
+from analysis_processing.chassis.jit import inlined
+from analysis_processing.kernels.baseline import ERROR, GAP, GUESS, OFFSET, READY, SEEN, WIDTH
+from analysis_processing.kernels.residuals import push
+
+HISTORY = 128
+HISTORY_MIN = 48  # 16 hours; fewer values judge nothing
+REACH = 2.0
+CLIPPED = 3.0  # widths
+QUIET = 0.35  # of a limit; when a statistic was last so small is when its change began
+NARROW = 0.25  # widths; a limit of a shift is no closer
+NARROW_LOG = 0.3  # a limit of a spread is no closer
+RUNS_MIN = 20
+EXTRA = 7.0  # ln(1 / how rarely, in rows, one is exceeded by chance)
+EXTRA_MAX = 3.0
+
+# what the terms are told: steps, but SHARE_* (of one step in a mean's length), KEEN and RATE
+WARM_UP, REFRACTORY, SIDE, RATE, KEEN, DAY, STRIDE, GAP_MIN, RUN_MIN, ACCEPTED = range(10)
+SUDDEN, SHARE_MEAN, SHARE_SPREAD = range(10, 13)
+RULES = 13
+# columns of `means`, one row a model
+MEAN, LONG, COUNT = range(3)
+MEAN_FIELDS = 3
+# columns of `pasts`, one row a model, then one for the spread and one for the rhythm
+NOW, FILLED, CURSOR, CENTRE, LOW, HIGH = range(6)
+PAST_FIELDS = 6
+# what is known besides
+LAST, LAST_X, EQUAL, LONGEST_RUN, RUNS, LONGEST_GAP, GAPS, SWING, SCATTER = range(9)
+QUIET_STEP, SHIFTED, SPREADING, STRIDES, CRIES = range(9, 14)
+HABITS = 14
+# rows of `verdict`; a higher one names an episode that shows several
+SPIKE, RHYTHM, SPREAD, DRIFT, SHIFT, STUCK, MISSING = range(1, 8)
+KINDS = 8
+# columns of `verdict`: times its limit (signed), and the two numbers that tell it
+SEVERITY, USUAL, SHOWN = range(3)
+
+
+@inlined
+def allowance(longest: float, count: float, shortest: float, keen: float) -> float:
+    """The length beyond which a row or gap is no chance, after `count` up to `longest`."""
+    if count == 0.0:
+        return shortest
+    return max(shortest, longest * (1.0 + min(EXTRA * keen / np.log(count + 1.0), EXTRA_MAX)))
+
+
+@inlined
+def judge_gap(rules: np.ndarray, mark: np.ndarray, habits: np.ndarray, verdict: np.ndarray) -> None:
+    """MISSING: there is no sample at this step either."""
+    if mark[SEEN] < rules[WARM_UP]:
+        return
+    longest = habits[LONGEST_GAP]
+    allowed = allowance(longest, habits[GAPS], rules[GAP_MIN], rules[KEEN])
+    verdict[MISSING, SEVERITY] = mark[GAP] / allowed
+    verdict[MISSING, USUAL], verdict[MISSING, SHOWN] = longest, mark[GAP]
+
+
+@inlined
+def end_gap(rules: np.ndarray, mark: np.ndarray, habits: np.ndarray) -> None:
+    """The gap before this sample counts among the gaps seen, an alarming one not wholly."""
+    if mark[GAP] > 0.0 and mark[SEEN] > 0.0:
+        allowed = allowance(habits[LONGEST_GAP], habits[GAPS], rules[GAP_MIN], rules[KEEN])
+        habits[LONGEST_GAP] = max(habits[LONGEST_GAP], min(mark[GAP], allowed))
+        habits[GAPS] += 1.0
+
+
+@inlined
+def judge_run(
+    raw: float, rules: np.ndarray, mark: np.ndarray, habits: np.ndarray, verdict: np.ndarray
+) -> None:
+    """STUCK: the sample is equal to those before; one that is not ends their row."""
+    allowed = allowance(habits[LONGEST_RUN], habits[RUNS], rules[RUN_MIN], rules[KEEN])
+    if mark[SEEN] > 0.0 and raw == habits[LAST]:
+        habits[EQUAL] += 1.0
+        if habits[RUNS] >= RUNS_MIN and mark[SEEN] >= max(rules[WARM_UP], 0.5 * rules[DAY]):
+            verdict[STUCK, SEVERITY] = habits[EQUAL] / allowed
+            verdict[STUCK, USUAL], verdict[STUCK, SHOWN] = habits[LONGEST_RUN], habits[EQUAL]
+    else:
+        if mark[SEEN] > 0.0:
+            habits[LONGEST_RUN] = max(habits[LONGEST_RUN], min(habits[EQUAL], allowed))
+            habits[RUNS] += 1.0
+        habits[EQUAL] = 1.0
+    habits[LAST] = raw
+
+
+@inlined
+def remember_past(past: np.ndarray, ring: np.ndarray, ranked: np.ndarray) -> None:
+    """NOW is in the past, as far as its limits at most, and the limits are of that past."""
+    filled = int(past[FILLED])
+    value = past[NOW]
+    if filled >= HISTORY_MIN:
+        value = min(max(value, past[LOW]), past[HIGH])
+    push(ring, ranked, filled, int(past[CURSOR]), value)
+    filled = min(filled + 1, HISTORY)
+    past[FILLED] = float(filled)
+    past[CURSOR] = float((int(past[CURSOR]) + 1) % HISTORY)
+    aside = filled // 40
+    centre = float(ranked[filled // 2])
+    reach = REACH * (1.0 + HISTORY_MIN / filled)
+    up, down = ranked[filled - 1 - aside] - centre, centre - ranked[aside]
+    past[CENTRE] = centre
+    past[LOW] = centre - reach * max(down, 0.5 * up)
+    past[HIGH] = centre + reach * max(up, 0.5 * down)
+
+
+@inlined
+def excess(past: np.ndarray, keen: float, narrow: float) -> float:
+    """NOW's distance from the centre of its past, in limits; 0 while that past is too short."""
+    if past[FILLED] < HISTORY_MIN:
+        return 0.0
+    off = past[NOW] - past[CENTRE]
+    limit = past[HIGH] - past[CENTRE] if off > 0.0 else past[CENTRE] - past[LOW]
+    limit = max(keen * limit, narrow)
+    return off / limit if limit > 0.0 else 0.0
+
+
+@inlined
+def move_means(
+    x: float,
+    width: float,
+    rules: np.ndarray,
+    now: np.ndarray,
+    models: np.ndarray,
+    means: np.ndarray,
+    pasts: np.ndarray,
+) -> None:
+    """Each model's means of what is left of the series without its season, and their distance."""
+    for m in range(now.shape[0]):
+        if now[m, READY] == 0.0:
+            continue
+        mean = means[m]
+        bare = x - (now[m, GUESS] - models[m, OFFSET])
+        mean[COUNT] += 1.0
+        move = bare - mean[MEAN]
+        if mean[COUNT] > 16.0:
+            move = min(max(move, -CLIPPED * width), CLIPPED * width)
+        mean[MEAN] += move * max(rules[SHARE_MEAN], 1.0 / mean[COUNT])
+        mean[LONG] += (mean[MEAN] - mean[LONG]) / min(mean[COUNT], rules[DAY])
+        pasts[m, NOW] = mean[MEAN] - mean[LONG]
+
+
+@inlined
+def narrowest(pasts: np.ndarray, models: int) -> int:
+    """The model whose mean strays least, of those with a past; -1 for none."""
+    best = -1
+    for m in range(models):
+        if pasts[m, FILLED] >= HISTORY_MIN and (
+            best < 0 or pasts[m, HIGH] - pasts[m, LOW] < pasts[best, HIGH] - pasts[best, LOW]
+        ):
+            best = m
+    return best
+
+
+@inlined
+def move_spreads(
+    x: float,
+    width: float,
+    off: float,
+    rules: np.ndarray,
+    mark: np.ndarray,
+    habits: np.ndarray,
+    pasts: np.ndarray,
+) -> None:
+    """SWING, SCATTER and their logarithms count this sample; `off` is its distance from the mean."""
+    spread, rhythm = pasts[pasts.shape[0] - 2], pasts[pasts.shape[0] - 1]
+    share = max(rules[SHARE_SPREAD], 1.0 / (mark[SEEN] + 1.0))
+    swing = min(abs(x - habits[LAST_X]), CLIPPED * max(width, habits[SWING]))
+    scatter = min(abs(off), CLIPPED * max(width, habits[SCATTER]))
+    if mark[SEEN] > 0.0:
+        habits[SWING] += share * (swing - habits[SWING])
+        habits[SCATTER] += share * (scatter - habits[SCATTER])
+    habits[LAST_X] = x
+    if width > 0.0:
+        spread[NOW] = np.log(max(habits[SWING], 1e-3 * width))
+        rhythm[NOW] = np.log(max(habits[SCATTER], 1e-3 * width))
+
+
+@inlined
+def judge_slow(
+    at_step: int,
+    width: float,
+    rules: np.ndarray,
+    base: np.ndarray,
+    means: np.ndarray,
+    pasts: np.ndarray,
+    habits: np.ndarray,
+    verdict: np.ndarray,
+) -> None:
+    """SHIFT or DRIFT, SPREAD, RHYTHM; what lasts as long as ACCEPTED is the new usual."""
+    models = means.shape[0]
+    m = narrowest(pasts, models)
+    if m >= 0:
+        over = excess(pasts[m], rules[KEEN], NARROW * width)
+        if abs(over) < QUIET:
+            habits[QUIET_STEP] = float(at_step)
+        slow = at_step - habits[QUIET_STEP] > rules[SUDDEN]
+        if habits[SHIFTED] > 0.0:
+            slow = habits[SHIFTED] > 1e9
+        kind = DRIFT if slow else SHIFT
+        verdict[kind, SEVERITY] = over
+        verdict[kind, USUAL] = base[m] + means[m, LONG] + pasts[m, CENTRE]
+        verdict[kind, SHOWN] = base[m] + means[m, MEAN]
+        if abs(over) < 1.0:
+            habits[SHIFTED] = 0.0
+        elif habits[SHIFTED] == 0.0:
+            habits[SHIFTED] = 2e9 if slow else 1.0
+        else:
+            habits[SHIFTED] += 1.0
+        if habits[SHIFTED] % 1e9 > rules[ACCEPTED]:
+            habits[SHIFTED] = 0.0
+            for k in range(models):
+                means[k, LONG] = means[k, MEAN] - pasts[k, CENTRE]
+    wide = 0.0
+    for kind in (SPREAD, RHYTHM):
+        past = pasts[models + (kind == RHYTHM)]
+        verdict[kind, SEVERITY] = excess(past, rules[KEEN], NARROW_LOG)
+        verdict[kind, USUAL], verdict[kind, SHOWN] = np.exp(past[CENTRE]), np.exp(past[NOW])
+        wide = max(wide, abs(verdict[kind, SEVERITY]))
+    habits[SPREADING] = habits[SPREADING] + 1.0 if wide >= 1.0 else 0.0
+    if habits[SPREADING] > rules[ACCEPTED] and verdict[STUCK, SEVERITY] < 1.0:
+        habits[SPREADING] = 0.0
+        pasts[models, FILLED] = pasts[models + 1, FILLED] = 0.0
+        pasts[models, CURSOR] = pasts[models + 1, CURSOR] = 0.0
