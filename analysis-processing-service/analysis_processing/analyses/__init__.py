@@ -10,9 +10,10 @@ from typing import Any
 
 from analysis_processing.analyses.anomaly import ANOMALY
 from analysis_processing.analyses.parameters import Analysis, resolve
+from analysis_processing.analyses.slo import SLO
 from analysis_processing.errors import UnknownKind
 
-ANALYSES: dict[str, Analysis] = {analysis.kind: analysis for analysis in (ANOMALY,)}
+ANALYSES: dict[str, Analysis] = {analysis.kind: analysis for analysis in (ANOMALY, SLO)}
 
 
 def find(kind: str) -> Analysis:

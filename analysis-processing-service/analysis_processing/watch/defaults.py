@@ -154,7 +154,7 @@ class Seeder:
             await asyncio.sleep(ROUND_S)
 
     async def round(self) -> None:
-        """Each tenant that is due was looked at. Raises IdentityUnavailable or DatabaseUnavailable"""
+        """Each tenant that is due was looked at; raises IdentityUnavailable"""
         after = None
         while True:
             asked: dict[str, str] = {"after": str(after)} if after else {}
