@@ -44,9 +44,7 @@ def alarms_of(block: np.ndarray, step_ms: int) -> list[list[Episode]]:
 
 def cases(series: int, seed: int) -> None:
     """A row a case: recall, precision, false alarms a series-day."""
-    print(
-        f"\n{'case':24}{'spans':>6}{'recall':>8}{'alarms':>8}{'precision':>10}{'false a day':>12}"
-    )
+    print(f"\n{'case':24}{'spans':>6}{'recall':>8}{'alarms':>8}{'precision':>10}{'false a day':>12}")
     for case, make in synthetic.CASES.items():
         made = [make(np.random.default_rng([seed, row])) for row in range(series)]
         spans = found = true = false = 0

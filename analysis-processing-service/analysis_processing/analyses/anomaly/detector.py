@@ -210,9 +210,7 @@ class Detector:
         made = cls(head["series"], head["params"], head["step_ms"])
         split = 4 + length + made.state.nbytes
         if len(raw) != split + made.memory.nbytes:
-            raise ValueError(
-                f"detector state of {len(raw)} bytes, not {split + made.memory.nbytes}"
-            )
+            raise ValueError(f"detector state of {len(raw)} bytes, not {split + made.memory.nbytes}")
         made.state.flat[:] = np.frombuffer(raw[4 + length : split], dtype="<f8")
         made.memory.flat[:] = np.frombuffer(raw[split:], dtype="<f4")
         return made
