@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import TypeVar
 from uuid import UUID
 
@@ -116,7 +117,8 @@ class Runner:
         now = await self._in_transaction(lambda _db, now: now)
         piece, memory = await self._begin(watch, round(now.timestamp() * 1000))
         if piece.end_ms > piece.first_ms:
-            trouble = await self._advance(claim, piece, memory) or trouble
+            note = await self._advance(claim, piece, memory)
+            trouble = trouble or await self._alarm(claim, piece.live_ms, piece.end_ms) or note
         self._remember(watch.id, memory)
         due_at = now
         if piece.is_last:
@@ -133,7 +135,9 @@ class Runner:
         if memory is not None and memory.next_ms == watch.next_ms:
             return piece, memory
         try:
-            return piece, await self._in_transaction(lambda db, _now: storage.memory_of(db, watch))
+            stored = await self._in_transaction(lambda db, _now: storage.memory_of(db, watch))
+            of_watch = partial(Memory.loaded, watch.params, watch.step_ms, watch.next_ms)
+            return piece, await anyio.to_thread.run_sync(of_watch, *stored)
         except ValueError as error:
             log.warning("watch_begins_anew", watch=str(watch.id), reason=str(error))
         piece = next_piece(watch, now_ms, self.settings, afresh=True)
@@ -175,10 +179,9 @@ class Runner:
             storage.move(db, watch, place)
 
         await self._in_transaction(commit)
-        trouble = await self._alarm(claim, piece.live_ms, piece.end_ms)
-        if series > limit:
-            trouble = f"the query has {series} series, the limit is {limit}: {limit} are judged"
-        return trouble
+        if series <= limit:
+            return None
+        return f"the query has {series} series, the limit is {limit}: {limit} are judged"
 
     async def _versions(self, watch: Watch, piece: Piece) -> list[Labels]:
         try:

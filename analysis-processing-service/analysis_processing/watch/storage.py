@@ -6,7 +6,6 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from analysis_processing.watch.memory import Memory
 from analysis_processing.watch.watches import Watch
 
 
@@ -19,16 +18,12 @@ class Place:
     series: int
 
 
-def memory_of(db: Connection, watch: Watch) -> Memory:
-    """What was stored up to `watch.next_ms`; raises ValueError when it does not lead there."""
+def memory_of(db: Connection, watch: Watch) -> tuple[list[bytes], list[bytes]]:
+    """What is remembered: the state by chunk, and the journal in order."""
     mine = {"id": watch.id}
     state = "SELECT payload FROM analysis.watch_state WHERE watch_id = :id ORDER BY chunk_no"
     journal = "SELECT payload FROM analysis.watch_journal WHERE watch_id = :id ORDER BY first_ms"
-    assert watch.next_ms is not None, "before a first run there is nothing to read"
-    return Memory.loaded(
-        watch.params,
-        watch.step_ms,
-        watch.next_ms,
+    return (
         [bytes(payload) for payload in db.scalars(text(state), mine)],
         [bytes(payload) for payload in db.scalars(text(journal), mine)],
     )

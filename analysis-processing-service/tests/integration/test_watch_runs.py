@@ -217,7 +217,7 @@ def test_alarms_that_could_not_be_written_are_made_up_for(world):
     """While dis is away events are stored all the same; back again, it gets every sample."""
     watch = world.watch()
     world.live(7)
-    world.refuse["/api/v1/write"] = [httpx.Response(400, text="no") for _ in range(8)]
+    world.refuse["/api/v1/write"] = [httpx.Response(400, text="no") for _ in range(50)]
     world.live(6)
     assert "alarm series not written" in world.read(watch).error
     world.refuse.clear()
