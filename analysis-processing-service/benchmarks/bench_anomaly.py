@@ -49,6 +49,7 @@ def cases(series: int, seed: int) -> None:
         made = [make(np.random.default_rng([seed, row])) for row in range(series)]
         spans = found = true = false = 0
         alarms = alarms_of(np.stack([values for values, _ in made]), 5 * MINUTE_MS)
+        kinds: dict[str, int] = {}
         for (_, labelled), episodes in zip(made, alarms, strict=True):
             later = [e for e in episodes if e.start_step >= 2 * synthetic.DAY]
             touched = [
@@ -65,11 +66,15 @@ def cases(series: int, seed: int) -> None:
             )
             true += sum(touched)
             false += len(later) - sum(touched)
+            for e, is_true in zip(later, touched, strict=True):
+                if not is_true:
+                    kinds[e.kind] = kinds.get(e.kind, 0) + 1
         recall = f"{found / spans:.3f}" if spans else "-"
         precision = f"{true / (true + false):.3f}" if true else "-"
         print(
             f"{case:24}{spans:>6}{recall:>8}{true + false:>8}{precision:>10}"
-            f"{false / (series * 8):>12.4f}"
+            f"{false / (series * 8):>12.4f}",
+            kinds or "",
         )
 
 

@@ -197,6 +197,9 @@ ORDINARY: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
     "bursts": bursts,
     "levels": lambda r, n: r.choice([10.0, 20.0, 50.0], size=n),
     "sticky levels": lambda r, n: np.repeat(r.choice([10.0, 20.0, 50.0], n), r.geometric(1 / 60, n))[:n],
+    "noisy levels": lambda r, n: (
+        np.repeat(r.choice([10.0, 20.0, 50.0], n), r.geometric(1 / 240, n))[:n] + r.normal(size=n)
+    ),
     "poisson": lambda r, n: r.poisson(0.3, size=n).astype(float),
     "walk": lambda r, n: np.cumsum(r.normal(size=n)),
     "AR(1)": lambda r, n: smooth(r.normal(size=n), 0.95),

@@ -52,8 +52,9 @@ SEEN, UNIT, GAP, RECENT_CURSOR, RECENT_FILLED, RESTARTING = range(6)
 # columns of `models`, one row a model: what it has learned of the next sample
 OFFSET, RUN, FILLED, CURSOR, SIGMA, MEMORY, TRIAL, GAIN, LEAN = range(9)
 LEARNED = 9
-# columns of `seasons`, one row a model: length and length of a phase in steps, where its phases begin
-PERIOD, BIN, FIRST = range(3)
+# columns of `seasons`, one row a model: its length, that of a phase, where its phases begin; and for
+# the slow terms the length of a stretch, where those begin, how many there are. Lengths in steps
+PERIOD, BIN, FIRST, SLOW_BIN, SLOW_FIRST, SLOW_BINS = range(6)
 # columns of `now`, one row a model: what it makes of the sample at hand
 GUESS, ERROR, WIDTH, READY = range(4)
 NOW_FIELDS = 4

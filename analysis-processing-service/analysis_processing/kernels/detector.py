@@ -9,7 +9,7 @@ known of a series is one row of float64 and one of float32; values are kept in i
 power of two of its first sample, so that ±1e308 is as good as 1.
 
     state:  marks | models | recent | tails | means | pasts | habits | episode
-    memory: rings | ranks | profile | visits | pasts' rings | pasts' ranks
+    memory: rings | ranks | profile | visits | pasts' rings | pasts' ranks | stretches | shapes
 """
 
 # ruff: noqa: PLR0917 - numba compiles signatures, and those are positional
@@ -27,22 +27,26 @@ from analysis_processing.chassis.jit import (
     int64,
     kernel,
     types,
+    void,
 )
 from analysis_processing.kernels import terms
 from analysis_processing.kernels.baseline import (
     BIN,
     ERROR,
+    GAIN,
     GAP,
     GUESS,
     LEARNED,
     NOW_FIELDS,
     OFFSET,
     PERIOD,
-    READY,
     RECENT,
+    READY,
     RESTARTING,
+    RUN,
     SEEN,
     SETTLED,
+    TRIAL,
     UNIT,
     WIDTH,
     choose_judge,
@@ -55,16 +59,19 @@ from analysis_processing.kernels.baseline import FILLED as RESIDUALS
 from analysis_processing.kernels.residuals import WINDOW
 from analysis_processing.kernels.tails import SCORES, START, TAIL_FIELDS, learn_tail, limit_of
 from analysis_processing.kernels.terms import (
+    CRIED,
     CRIES,
     DAY,
     HABITS,
     HISTORY,
     KINDS,
+    LOUDNESS,
     MEAN_FIELDS,
     MISSING,
     PAST_FIELDS,
     RATE,
     REFRACTORY,
+    RUNS,
     SEVERITY,
     SHOWN,
     SIDE,
@@ -80,9 +87,9 @@ MARKS = 6
 SCORE_MAX = 1000.0
 FAR = 1e30  # units; beyond it a sample is as good as infinite: an event that teaches nothing
 LARGEST = 1.7e308
-CAP_MIN = 3.0  # widths
-FREE_CRIES = 5.0  # a week; every further one raises the limits by LOUDER
-LOUDER = 0.3
+MILD, STRONG = 4.0, 60.0  # scales
+FREE_CRIES = 3.0  # a day; with 2 more the limits are LOUDER times as far as the cries usually go
+LOUDER = 1.5
 
 # rows of `judgement`
 EXPECTED, LOWER, UPPER, SCORE = range(4)
@@ -98,11 +105,11 @@ MEMORY_OUT = types.Array(types.float32, 2, "C")
 JUDGEMENT_OUT = types.Array(types.float64, 3, "C")
 
 
-def widths(models: int, phases: int) -> tuple[int, int]:
+def widths(models: int, phases: int, stretches: int) -> tuple[int, int]:
     """How many float64 and how many float32 are known of one series."""
     state = MARKS + models * (LEARNED + MEAN_FIELDS + PAST_FIELDS) + 2 * PAST_FIELDS
-    state += 2 * RECENT + 2 * (TAIL_FIELDS + 1) + HABITS + EPISODE
-    return state, 2 * (models * WINDOW + phases + (models + 2) * HISTORY)
+    state += 2 * RECENT + 2 * models * (TAIL_FIELDS + 1) + HABITS + EPISODE
+    return state, 2 * (models * WINDOW + phases + (models + 2) * HISTORY + stretches)
 
 
 @inlined
@@ -111,7 +118,7 @@ def cut_state(state: np.ndarray, models: int) -> tuple[np.ndarray, ...]:
     a = MARKS
     b = a + models * LEARNED
     c = b + 2 * RECENT
-    d = c + 2 * (TAIL_FIELDS + 1)
+    d = c + 2 * models * (TAIL_FIELDS + 1)
     e = d + models * MEAN_FIELDS
     f = e + (models + 2) * PAST_FIELDS
     g = f + HABITS
@@ -119,7 +126,7 @@ def cut_state(state: np.ndarray, models: int) -> tuple[np.ndarray, ...]:
         state[:a],
         state[a:b].reshape(models, LEARNED),
         state[b:c].reshape(2, RECENT),
-        state[c:d].reshape(2, TAIL_FIELDS + 1),
+        state[c:d].reshape(models, 2, TAIL_FIELDS + 1),
         state[d:e].reshape(models, MEAN_FIELDS),
         state[e:f].reshape(models + 2, PAST_FIELDS),
         state[f:g],
@@ -135,13 +142,17 @@ def cut_memory(memory: np.ndarray, models: int, phases: int) -> tuple[np.ndarray
     c = b + phases
     d = c + phases
     e = d + (models + 2) * HISTORY
+    f = e + (models + 2) * HISTORY
+    g = (f + memory.size) // 2
     return (
         memory[:a].reshape(models, WINDOW),
         memory[a:b].reshape(models, WINDOW),
         memory[b:c],
         memory[c:d],
         memory[d:e].reshape(models + 2, HISTORY),
-        memory[e:].reshape(models + 2, HISTORY),
+        memory[e:f].reshape(models + 2, HISTORY),
+        memory[f:g],
+        memory[g:],
     )
 
 
@@ -177,9 +188,28 @@ def bounded(x: float, unit: float) -> float:
 
 
 @inlined
+def loudness(habits: np.ndarray) -> float:
+    """How many times as far the limits of a series lie because it cries often."""
+    often = min(max((habits[CRIES] - FREE_CRIES) / 2.0, 0.0), 1.0)
+    return 1.0 + often * max(LOUDER * habits[LOUDNESS] - 1.0, 0.0)
+
+
+@inlined
+def count_cry(at_step: int, severity: float, rules: np.ndarray, habits: np.ndarray) -> None:
+    """A step that would be an alarm without the back-off begins a cry, or belongs to one."""
+    if severity < 1.0:
+        return
+    if habits[CRIED] == 0.0 or at_step - habits[CRIED] > rules[REFRACTORY]:
+        habits[CRIES] += 1.0
+        habits[LOUDNESS] += 0.3 * (severity - habits[LOUDNESS])
+    habits[LOUDNESS] = max(habits[LOUDNESS], 0.5 * severity)
+    habits[CRIED] = at_step
+
+
+@inlined
 def severity_of(rules: np.ndarray, habits: np.ndarray, verdict: np.ndarray) -> tuple[float, int]:
     """The largest severity on the side that matters, and the kind that names it; 0 for no alarm."""
-    louder = 1.0 + LOUDER * max(habits[CRIES] - FREE_CRIES, 0.0)
+    louder = loudness(habits)
     worst, naming = 0.0, 0
     for kind in range(1, KINDS):
         severity = verdict[kind, SEVERITY]
@@ -227,7 +257,6 @@ def lengthen(
             start = habits[terms.QUIET_STEP] + 1.0
         elif kind >= STUCK:
             start = at_step - verdict[kind, SHOWN] + 1.0
-        habits[CRIES] += 1.0
         episode[SINCE] = min(max(start, episode[BEFORE] + 1.0), float(at_step))
         episode[OPEN], episode[NEW], episode[KIND], episode[SIZE] = 1.0, 1.0, 0.0, 0.0
     if kind > episode[KIND] and not (kind == terms.SHIFT and episode[KIND] == terms.DRIFT):
@@ -245,30 +274,31 @@ def lengthen(
 
 
 @inlined
-def judge_far(
-    score: float,
-    unjudged: bool,
-    rules: np.ndarray,
+def learn_tails(
+    rate: float,
+    echo: bool,
+    habits: np.ndarray,
+    now: np.ndarray,
+    learned: np.ndarray,
     tails: np.ndarray,
-    episode: np.ndarray,
-    verdict: np.ndarray,
 ) -> None:
-    """SPIKE: the sample is farther from what was expected than this series goes; tails know it.
+    """Every model's tails know how far it was off, an alarming sample no more than MILD scales.
 
-    Of alarming samples only the first teaches, and no more than a limit does: else the rest of a
-    streak would hide the next one.
+    echo: an alarm has just been; what follows from it is not how the series usually is.
     """
-    for side in range(2):
-        tail = tails[side]
-        signed = -score if side == 1 else score
-        limit = tail[LIMIT]
-        over = tail[SCORES] > 0.0 and signed >= limit
-        if signed > 0.0 and not unjudged:
-            verdict[SPIKE, SEVERITY] = score / limit
-        if not (over and episode[OPEN] > 0.0):
-            learn_tail(tail[:TAIL_FIELDS], signed, max(limit, CAP_MIN))
-        if signed > START or tail[SCORES] % 64.0 == 1.0:
-            tail[LIMIT] = limit_of(tail[:TAIL_FIELDS], rules[RATE])
+    for m in range(now.shape[0]):
+        if now[m, READY] == 0.0 or learned[m, RESIDUALS] < SETTLED:
+            continue
+        score = score_of(now[m, ERROR], now[m, WIDTH])
+        for side in range(2):
+            tail = tails[m, side]
+            signed = -score if side == 1 else score
+            if signed > START and (echo or abs(learned[m, RUN]) > 1.0):
+                continue
+            mild = signed >= tail[LIMIT] and habits[CRIES] < FREE_CRIES
+            learn_tail(tail[:TAIL_FIELDS], signed, MILD if mild else STRONG)
+            if signed > START or tail[SCORES] % 64.0 == 1.0:
+                tail[LIMIT] = limit_of(tail[:TAIL_FIELDS], rate, habits[RUNS])
 
 
 @inlined
@@ -326,7 +356,7 @@ def advance(
     count = 0
     for s in range(values.shape[0]):
         mark, learned, recent, tails, means, pasts, habits, episode = cut_state(state[s], models)
-        rings, ranks, profile, visits, past_rings, past_ranks = cut_memory(
+        rings, ranks, profile, visits, past_rings, past_ranks, raws, shape = cut_memory(
             memory[s], models, n_phases
         )
         for i in range(values.shape[1]):
@@ -358,34 +388,34 @@ def advance(
                 judge = choose_judge(seasons, learned, now)
                 width = now[judge, WIDTH]
                 unjudged = mark[SEEN] < rules[WARM_UP] or (mark[RESTARTING] > 0.0 and judge == 0)
-                if learned[judge, RESIDUALS] >= SETTLED:
-                    louder = 1.0 + LOUDER * max(habits[CRIES] - FREE_CRIES, 0.0)
-                    judged[LOWER] = now[judge, GUESS] - tails[1, LIMIT] * louder * width
-                    judged[UPPER] = now[judge, GUESS] + tails[0, LIMIT] * louder * width
+                up, down = tails[judge, 0, LIMIT], tails[judge, 1, LIMIT]
+                unjudged |= down == 0.0
+                if not unjudged:
+                    louder = loudness(habits)
+                    judged[EXPECTED] = bounded(now[judge, GUESS], unit)
+                    judged[LOWER] = bounded(now[judge, GUESS] - down * louder * width, unit)
+                    judged[UPPER] = bounded(now[judge, GUESS] + up * louder * width, unit)
                     score = score_of(now[judge, ERROR], width)
-                    judge_far(score, unjudged, rules, tails, episode, verdict)
+                    verdict[SPIKE, SEVERITY] = score / (up if score > 0.0 else down)
                     verdict[SPIKE, USUAL], verdict[SPIKE, SHOWN] = now[judge, GUESS], x
                 terms.judge_run(raw, rules, mark, habits, verdict)
-                terms.move_means(x, width, rules, now, learned, means, pasts)
-                for m in range(models):
-                    base[m] = now[m, GUESS] - learned[m, OFFSET]
+                terms.move_means(x, at_step, width, rules, seasons, means, pasts, raws, shape, base)
                 ours = max(terms.narrowest(pasts, models), 0)
                 off = x - base[ours] - means[ours, terms.MEAN]
                 terms.move_spreads(x, width, off, rules, mark, habits, pasts)
                 if not unjudged:
-                    terms.judge_slow(at_step, width, rules, base, means, pasts, habits, verdict)
-                    judged[EXPECTED] = bounded(now[judge, GUESS], unit)
-                    judged[LOWER] = bounded(judged[LOWER], unit)
-                    judged[UPPER] = bounded(judged[UPPER], unit)
-                else:
-                    judged[:] = np.nan
+                    terms.judge_slow(
+                        at_step, width, rules, seasons, base, means, pasts, raws, habits, verdict
+                    )
                 stride = at_step // rules[STRIDE]
                 if stride != habits[STRIDES] and mark[SEEN] >= 32.0:
                     habits[STRIDES] = stride
-                    habits[CRIES] *= 1.0 - rules[STRIDE] / (7.0 * rules[DAY])
+                    habits[CRIES] *= max(1.0 - rules[STRIDE] / rules[DAY], 0.0)
                     for k in range(models + 2):
-                        if k >= models or now[k, READY] > 0.0:
+                        if k >= models or means[k, terms.COUNT] >= 32.0:
                             terms.remember_past(pasts[k], past_rings[k], past_ranks[k])
+                echo = episode[BEFORE] > 0.0 and at_step - episode[BEFORE] <= RECENT
+                learn_tails(rules[RATE], echo, habits, now, learned, tails)
                 learn(
                     x,
                     at_step,
@@ -402,6 +432,10 @@ def advance(
                     scratch,
                 )
             severity, naming = severity_of(rules, habits, verdict)
+            if not np.isnan(raw):
+                cry = max(abs(verdict[SPIKE, SEVERITY]), abs(verdict[terms.SHIFT, SEVERITY]))
+                cry = max(cry, abs(verdict[terms.SPREAD, SEVERITY]))
+                count_cry(at_step, min(cry, 100.0), rules, habits)
             judged[SCORE] = severity
             if np.isnan(raw) and naming == 0 or not np.isnan(raw) and mark[SEEN] <= rules[WARM_UP]:
                 judged[SCORE] = np.nan
@@ -425,3 +459,22 @@ def advance(
             unit = mark[UNIT] if mark[UNIT] > 0.0 else 1.0
             count = emit(s, False, unit, episode, events, count)
     return count
+
+
+@kernel(void(F64_ROWS, I64_ROWS, F64_ROWS_OUT))
+def describe(state: np.ndarray, seasons: np.ndarray, judges: np.ndarray) -> None:
+    """judges: (series, 3): the models that judge a sample and the means now, and the back-off.
+
+    -1 for the means while too little is known.
+    """
+    models = seasons.shape[0]
+    for s in range(state.shape[0]):
+        _, learned, _, _, _, pasts, habits, _ = cut_state(state[s], models)
+        best = 0.0
+        judges[s, 0] = 0.0
+        for m in range(1, models):
+            if learned[m, TRIAL] >= seasons[m, PERIOD] and learned[m, GAIN] > best:
+                best = learned[m, GAIN]
+                judges[s, 0] = m
+        judges[s, 1] = terms.narrowest(pasts, models)
+        judges[s, 2] = loudness(habits)

@@ -19,10 +19,11 @@ from analysis_processing.kernels.residuals import F64_ROW
 START = 1.5  # widths; about 7 % of normal noise lies beyond
 MEMORY = 1000.0  # exceedances; then older ones fade
 SHARE_MEMORY = 20_000.0  # scores
-SHAPE_MIN, SHAPE_MAX = -0.25, 1.2
+SHAPE_MIN, SHAPE_MAX = -0.1, 1.2
 # what is believed of a series before it has shown anything, worth PRIOR exceedances
-PRIOR, PRIOR_SHAPE, PRIOR_SCALE, PRIOR_SHARE = 25.0, 0.05, 0.5, 0.05
-YOUNG = 400.0  # scores; the limit of a series that has shown n is (1 + YOUNG / n) times as far
+PRIOR, PRIOR_SHAPE, PRIOR_SCALE, PRIOR_SHARE = 25.0, 0.0, 0.5, 0.05
+YOUNG = 220.0  # scores; the limit of a series that has shown n is (1 + YOUNG / n) times as far
+FEW = 10.0
 
 # columns of a tail
 SCORES, EXCEEDANCES, SHARE, SHAPE, LOG_SCALE = range(5)
@@ -31,7 +32,7 @@ TAIL_FIELDS = 5
 
 @kernel(void(F64_ROW, float64, float64))
 def learn_tail(tail: np.ndarray, score: float, most: float) -> None:
-    """The tail knows of one more score (on its side positive), which counts as `most` at most."""
+    """The tail knows of one more score (on its side positive), `most` scales beyond at most."""
     if tail[SCORES] == 0.0:
         tail[SHARE], tail[SHAPE], tail[LOG_SCALE] = PRIOR_SHARE, PRIOR_SHAPE, np.log(PRIOR_SCALE)
     tail[SCORES] += 1.0
@@ -42,9 +43,7 @@ def learn_tail(tail: np.ndarray, score: float, most: float) -> None:
     tail[EXCEEDANCES] += 1.0
     gain = 1.0 / min(tail[EXCEEDANCES] + PRIOR, MEMORY)
     shape = tail[SHAPE]
-    z = (min(score, most) - START) / np.exp(tail[LOG_SCALE])
-    # a step of Fisher scoring is meant to be small
-    z = min(z, 60.0)
+    z = min((score - START) / np.exp(tail[LOG_SCALE]), most)
     inside = max(1.0 + shape * z, 1e-3)
     if abs(shape) < 1e-3:
         by_shape = 0.5 * z * z - z
@@ -57,9 +56,12 @@ def learn_tail(tail: np.ndarray, score: float, most: float) -> None:
     tail[LOG_SCALE] += min(max(turn * (2.0 * by_scale - by_shape), -0.5), 0.5)
 
 
-@kernel(float64(F64_ROW, float64))
-def limit_of(tail: np.ndarray, rate: float) -> float:
-    """The score that a sample exceeds with probability `rate`, with room for what is unknown."""
+@kernel(float64(F64_ROW, float64, float64))
+def limit_of(tail: np.ndarray, rate: float, changes: float) -> float:
+    """The score that a sample exceeds with probability `rate`, with room for what is unknown.
+
+    changes: how often the series has moved at all, which is what it has shown of itself.
+    """
     if tail[SCORES] == 0.0:
         return np.inf
     error = 1.0 / np.sqrt(tail[EXCEEDANCES] + PRIOR)
@@ -67,4 +69,4 @@ def limit_of(tail: np.ndarray, rate: float) -> float:
     scale = np.exp(tail[LOG_SCALE])
     depth = max(np.log(tail[SHARE] / rate), 0.0)
     reach = scale * depth if abs(shape) < 1e-3 else scale * (np.exp(shape * depth) - 1.0) / shape
-    return (START + reach) * (1.0 + YOUNG / tail[SCORES])
+    return (START + reach) * (1.0 + YOUNG / (min(tail[SCORES], changes) + FEW))

@@ -18,34 +18,42 @@ Samples are clipped before they are averaged, so that no single one makes a shif
 import numpy as np
 
 from analysis_processing.chassis.jit import inlined
-from analysis_processing.kernels.baseline import ERROR, GAP, GUESS, OFFSET, READY, SEEN, WIDTH
+from analysis_processing.kernels.baseline import (
+    GAP,
+    PERIOD,
+    SEEN,
+    SLOW_BIN,
+    SLOW_BINS,
+    SLOW_FIRST,
+)
 from analysis_processing.kernels.residuals import push
 
 HISTORY = 128
 HISTORY_MIN = 48  # 16 hours; fewer values judge nothing
 REACH = 2.0
+FARTHER = 1.4  # a limit is so many times as far as anything in the past but the last 3 hours
+RECENT_PAST = 9
+SEASON_RATE = 0.3  # what the latest turn counts, at least
 CLIPPED = 3.0  # widths
 QUIET = 0.35  # of a limit; when a statistic was last so small is when its change began
-NARROW = 0.25  # widths; a limit of a shift is no closer
-NARROW_LOG = 0.3  # a limit of a spread is no closer
 RUNS_MIN = 20
 EXTRA = 7.0  # ln(1 / how rarely, in rows, one is exceeded by chance)
 EXTRA_MAX = 3.0
 
 # what the terms are told: steps, but SHARE_* (of one step in a mean's length), KEEN and RATE
 WARM_UP, REFRACTORY, SIDE, RATE, KEEN, DAY, STRIDE, GAP_MIN, RUN_MIN, ACCEPTED = range(10)
-SUDDEN, SHARE_MEAN, SHARE_SPREAD = range(10, 13)
-RULES = 13
+SUDDEN, SHARE_MEAN, SHARE_SPREAD, NARROW, NARROW_LOG = range(10, 15)
+RULES = 15
 # columns of `means`, one row a model
-MEAN, LONG, COUNT = range(3)
-MEAN_FIELDS = 3
+MEAN, LONG, COUNT, BIN, BIN_SUM, BIN_COUNT, SUM, BINS, TURNED, TREND = range(10)
+MEAN_FIELDS = 10
 # columns of `pasts`, one row a model, then one for the spread and one for the rhythm
 NOW, FILLED, CURSOR, CENTRE, LOW, HIGH = range(6)
 PAST_FIELDS = 6
 # what is known besides
 LAST, LAST_X, EQUAL, LONGEST_RUN, RUNS, LONGEST_GAP, GAPS, SWING, SCATTER = range(9)
-QUIET_STEP, SHIFTED, SPREADING, STRIDES, CRIES = range(9, 14)
-HABITS = 14
+QUIET_STEP, SHIFTED, SPREADING, STRIDES, CRIES, CRIED, LOUDNESS = range(9, 16)
+HABITS = 16
 # rows of `verdict`; a higher one names an episode that shows several
 SPIKE, RHYTHM, SPREAD, DRIFT, SHIFT, STUCK, MISSING = range(1, 8)
 KINDS = 8
@@ -116,8 +124,12 @@ def remember_past(past: np.ndarray, ring: np.ndarray, ranked: np.ndarray) -> Non
     reach = REACH * (1.0 + HISTORY_MIN / filled)
     up, down = ranked[filled - 1 - aside] - centre, centre - ranked[aside]
     past[CENTRE] = centre
-    past[LOW] = centre - reach * max(down, 0.5 * up)
-    past[HIGH] = centre + reach * max(up, 0.5 * down)
+    most = least = 0.0
+    for back in range(RECENT_PAST, filled):
+        off = ring[(int(past[CURSOR]) - 1 - back) % HISTORY] - centre
+        most, least = max(most, off), max(least, -off)
+    past[LOW] = centre - max(reach * max(down, 0.5 * up), FARTHER * least)
+    past[HIGH] = centre + max(reach * max(up, 0.5 * down), FARTHER * most)
 
 
 @inlined
@@ -132,27 +144,81 @@ def excess(past: np.ndarray, keen: float, narrow: float) -> float:
 
 
 @inlined
+def end_bin(
+    m: int, bins: int, mean: np.ndarray, past: np.ndarray, raws: np.ndarray, shape: np.ndarray
+) -> None:
+    """The mean of the stretch that is over is in the season, unless it is part of an alarm."""
+    at = int(mean[BIN]) - 1
+    if at >= 0 and abs(excess(past, 1.0, 0.0)) < 1.0:
+        raw = np.float32(mean[BIN_SUM] / mean[BIN_COUNT])
+        old = raws[at]
+        raws[at] = raw
+        if np.isnan(old):
+            mean[BINS] += 1.0
+            mean[SUM] += raw
+        else:
+            mean[TURNED] += 1.0
+            mean[TREND] += (raw - old - mean[TREND]) / min(mean[TURNED], float(bins))
+            share = max(SEASON_RATE, bins / mean[TURNED])
+            if np.isnan(shape[at]):
+                shape[at] = raw - mean[LONG]
+            else:
+                shape[at] += min(share, 1.0) * (raw - mean[LONG] - shape[at])
+            mean[SUM] += raw - old
+        mean[LONG] = mean[SUM] / mean[BINS]
+    mean[BIN_SUM] = mean[BIN_COUNT] = 0.0
+
+
+@inlined
+def season_base(at: int, mean: np.ndarray, raws: np.ndarray, shape: np.ndarray) -> float:
+    """What the season adds at this time: from all turns, or from the first; NaN before."""
+    if not np.isnan(shape[at]):
+        return float(shape[at])
+    return raws[at] + mean[TREND] - mean[LONG]
+
+
+@inlined
 def move_means(
     x: float,
+    at_step: int,
     width: float,
     rules: np.ndarray,
-    now: np.ndarray,
-    models: np.ndarray,
+    seasons: np.ndarray,
     means: np.ndarray,
     pasts: np.ndarray,
+    raws: np.ndarray,
+    shape: np.ndarray,
+    base: np.ndarray,
 ) -> None:
-    """Each model's means of what is left of the series without its season, and their distance."""
-    for m in range(now.shape[0]):
-        if now[m, READY] == 0.0:
-            continue
-        mean = means[m]
-        bare = x - (now[m, GUESS] - models[m, OFFSET])
+    """Each season's means of what is left of the series without it, and their distance."""
+    for m in range(seasons.shape[0]):
+        mean, bins, first = means[m], seasons[m, SLOW_BINS], seasons[m, SLOW_FIRST]
+        base[m] = 0.0
+        if m > 0:
+            if bins == 0:
+                continue
+            at = at_step % seasons[m, PERIOD] // seasons[m, SLOW_BIN]
+            if mean[BIN] == 0.0:
+                raws[first : first + bins] = np.nan
+                shape[first : first + bins] = np.nan
+            if at + 1 != mean[BIN]:
+                end_bin(
+                    m, bins, mean, pasts[m], raws[first : first + bins], shape[first : first + bins]
+                )
+                mean[BIN] = at + 1
+            base[m] = season_base(first + at, mean, raws, shape)
+            mean[BIN_COUNT] += 1.0
+            if np.isnan(base[m]):
+                mean[BIN_SUM] += x
+                continue
         mean[COUNT] += 1.0
-        move = bare - mean[MEAN]
+        move = x - base[m] - mean[MEAN]
         if mean[COUNT] > 16.0:
             move = min(max(move, -CLIPPED * width), CLIPPED * width)
+        mean[BIN_SUM] += base[m] + mean[MEAN] + move
         mean[MEAN] += move * max(rules[SHARE_MEAN], 1.0 / mean[COUNT])
-        mean[LONG] += (mean[MEAN] - mean[LONG]) / min(mean[COUNT], rules[DAY])
+        if m == 0 and abs(excess(pasts[m], 1.0, 0.0)) < 1.0:
+            mean[LONG] += (mean[MEAN] - mean[LONG]) / min(mean[COUNT], rules[DAY])
         pasts[m, NOW] = mean[MEAN] - mean[LONG]
 
 
@@ -193,13 +259,26 @@ def move_spreads(
 
 
 @inlined
+def accept(seasons: np.ndarray, means: np.ndarray, pasts: np.ndarray, raws: np.ndarray) -> None:
+    """Where the means stand now is where they belong, for every season."""
+    for m in range(seasons.shape[0]):
+        move = pasts[m, NOW] - pasts[m, CENTRE]
+        first = seasons[m, SLOW_FIRST]
+        raws[first : first + seasons[m, SLOW_BINS]] += np.float32(move)
+        means[m, SUM] += move * means[m, BINS]
+        means[m, LONG] += move
+
+
+@inlined
 def judge_slow(
     at_step: int,
     width: float,
     rules: np.ndarray,
+    seasons: np.ndarray,
     base: np.ndarray,
     means: np.ndarray,
     pasts: np.ndarray,
+    raws: np.ndarray,
     habits: np.ndarray,
     verdict: np.ndarray,
 ) -> None:
@@ -207,7 +286,7 @@ def judge_slow(
     models = means.shape[0]
     m = narrowest(pasts, models)
     if m >= 0:
-        over = excess(pasts[m], rules[KEEN], NARROW * width)
+        over = excess(pasts[m], rules[KEEN], rules[NARROW] * width)
         if abs(over) < QUIET:
             habits[QUIET_STEP] = float(at_step)
         slow = at_step - habits[QUIET_STEP] > rules[SUDDEN]
@@ -225,12 +304,11 @@ def judge_slow(
             habits[SHIFTED] += 1.0
         if habits[SHIFTED] % 1e9 > rules[ACCEPTED]:
             habits[SHIFTED] = 0.0
-            for k in range(models):
-                means[k, LONG] = means[k, MEAN] - pasts[k, CENTRE]
+            accept(seasons, means, pasts, raws)
     wide = 0.0
     for kind in (SPREAD, RHYTHM):
         past = pasts[models + (kind == RHYTHM)]
-        verdict[kind, SEVERITY] = excess(past, rules[KEEN], NARROW_LOG)
+        verdict[kind, SEVERITY] = excess(past, rules[KEEN], rules[NARROW_LOG])
         verdict[kind, USUAL], verdict[kind, SHOWN] = np.exp(past[CENTRE]), np.exp(past[NOW])
         wide = max(wide, abs(verdict[kind, SEVERITY]))
     habits[SPREADING] = habits[SPREADING] + 1.0 if wide >= 1.0 else 0.0

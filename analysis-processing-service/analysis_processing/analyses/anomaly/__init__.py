@@ -6,17 +6,18 @@ ANOMALY = Analysis(
     kind="anomaly",
     title="Anomaly detection",
     description=(
-        "Marks what a series was not expected to do, judged by its own earlier samples only: "
-        "its level, its hour, day or week, and how widely it usually scatters. "
-        "For a counter, ask for its rate."
+        "Tells what a series was not expected to do, judged by its own earlier samples only: spikes, "
+        "shifts and drifts of its level against its hour, day or week, changed spread and rhythm, "
+        "stuck values and missing data. One alarm an episode."
     ),
-    version="1",
+    version="2",
     parameters=(
         Parameter(
             "sensitivity",
             "number",
             0.5,
-            "How little is unusual enough: alarms start at 9 - 6 × sensitivity usual deviations.",
+            "How many false alarms you accept: at most about 0.1 × 50^(2 × sensitivity - 1) a "
+            "series-week, whatever its distribution: 0.002 at 0, 0.1 at a half, 5 at 1.",
             minimum=0.0,
             maximum=1.0,
         ),
@@ -38,7 +39,8 @@ ANOMALY = Analysis(
             "warm_up",
             "integer",
             64,
-            "Samples of each series that are only learned from, never judged.",
+            "Samples of each series that are only learned from, never judged. All but spikes and "
+            "missing data need half a day to a day on top.",
             minimum=16,
             maximum=10_000,
         ),
@@ -54,7 +56,8 @@ ANOMALY = Analysis(
             "write_back",
             "boolean",
             True,
-            "Whether the scores are written back as the series cloudopshub_anomaly_score.",
+            "Whether the scores are written back as the series cloudopshub_anomaly_score; alarms "
+            "always are, as cloudopshub_anomaly_alarm.",
         ),
     ),
     module="analysis_processing.analyses.anomaly.run",

@@ -28,6 +28,7 @@ KINDS = ("", "spike", "rhythm", "spread", "drift", "shift", "stuck", "missing")
 SIDES = {"both": 0.0, "up": 1.0, "down": -1.0}
 DAY_MS = 86_400_000
 MINUTE_MS = 60_000
+STRETCHES_MIN = 8  # of a season; one of fewer is over before a slow term sees it
 THREAD_POINTS = 100_000  # a block smaller than that is not worth a second thread
 
 
@@ -97,23 +98,30 @@ def rules_of(params: Mapping[str, Any], step_ms: int) -> F64:
     rules[terms.SUDDEN] = max(4.0, day / 32.0)
     rules[terms.SHARE_MEAN] = min(1.0 / 6.0, 48.0 / day)  # half an hour
     rules[terms.SHARE_SPREAD] = min(1.0 / 9.0, 32.0 / day)
+    # no closer are the limits of a shift, in widths (one sample makes none), and of a spread
+    rules[terms.NARROW] = max(0.25, 1.5 * terms.CLIPPED * rules[terms.SHARE_MEAN])
+    rules[terms.NARROW_LOG] = max(0.25, 2.0 * math.sqrt(rules[terms.SHARE_SPREAD]))
     return rules
 
 
-def seasons_of(lengths: Sequence[int]) -> I64:
-    """(models, 3): length, steps of a phase and first phase of each season; the first is none."""
-    rows, first = [(0, 1, 0)], 0
+def seasons_of(lengths: Sequence[int], step_ms: int) -> I64:
+    """(models, 6): see `kernels.baseline`; the first is none. Stretches are a quarter of an hour."""
+    rows, first, slow_first = [(0, 1, 0, 1, 0, 0)], 0, 0
     for length in lengths:
         phase_steps = -(-length // baseline.PHASES)
-        rows.append((length, phase_steps, first))
+        slow_steps = max(phase_steps, round(15 * MINUTE_MS / step_ms), 1)
+        slow = -(-length // slow_steps)
+        slow = slow if slow >= STRETCHES_MIN else 0
+        rows.append((length, phase_steps, first, slow_steps, slow_first, slow))
         first += -(-length // phase_steps)
+        slow_first += slow
     return np.array(rows, dtype=np.int64)
 
 
 class Detector:
     """Everything known about a set of series so far; advances through time, never back.
 
-    params: the resolved parameters of the kind. About 21 KB a series at a minute's step.
+    params: the resolved parameters of the kind. About 24 KB a series at a minute's step.
     """
 
     FORMAT = 3
@@ -123,9 +131,11 @@ class Detector:
         self.step_ms = step_ms
         self.seasons = season_steps(params["season"], step_ms)
         self._rules = rules_of(params, step_ms)
-        self._seasons = seasons_of(self.seasons)
+        self._seasons = seasons_of(self.seasons, step_ms)
         models = len(self._seasons)
-        state, memory = detector.widths(models, int(detector.phases_of(self._seasons)))
+        phases = 1 - int((-self._seasons[1:, 0] // self._seasons[1:, 1]).sum())
+        slow = int(self._seasons[:, 5].sum())
+        state, memory = detector.widths(models, phases, slow)
         self.state: F64 = np.zeros((series, state))
         self.memory: F32 = np.zeros((series, memory), dtype=np.float32)
 
@@ -171,6 +181,24 @@ class Detector:
             events = np.concatenate([rows for _, rows in parts])
         return Judgement(*judgement, [episode_of(row) for row in events.tolist()])
 
+    def facts(self) -> list[dict[str, Any]]:
+        """What the last samples of each series were judged by.
+
+        season: of a single sample; reference: of shifts and drifts, None while too little is known;
+        seasons are durations, `none` is the recent level. backed_off: times the usual limits.
+        """
+        judges = np.empty((self.series, 3))
+        detector.describe(self.state, self._seasons, judges)
+        names = ("none", *(f"{steps * self.step_ms // 1000}s" for steps in self.seasons))
+        return [
+            {
+                "season": names[int(season)],
+                "reference": names[int(reference)] if reference >= 0 else None,
+                "backed_off": round(louder, 2),
+            }
+            for season, reference, louder in judges.tolist()
+        ]
+
     def arranged(self, rows: Sequence[int]) -> "Detector":
         """A detector of these series in this order, copied; -1 is a fresh one."""
         made = Detector(len(rows), self.params, self.step_ms)
@@ -210,7 +238,9 @@ class Detector:
         made = cls(head["series"], head["params"], head["step_ms"])
         split = 4 + length + made.state.nbytes
         if len(raw) != split + made.memory.nbytes:
-            raise ValueError(f"detector state of {len(raw)} bytes, not {split + made.memory.nbytes}")
+            raise ValueError(
+                f"detector state of {len(raw)} bytes, not {split + made.memory.nbytes}"
+            )
         made.state.flat[:] = np.frombuffer(raw[4 + length : split], dtype="<f8")
         made.memory.flat[:] = np.frombuffer(raw[split:], dtype="<f4")
         return made

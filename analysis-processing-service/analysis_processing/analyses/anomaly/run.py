@@ -1,178 +1,166 @@
-"""Anomaly detection: what a series did that its own past did not lead one to expect.
+"""Anomaly detection as an analysis: blocks in, results by series out, alarms and scores written back.
 
-    block (series × time) ─▶ Detector.advance ─▶ expected, scale, score ─▶ episodes ─▶ anomalies
-
-Causal: the judgement of a sample depends on that sample and earlier ones, so a prefix is judged as
-it will be for ever, in whatever pieces it arrives and across saved and loaded states. The threshold
-(sensitivity) only reads the scores; it never changes them.
+What finds them is `detector.Detector`; here its judgement becomes what people and clients read.
 """
 
-import io
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import pandas as pd
 
-from analysis_processing.analyses.parameters import season_steps
-from analysis_processing.errors import IsCounter
-from analysis_processing.frames import labels_of, to_block
-from analysis_processing.kernels import baseline
-from analysis_processing.model import Anomaly
+from analysis_processing.analyses.anomaly.detector import Detector, Episode, Judgement
+from analysis_processing.analyses.block import F64, Block, Part, SeriesResult, Written
+from analysis_processing.model import Finding
 
-F64 = npt.NDArray[np.float64]
-I64 = npt.NDArray[np.int64]
+__all__ = ["Detector", "Episode", "Judgement", "findings", "looks_like_counter", "run", "written"]
+
+SCORE_METRIC = "cloudopshub_anomaly_score"
+ALARM_METRIC = "cloudopshub_anomaly_alarm"
+COUNTER_SUFFIXES = ("_total", "_count", "_sum", "_bucket")
 
 
-@dataclass(frozen=True, slots=True)
-class AnomalyParams:
-    """The parameters as computed with. threshold: scores; seasons, warm_up, refractory: steps."""
-
-    threshold: float
-    seasons: tuple[int, ...]
-    direction: str
-    warm_up: int
-    refractory: int
-
-    @classmethod
-    def from_json(cls, params: Mapping[str, Any], step_ms: int) -> "AnomalyParams":
-        """From the resolved parameters of a job."""
-        return cls(
-            threshold=threshold_of(params["sensitivity"]),
-            seasons=season_steps(params["season"], step_ms),
-            direction=params["direction"],
-            warm_up=params["warm_up"],
-            refractory=params["refractory"],
+def run(block: Block, params: dict[str, Any], context: Any) -> Part:
+    """Every series of the block judged from its first sample to its last. `context` is not used."""
+    detector = Detector(len(block.labels), params, block.step_ms)
+    first_step = block.start_ms // block.step_ms
+    judged = detector.advance(block.values, first_step)
+    episodes: list[list[Episode]] = [[] for _ in block.labels]
+    for episode in judged.episodes:
+        episodes[episode.series].append(episode)
+    offset_ms = block.start_ms - first_step * block.step_ms
+    series = [
+        result_of(
+            block,
+            row,
+            params,
+            judged,
+            findings(episodes[row], block.step_ms, offset_ms),
+            facts,
         )
+        for row, facts in enumerate(detector.facts())
+    ]
+    return Part(block.start_ms, block.step_ms, block.values.shape[1], series)
 
 
-def threshold_of(sensitivity: float) -> float:
-    """The score at which an alarm starts: 9 at sensitivity 0, 6 at a half, 3 at 1."""
-    return 9.0 - 6.0 * sensitivity
+def result_of(
+    block: Block,
+    row: int,
+    params: dict[str, Any],
+    judged: Judgement,
+    alarms: list[Finding],
+    facts: dict[str, Any],
+) -> SeriesResult:
+    """One series' result."""
+    values, labels = block.values[row], block.labels[row]
+    samples, needed = int(np.count_nonzero(~np.isnan(values))), params["warm_up"] + 1
+    if samples < needed:
+        return SeriesResult(labels, note=f"{samples} samples; {needed} are needed to judge one")
+    expected, lower, upper = judged.expected[row], judged.lower[row], judged.upper[row]
+    digits = decimals(upper - lower)
+    return SeriesResult(
+        labels,
+        score=max((alarm.size for alarm in alarms), default=0.0),
+        facts=facts,
+        findings=alarms,
+        columns={
+            "values": values,
+            "expected": rounded(expected, digits),
+            "lower": rounded(lower, digits),
+            "upper": rounded(upper, digits),
+            "score": np.round(judged.score[row], 3),
+        },
+    )
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """What each sample was expected to be; all of shape (series, time), NaN where not judged.
+def written(part: Part, params: dict[str, Any]) -> list[Written]:
+    """All alarms first, then the scores: whoever bounds what goes back cuts from the end.
 
-    scores are signed distances from `expected` in `scales`, positive above it.
+    An alarm is a series with the label `anomaly_kind`, its size at each step of the episode.
     """
+    times_ms = part.start_ms + part.step_ms * np.arange(part.steps, dtype=np.int64)
+    alarms, scores = [], []
+    for result in part.series:
+        labels = {name: value for name, value in result.labels.items() if name != "__name__"}
+        if "__name__" in result.labels:
+            labels["source_metric"] = result.labels["__name__"]
+        for kind in sorted({finding.kind for finding in result.findings}):
+            sizes = np.full(part.steps, np.nan)
+            for finding in result.findings:
+                if finding.kind == kind:
+                    last_ms = math.inf if finding.end_ms is None else finding.end_ms
+                    sizes[(times_ms >= finding.start_ms) & (times_ms <= last_ms)] = finding.size
+            made = labels | {"__name__": ALARM_METRIC, "anomaly_kind": kind}
+            alarms.append(Written(made, times_ms, sizes))
+        if params["write_back"] and "score" in result.columns:
+            made = labels | {"__name__": SCORE_METRIC}
+            scores.append(Written(made, times_ms, result.columns["score"]))
+    return alarms + scores
 
-    expected: F64
-    scales: F64
-    scores: F64
 
+def findings(episodes: Iterable[Episode], step_ms: int, offset_ms: int = 0) -> list[Finding]:
+    """The episodes as people read them; `end_ms` is None while one lasts.
 
-class Detector:
-    """Everything known about a set of series so far; advances through time, never back.
-
-    state: (series, width), see `kernels.baseline`.
+    offset_ms: what the grid's times are beyond whole steps since the epoch.
     """
-
-    FORMAT = 2
-
-    def __init__(self, series: int, seasons: tuple[int, ...], warm_up: int) -> None:
-        self.warm_up = warm_up
-        self.seasons = seasons
-        width = baseline.state_width(len(seasons) + 1, max(sum(seasons), 1))
-        self.state: F64 = np.zeros((series, width))
-
-    def advance(self, values: F64, first_step: int) -> Judgement:
-        """The judgement of the next samples; the state has moved past them.
-
-        values: (series, time), NaN = no sample; column i is at `(first_step + i) × step` since
-        the epoch. Releases the GIL while it computes.
-        """
-        block = np.ascontiguousarray(values, dtype=np.float64)
-        assert block.shape[0] == self.state.shape[0]
-        judgement = np.empty((3, *block.shape))
-        periods = np.array([0, *self.seasons], dtype=np.int64)
-        first_phases = np.cumsum(periods) - periods
-        baseline.advance(
-            block, first_step, periods, first_phases, self.warm_up, self.state, judgement
-        )
-        return Judgement(*judgement)
-
-    def save(self) -> bytes:
-        """The whole state as an `.npz` archive of plain arrays."""
-        out = io.BytesIO()
-        np.savez_compressed(
-            out,
-            format=np.array(self.FORMAT),
-            warm_up=np.array(self.warm_up),
-            seasons=np.array(self.seasons, dtype=np.int64),
-            state=self.state,
-        )
-        return out.getvalue()
-
-    @classmethod
-    def load(cls, saved: bytes) -> "Detector":
-        """The detector that `save` wrote; raises ValueError for another format."""
-        with np.load(io.BytesIO(saved), allow_pickle=False) as archive:
-            if int(archive["format"]) != cls.FORMAT:
-                raise ValueError(
-                    f"detector state of format {int(archive['format'])}, not {cls.FORMAT}"
-                )
-            state: F64 = archive["state"]
-            seasons = tuple(archive["seasons"].tolist())
-            detector = cls(state.shape[0], seasons, int(archive["warm_up"]))
-        detector.state[:] = state
-        return detector
-
-
-def directed(scores: F64, direction: str) -> F64:
-    """How unusual each sample is on the side that matters: never negative; NaN stays NaN."""
-    match direction:
-        case "up":
-            return np.maximum(scores, 0.0)
-        case "down":
-            return np.maximum(-scores, 0.0)
-        case _:
-            return np.abs(scores)
-
-
-def episodes(unusual: F64, threshold: float, refractory: int) -> list[tuple[int, int, int]]:
-    """(first, last, peak) indexes of each episode in one series; one alarm each.
-
-    unusual: (time,) from `directed`. Exceedances at most `refractory` steps apart are one episode:
-    one that lasts is one alarm, not a thousand rows. A later sample may lengthen the last episode,
-    never move its start.
-    """
-    over = np.flatnonzero(unusual >= threshold)
-    if over.size == 0:
-        return []
-    breaks = np.flatnonzero(np.diff(over) > refractory + 1)
-    firsts = over[np.concatenate(([0], breaks + 1))]
-    lasts = over[np.concatenate((breaks, [over.size - 1]))]
-    episodes = []
-    for first, last in zip(firsts.tolist(), lasts.tolist(), strict=True):
-        peak = first + int(np.nanargmax(unusual[first : last + 1]))
-        episodes.append((first, last, peak))
-    return episodes
-
-
-def anomalies(
-    values: F64, expected: F64, scores: F64, times_ms: I64, params: AnomalyParams
-) -> list[Anomaly]:
-    """The episodes of one series, in time order, as people read them. All of shape (time,)."""
-    unusual = directed(scores, params.direction)
     return [
-        Anomaly(
-            start_ms=int(times_ms[first]),
-            end_ms=int(times_ms[last]),
-            peak_ms=int(times_ms[peak]),
-            peak_score=round(float(unusual[peak]), 3),
-            peak_value=float(values[peak]),
-            expected=float(expected[peak]),
-            direction="up" if scores[peak] > 0 else "down",
+        Finding(
+            kind=one.kind,
+            start_ms=one.start_step * step_ms + offset_ms,
+            end_ms=one.end_step * step_ms + offset_ms if one.closed else None,
+            peak_ms=one.peak_step * step_ms + offset_ms,
+            size=round(one.size, 3),
+            value=finite(one.value),
+            expected=finite(one.expected),
+            lower=finite(one.lower),
+            upper=finite(one.upper),
+            direction=one.direction,
+            text=sentence(one, step_ms),
         )
-        for first, last, peak in episodes(unusual, params.threshold, params.refractory)
+        for one in episodes
     ]
 
 
-COUNTER_SUFFIXES = ("_total", "_count", "_sum", "_bucket")
+def finite(number: float) -> float | None:
+    """The number, or None for what JSON cannot say."""
+    return number if math.isfinite(number) else None
+
+
+def sentence(one: Episode, step_ms: int) -> str:
+    """What happened, in words and numbers."""
+    shown, usual = f"{one.shown:.5g}", f"{one.usual:.5g}"
+    lasted = duration((one.end_step - one.start_step + 1) * step_ms)
+    higher = "above" if one.direction == "up" else "below"
+    match one.kind:
+        case "missing":
+            longest = duration(one.usual * step_ms) if one.usual else "none"
+            return f"0 samples for {duration(one.shown * step_ms)}; the longest gap before was {longest}"
+        case "stuck":
+            return (
+                f"the same value, {one.value:.5g}, {one.shown:.0f} times in a row ({lasted}); "
+                f"the longest such row before was {one.usual:.0f}"
+            )
+        case "shift":
+            return f"the level is {shown} where {usual} is usual at this time"
+        case "drift":
+            return f"the level has been moving away for {lasted}: {shown} where {usual} is usual"
+        case "spread" | "rhythm":
+            ratio = one.shown / one.usual if one.usual > 0 else math.inf
+            what = "from sample to sample" if one.kind == "spread" else "around its own mean"
+            return f"it moves {shown} {what} where {usual} is usual: {ratio:.2g} times as much"
+        case _ if not math.isfinite(one.value):
+            return f"the value is {one.value:+}"
+        case _:
+            bound = one.upper if one.direction == "up" else one.lower
+            return f"{one.value:.5g} is {higher} {bound:.5g}, the limit, where {usual} was expected"
+
+
+def duration(span_ms: float) -> str:
+    """A length of time as one says it: 45 s, 60 min, 6.5 h, 3 days."""
+    for unit_ms, unit, most in ((1000, "s", 120), (60_000, "min", 180), (3_600_000, "h", 72)):
+        if span_ms < most * unit_ms:
+            return f"{round(span_ms / unit_ms, 1):g} {unit}"
+    return f"{round(span_ms / 86_400_000, 1):g} days"
 
 
 def looks_like_counter(name: str | None, values: F64) -> bool:
@@ -191,65 +179,17 @@ def looks_like_counter(name: str | None, values: F64) -> bool:
     return bool((moves > 0).any() and restarts.all())
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What was found in a frame. Blocks are (series, time), NaN = nothing.
-
-    names: the frame's columns. score is never negative: the side that does not matter counts 0.
-    """
-
-    names: list[str]
-    times_ms: I64
-    observed: F64
-    expected: F64
-    lower: F64
-    upper: F64
-    score: F64
-    anomalies: list[list[Anomaly]]
-
-
-def run(frame: pd.DataFrame, params: AnomalyParams) -> Result:
-    """Every series of the frame judged from its first sample to its last.
-
-    The index must be evenly spaced and ascending. Raises IsCounter for a raw counter.
-    """
-    values, times_ms = to_block(frame)
-    names = [str(name) for name in frame.columns]
-    for row, name in enumerate(names):
-        metric = labels_of(name).get("__name__")
-        if looks_like_counter(metric, values[row]):
-            raise IsCounter(metric=metric, try_instead=f"rate({metric}[5m])")
-    step_ms = int(times_ms[1] - times_ms[0]) if times_ms.size > 1 else 1
-    detector = Detector(values.shape[0], params.seasons, params.warm_up)
-    judged = detector.advance(values, int(times_ms[0]) // step_ms)
-    reach = params.threshold * judged.scales
-    digits = decimals(judged.scales)
-    expected = rounded(judged.expected, digits)
-    return Result(
-        names=names,
-        times_ms=times_ms,
-        observed=values,
-        expected=expected,
-        lower=rounded(judged.expected - reach, digits),
-        upper=rounded(judged.expected + reach, digits),
-        score=np.round(directed(judged.scores, params.direction), 3),
-        anomalies=[
-            anomalies(values[row], expected[row], judged.scores[row], times_ms, params)
-            for row in range(values.shape[0])
-        ],
-    )
-
-
-def decimals(scales: F64) -> F64:
-    """How many decimals say all there is to say about a value that scatters by `scales`."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        wanted = 3.0 - np.floor(np.log10(scales))
+def decimals(widths: F64) -> F64:
+    """How many decimals say all there is to say about a value within limits `widths` apart."""
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        wanted = 4.0 - np.floor(np.log10(widths))
     return np.clip(np.nan_to_num(wanted, nan=6.0, posinf=12.0, neginf=0.0), 0.0, 12.0)
 
 
 def rounded(numbers: F64, digits: F64) -> F64:
     """The numbers to that many decimals; those too large to be scaled exactly stay as they are."""
     scale = 10.0**digits
-    scaled = numbers * scale
+    with np.errstate(over="ignore"):
+        scaled = numbers * scale
     exact: F64 = np.where(np.abs(scaled) < 2.0**52, np.rint(scaled) / scale, numbers)
     return exact
