@@ -5,12 +5,12 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query, Response
-from fastapi.exceptions import RequestValidationError
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from sqlalchemy import RowMapping
 
 from analysis_processing.api.deps import Analyst, PostedJson, Reader, ServicesDep
 from analysis_processing.api.jobs import instant
+from analysis_processing.api.watch import identity_of, validated
 from analysis_processing.errors import EventNotFound, InvalidJob, SilenceNotFound
 from analysis_processing.jobs.database import transaction
 from analysis_processing.watch import events
@@ -33,11 +33,7 @@ class SilenceBody(BaseModel):
 
 def wanted_silence(posted: PostedJson) -> SilenceBody:
     """The body of a silence; raises RequestValidationError, InvalidJob."""
-    try:
-        body = SilenceBody.model_validate(posted)
-    except ValidationError as exc:
-        faults = [error | {"loc": ("body", *error["loc"])} for error in exc.errors()]
-        raise RequestValidationError(faults) from exc
+    body = validated(SilenceBody, posted)
     texts = "".join((*body.matchers, *body.matchers.values(), body.comment))
     if "\x00" in texts or (not texts.isascii() and "\ud800" <= max(texts) <= "\udfff"):
         raise InvalidJob(detail="matchers or comment hold a NUL or half a character")
@@ -86,10 +82,7 @@ def acknowledge(
     text: Annotated[str, Path(alias="id")], caller: Analyst, held: ServicesDep
 ) -> dict[str, Any]:
     """The event, acknowledged by the caller unless somebody did before."""
-    try:
-        identity = UUID(text)
-    except ValueError:
-        raise EventNotFound(id=text[:64]) from None
+    identity = identity_of(text, EventNotFound)
     with transaction(held.engine) as db:
         return shown(events.acknowledge(db, caller.tenant, identity, caller.subject, held.now(db)))
 
@@ -120,10 +113,7 @@ def end_silence(
     text: Annotated[str, Path(alias="id")], caller: Analyst, held: ServicesDep
 ) -> Response:
     """The silence is over."""
-    try:
-        identity = UUID(text)
-    except ValueError:
-        raise SilenceNotFound(id=text[:64]) from None
+    identity = identity_of(text, SilenceNotFound)
     with transaction(held.engine) as db:
         events.end_silence(db, caller.tenant, identity, held.now(db))
     return Response(status_code=204)

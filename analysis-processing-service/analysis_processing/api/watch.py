@@ -1,7 +1,7 @@
 """Watch routes: what is watched for the caller's organisation, and how each watch fares."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Response
@@ -11,11 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from analysis_processing.analyses import resolved_params
 from analysis_processing.api.deps import Analyst, PostedJson, Reader, ServicesDep
 from analysis_processing.api.jobs import instant
+from analysis_processing.chassis.kinds import ServiceError
 from analysis_processing.errors import InvalidJob, WatchNotFound
 from analysis_processing.jobs.database import transaction
 from analysis_processing.watch import watches
 from analysis_processing.watch.watches import Watch
 
+Body = TypeVar("Body", bound=BaseModel)
 router = APIRouter(prefix="/api/v1/watches", tags=["watches"])
 
 
@@ -39,13 +41,26 @@ DOCUMENT = {
 }
 
 
-def wanted_watch(posted: PostedJson) -> dict[str, Any]:
-    """The body, checked and in its one spelling; raises RequestValidationError, InvalidJob."""
+def validated(model: type[Body], posted: Any) -> Body:
+    """The body of a request; raises RequestValidationError."""
     try:
-        body = WatchBody.model_validate(posted)
+        return model.model_validate(posted)
     except ValidationError as exc:
         faults = [error | {"loc": ("body", *error["loc"])} for error in exc.errors()]
         raise RequestValidationError(faults) from exc
+
+
+def identity_of(text: str, absent: type[ServiceError]) -> UUID:
+    """The id in a path; what is no UUID names nothing, and raises `absent`."""
+    try:
+        return UUID(text)
+    except ValueError:
+        raise absent(id=text[:64]) from None
+
+
+def wanted_watch(posted: PostedJson) -> dict[str, Any]:
+    """The body, checked and in its one spelling; raises RequestValidationError, InvalidJob."""
+    body = validated(WatchBody, posted)
     name, query = body.name.strip(), body.query.strip()
     if not name or not query or "\x00" in name + query:
         raise InvalidJob(detail="name or query is empty or holds a NUL")
@@ -55,18 +70,10 @@ def wanted_watch(posted: PostedJson) -> dict[str, Any]:
 
 def own_watch(text: Annotated[str, Path(alias="id")], caller: Analyst, held: ServicesDep) -> UUID:
     """The id of a watch of the caller's; raises WatchNotFound before a body is read."""
-    identity = watch_id(text)
+    identity = identity_of(text, WatchNotFound)
     with transaction(held.engine) as db:
         watches.get(db, caller.tenant, identity)
     return identity
-
-
-def watch_id(text: str) -> UUID:
-    """The id in the path; what is no UUID names no watch."""
-    try:
-        return UUID(text)
-    except ValueError:
-        raise WatchNotFound(id=text[:64]) from None
 
 
 OwnWatch = Annotated[UUID, Depends(own_watch)]
@@ -100,7 +107,8 @@ def read_watch(
 ) -> dict[str, Any]:
     """One watch."""
     with transaction(held.engine) as db:
-        return shown(watches.get(db, caller.tenant, watch_id(text)), held.now(db))
+        stored = watches.get(db, caller.tenant, identity_of(text, WatchNotFound))
+        return shown(stored, held.now(db))
 
 
 @router.put("/{id}", openapi_extra=DOCUMENT)  # noqa: FAST003  own_watch reads it

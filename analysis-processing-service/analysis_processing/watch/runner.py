@@ -130,7 +130,7 @@ class Runner:
     async def _begin(self, watch: Watch, now_ms: int) -> tuple[Piece, Memory]:
         """What to judge next, and what is remembered of all before."""
         piece, memory = next_piece(watch, now_ms, self.settings), self.memories.get(watch.id)
-        if piece.is_afresh:
+        if piece.is_afresh or watch.next_ms is None:
             return piece, Memory(watch.params, watch.step_ms, piece.first_ms)
         if memory is not None and memory.next_ms == watch.next_ms:
             return piece, memory
@@ -162,7 +162,7 @@ class Runner:
             gone = memory.forget(piece.end_ms - FORGET_MS)
             state = await anyio.to_thread.run_sync(memory.payloads)
         columns = journal_entry(new, piece.first_ms, values)
-        place = storage.Place(piece.end_ms, piece.live_ms, len(memory.names))
+        place = {"live_ms": piece.live_ms, "series": len(memory.names)}
 
         def commit(db: Connection, now: datetime) -> None:
             claims.lock(db, claim)
@@ -176,7 +176,7 @@ class Runner:
                 storage.add_columns(db, watch, piece.first_ms, columns)
             else:
                 storage.replace_state(db, watch, state)
-            storage.move(db, watch, place)
+            storage.move(db, watch, next_ms=piece.end_ms, **place)
 
         await self._in_transaction(commit)
         if series <= limit:

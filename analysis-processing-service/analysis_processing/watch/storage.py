@@ -1,21 +1,11 @@
 """Where a watch stands, in Postgres: its memory and its position. Each within a caller's claim."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, text
 
 from analysis_processing.watch.watches import Watch
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """How far a watch is: the first column not judged, the first live one, and its series."""
-
-    next_ms: int
-    live_ms: int
-    series: int
 
 
 def memory_of(db: Connection, watch: Watch) -> tuple[list[bytes], list[bytes]]:
@@ -52,13 +42,12 @@ def add_columns(db: Connection, watch: Watch, first_ms: int, payload: bytes) -> 
     db.execute(query, {**mine, "first_ms": first_ms, "payload": payload})
 
 
-def move(db: Connection, watch: Watch, place: Place) -> None:
-    """The watch stands there."""
+def move(db: Connection, watch: Watch, **place: int) -> None:
+    """The watch stands there: `next_ms`, `live_ms` and `series`."""
     query = text("""
         UPDATE analysis.watch SET next_ms = :next_ms, live_ms = :live_ms, series = :series
         WHERE id = :id""")
-    asked = {"next_ms": place.next_ms, "live_ms": place.live_ms, "series": place.series}
-    db.execute(query, {**asked, "id": watch.id})
+    db.execute(query, {**place, "id": watch.id})
 
 
 def alarm_ms(db: Connection, watch: Watch) -> int | None:
