@@ -3,7 +3,7 @@
 from alembic import op
 
 revision = "202611301120"
-down_revision = "202611301100"
+down_revision = "202611301115"
 branch_labels = None
 depends_on = None
 
