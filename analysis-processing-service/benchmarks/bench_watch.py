@@ -1,6 +1,6 @@
 """What standing watches cost a minute: 10,000 series in five watches, in a real Postgres.
 
-    .venv/bin/python benchmarks/bench_watch.py [series] [minutes]
+    .venv/bin/python benchmarks/bench_watch.py [series] [minutes] [hours that are learned from]
 
 Series are a level, a day's wave and noise, one in a hundred shifted in the middle. das and dis are
 stand-ins in this process, and what they cost is not counted; Postgres is another process, and its
@@ -28,7 +28,7 @@ from analysis_processing import migrate  # noqa: E402
 from analysis_processing.analyses import resolved_params  # noqa: E402
 from analysis_processing.jobs.database import engine_for  # noqa: E402
 from analysis_processing.settings import Settings  # noqa: E402
-from analysis_processing.watch import claims, watches  # noqa: E402
+from analysis_processing.watch import claims, runner, watches  # noqa: E402
 from analysis_processing.watch.runner import Runner  # noqa: E402
 
 STEP_MS = 60_000
@@ -83,10 +83,11 @@ def arrow(values: np.ndarray, query: str) -> bytes:
 class Bench:
     """A database, five watches and a runner, on a clock of its own."""
 
-    def __init__(self, url: str, series: int) -> None:
+    def __init__(self, url: str, series: int, hours: int) -> None:
         self.engine = engine_for(url)
         address = {f"{name}_url": "http://nowhere" for name in ("ubs", "das", "dis")}
         bounds = {"watch_series_max": series, "watch_remembered_max": series}
+        bounds["watch_learn_s"] = hours * 3_600
         self.settings = Settings(database_url=url, service_token="x" * 43, **address, **bounds)
         self.now = START
         self.door = StandIn(series // WATCHES)
@@ -121,16 +122,19 @@ class Bench:
         print(f"{what:44}{cost[0]:8.2f} CPU s{cost[1]:8.2f} s", flush=True)
 
 
-def main(series: int, minutes: int) -> None:
+def main(series: int, minutes: int, hours: int) -> None:
     """Print what learning, each minute, and a restart cost; what is stored; memory."""
     with running_postgres() as server, fresh_database(server, "bench") as url:
         migrate.upgrade(url)
-        bench = Bench(url, series)
-        bench.measured(f"learning two days of {series} series")
+        bench = Bench(url, series, hours)
+        bench.measured(f"learning {hours} h of {series} series")
         for minute in range(minutes):
             bench.now += timedelta(minutes=1)
             bench.measured(f"minute {minute + 1}")
-        bench.runner = bench.fresh()
+        runner.JOURNAL_STEPS_MAX, usual = 0, runner.JOURNAL_STEPS_MAX
+        bench.now += timedelta(minutes=1)
+        bench.measured("a minute that stores the whole state")
+        runner.JOURNAL_STEPS_MAX, bench.runner = usual, bench.fresh()
         bench.now += timedelta(minutes=1)
         bench.measured("a minute of a new process, memory loaded")
         query = """
@@ -147,4 +151,4 @@ def main(series: int, minutes: int) -> None:
 
 
 if __name__ == "__main__":
-    main(*(int(one) for one in [*sys.argv[1:], *("10000", "8")[len(sys.argv) - 1 :]]))
+    main(*(int(one) for one in [*sys.argv[1:], *("10000", "8", "48")[len(sys.argv) - 1 :]]))

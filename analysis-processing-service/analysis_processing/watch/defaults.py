@@ -167,7 +167,8 @@ class Seeder:
             try:
                 series = await instant(self.das(tenant), question())
                 made = await anyio.to_thread.run_sync(self._make, tenant, series)
-                log.info("default_watches", tenant=str(tenant), made=made)
+                if made:
+                    log.info("default_watches", tenant=str(tenant), made=made)
             except ServiceError as error:
                 log.warning("metrics_unknown", tenant=str(tenant), reason=str(error))
 

@@ -143,6 +143,18 @@ def test_a_series_that_comes_later_gets_its_place(world):
     assert world.read(watch).series == 3
 
 
+def test_a_query_without_series_is_no_error(world, monkeypatch):
+    """Nothing is judged until something comes, whatever was stored meanwhile."""
+    monkeypatch.setattr(runner, "JOURNAL_STEPS_MAX", 3)
+    cpu, world.series = world.series, []
+    watch = world.watch()
+    world.live(6, lambda _: world.runner())
+    world.series = cpu
+    world.live(4, lambda _: world.runner())
+    stored = world.read(watch)
+    assert (stored.error, stored.series) == (None, 2)
+
+
 def test_a_series_that_vanished_ends_as_missing(world, monkeypatch):
     """Its event is open while it may come back; let go, it is closed and has no place any more."""
     monkeypatch.setattr(runner, "FORGET_MS", 60 * STEP_MS)
