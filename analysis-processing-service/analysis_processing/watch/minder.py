@@ -2,8 +2,8 @@
 
     worker ──socket: ("watch", claims)──▶ child ──("done", token)──▶ worker
 
-Watches have a child of their own, so that a long job does not make them late; it ends when it is
-idle, as those of jobs do. As light as the worker: nothing here computes.
+Watches have a child of their own, so that a long job does not make them late; it ends after
+IDLE_S without one. As light as the worker: nothing here computes.
 """
 
 import contextlib
@@ -31,6 +31,8 @@ CHILD = "analysis_processing.watch.child"
 BEAT_S = 2.0
 BATCH_S_MAX = 300.0
 SWEEP_S = 600.0
+IDLE_S = 600.0
+"""Longer than the usual step: a child that ended would load its memory again each minute."""
 
 
 class Process(Protocol):
@@ -102,7 +104,7 @@ class Minder:
             code = self.child.process.returncode
             log.warning("watch_process_lost", exit_code=code)
             self._lose(f"its process ended with exit code {code}")
-        elif self.token is None and self.monotonic() - self._since_s > self.settings.worker_idle_s:
+        elif self.token is None and self.monotonic() - self._since_s > IDLE_S:
             self._discard()
 
     def _lose(self, reason: str) -> None:

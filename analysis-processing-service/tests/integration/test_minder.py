@@ -11,7 +11,7 @@ from neighbours import TENANT_A
 from sqlalchemy import text
 
 from analysis_processing.watch import watches
-from analysis_processing.watch.minder import BATCH_S_MAX, Minder
+from analysis_processing.watch.minder import BATCH_S_MAX, IDLE_S, Minder
 from analysis_processing.worker import Child
 
 WAITING = "import threading; threading.Event().wait(120)"
@@ -109,7 +109,7 @@ def test_leaving_gives_the_watches_back(stage):
     assert child.process.poll() is not None
 
 
-def test_an_idle_child_ends(stage, settings):
+def test_an_idle_child_ends(stage):
     """A child without a watch for so long is gone."""
     stage.watch("a")
     stage.minder.turn()
@@ -118,6 +118,6 @@ def test_an_idle_child_ends(stage, settings):
         db.execute(text("UPDATE analysis.watch SET enabled = false"))
     stage.minder.turn()
     assert stage.minder.child is not None
-    stage.now_s += settings.worker_idle_s + 1
+    stage.now_s += IDLE_S + 1
     stage.minder.turn()
     assert stage.minder.child is None
