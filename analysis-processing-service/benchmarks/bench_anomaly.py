@@ -44,7 +44,9 @@ def alarms_of(block: np.ndarray, step_ms: int) -> list[list[Episode]]:
 
 def cases(series: int, seed: int) -> None:
     """A row a case: recall, precision, false alarms a series-day."""
-    print(f"\n{'case':24}{'spans':>6}{'recall':>8}{'alarms':>8}{'precision':>10}{'false a day':>12}")
+    print(
+        f"\n{'case':24}{'spans':>6}{'recall':>8}{'alarms':>8}{'precision':>10}{'false a day':>12}"
+    )
     for case, make in synthetic.CASES.items():
         made = [make(np.random.default_rng([seed, row])) for row in range(series)]
         spans = found = true = false = 0
@@ -79,7 +81,7 @@ def cases(series: int, seed: int) -> None:
 
 
 def raised(block: np.ndarray, first: int, step_ms: int) -> list[dict[tuple[int, int], int]]:
-    """For each series, when the alarm of each (start, kind) was raised, watching from `first` on."""
+    """For each series, when the alarm of each (start, peak) was raised, from `first` on."""
     params = resolved_params("anomaly", {}, step_ms)
     detector = Detector(len(block), params, step_ms)
     detector.advance(block[:, :first], 0)

@@ -145,7 +145,9 @@ def scatter(values: np.ndarray, at: int, steps: int, times: float) -> np.ndarray
     return (times - 1) * (part - mean)
 
 
-def broken(rng: np.random.Generator, values: np.ndarray, kind: str, at: int) -> tuple[np.ndarray, int]:
+def broken(  # noqa: C901 - a case a kind
+    rng: np.random.Generator, values: np.ndarray, kind: str, at: int
+) -> tuple[np.ndarray, int]:
     """A copy in which `kind` begins at `at`, one sample a minute; and how long it lasts."""
     made = values.copy()
     sign = rng.choice([-1.0, 1.0])
@@ -158,7 +160,9 @@ def broken(rng: np.random.Generator, values: np.ndarray, kind: str, at: int) -> 
         case "shift 1.5":
             made[span] += 1.5 * sign
         case "stuck":
-            made[span] = np.where(np.isfinite(made[span]), made[:at][np.isfinite(made[:at])][-1], np.nan)
+            made[span] = np.where(
+                np.isfinite(made[span]), made[:at][np.isfinite(made[:at])][-1], np.nan
+            )
         case "no data":
             made[span] = np.nan
         case "wider":
@@ -166,7 +170,9 @@ def broken(rng: np.random.Generator, values: np.ndarray, kind: str, at: int) -> 
         case "narrower":
             made[span] += scatter(values, at, steps, 0.2)
         case "spike":
-            made[at] = np.nanmedian(made[max(at - 5, 0) : at + 6]) + 8 * (sign if values.min() > 5 else 1)
+            made[at] = np.nanmedian(made[max(at - 5, 0) : at + 6]) + 8 * (
+                sign if values.min() > 5 else 1
+            )
         case "ramp":
             made[at:] += sign * np.minimum(np.arange(made.size - at) / 60, 12)
         case "rhythm":
@@ -176,7 +182,18 @@ def broken(rng: np.random.Generator, values: np.ndarray, kind: str, at: int) -> 
     return made, steps
 
 
-KINDS = ("shift", "shift 1.5", "ramp", "stuck", "no data", "wider", "narrower", "spike", "rhythm", "zero")
+KINDS = (
+    "shift",
+    "shift 1.5",
+    "ramp",
+    "stuck",
+    "no data",
+    "wider",
+    "narrower",
+    "spike",
+    "rhythm",
+    "zero",
+)
 
 
 def bursts(rng: np.random.Generator, steps: int) -> np.ndarray:
@@ -196,7 +213,9 @@ ORDINARY: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
     "pareto": lambda r, n: r.pareto(1.5, size=n),
     "bursts": bursts,
     "levels": lambda r, n: r.choice([10.0, 20.0, 50.0], size=n),
-    "sticky levels": lambda r, n: np.repeat(r.choice([10.0, 20.0, 50.0], n), r.geometric(1 / 60, n))[:n],
+    "sticky levels": lambda r, n: np.repeat(
+        r.choice([10.0, 20.0, 50.0], n), r.geometric(1 / 60, n)
+    )[:n],
     "noisy levels": lambda r, n: (
         np.repeat(r.choice([10.0, 20.0, 50.0], n), r.geometric(1 / 240, n))[:n] + r.normal(size=n)
     ),

@@ -14,10 +14,9 @@ Four habits make it robust: corrections are clipped; a surprise that lasts RECEN
 accepted as the new level; a phase that surprises in two consecutive periods is believed; surprises
 that keep coming back raise the scale until they are surprises no more.
 
-A profile has at most PHASES phases; one of several steps is their mean, and then a single step that
-surprises twice is not believed: only whole phases are. Values come in the series' own unit (near 1),
-so that profiles and residuals, which are differences, fit into float32. Where the state of a series
-stands: `kernels/detector.py`.
+A profile has at most PHASES phases; one of several steps is their mean, and is not believed at
+once. Values come in the series' own unit (near 1), so that profiles and residuals, which are
+differences, fit into float32. Where the state of a series stands: `kernels/detector.py`.
 """
 
 # ruff: noqa: PLR0917 - numba compiles signatures, and those are positional
@@ -52,8 +51,8 @@ SEEN, UNIT, GAP, RECENT_CURSOR, RECENT_FILLED, RESTARTING = range(6)
 # columns of `models`, one row a model: what it has learned of the next sample
 OFFSET, RUN, FILLED, CURSOR, SIGMA, MEMORY, TRIAL, GAIN, LEAN = range(9)
 LEARNED = 9
-# columns of `seasons`, one row a model: its length, that of a phase, where its phases begin; and for
-# the slow terms the length of a stretch, where those begin, how many there are. Lengths in steps
+# columns of `seasons`, one row a model, in steps: its length, that of a phase, where its phases
+# begin; and for the slow terms the length of a stretch, where those begin, how many there are
 PERIOD, BIN, FIRST, SLOW_BIN, SLOW_FIRST, SLOW_BINS = range(6)
 # columns of `now`, one row a model: what it makes of the sample at hand
 GUESS, ERROR, WIDTH, READY = range(4)
@@ -70,7 +69,8 @@ step = functools.partial(inlined, inline="always")
 @step
 def phase_of(season: np.ndarray, at_step: int) -> int:
     """Where in profile and visits this season keeps what it knows of that step."""
-    return season[FIRST] + at_step % season[PERIOD] // season[BIN]
+    phase: int = season[FIRST] + at_step % season[PERIOD] // season[BIN]
+    return phase
 
 
 @step

@@ -1,4 +1,4 @@
-"""One pass over the samples of many series: judged by all terms, joined into episodes, learned from.
+"""One pass over the samples of many series: judged by all terms, joined into episodes, learned.
 
     sample ─▶ far from what `baseline` expects?  (limits by `tails`)  ┐
            ─▶ slow terms (`terms`)                                    ┴▶ score ─▶ episode
@@ -40,8 +40,8 @@ from analysis_processing.kernels.baseline import (
     NOW_FIELDS,
     OFFSET,
     PERIOD,
-    RECENT,
     READY,
+    RECENT,
     RESTARTING,
     RUN,
     SEEN,
@@ -67,11 +67,11 @@ from analysis_processing.kernels.terms import (
     KINDS,
     LOUDNESS,
     MEAN_FIELDS,
-    MISSING,
     PAST_FIELDS,
     RATE,
     REFRACTORY,
     RUNS,
+    SCATTER,
     SEVERITY,
     SHOWN,
     SIDE,
@@ -88,7 +88,7 @@ SCORE_MAX = 1000.0
 FAR = 1e30  # units; beyond it a sample is as good as infinite: an event that teaches nothing
 LARGEST = 1.7e308
 MILD, STRONG = 4.0, 60.0  # scales
-FREE_CRIES = 3.0  # a day; with 2 more the limits are LOUDER times as far as the cries usually go
+FREE_CRIES = 3.0  # a day; with one more the limits are LOUDER times as far as the cries usually go
 LOUDER = 1.5
 
 # rows of `judgement`
@@ -184,14 +184,16 @@ def score_of(error: float, width: float) -> float:
 @inlined
 def bounded(x: float, unit: float) -> float:
     """`x` units as a number that is finite."""
-    return min(max(x / unit, -LARGEST), LARGEST)
+    number: float = min(max(x / unit, -LARGEST), LARGEST)
+    return number
 
 
 @inlined
 def loudness(habits: np.ndarray) -> float:
     """How many times as far the limits of a series lie because it cries often."""
-    often = min(max((habits[CRIES] - FREE_CRIES) / 2.0, 0.0), 1.0)
-    return 1.0 + often * max(LOUDER * habits[LOUDNESS] - 1.0, 0.0)
+    often = min(max(habits[CRIES] - FREE_CRIES, 0.0), 1.0)
+    louder: float = 1.0 + often * max(LOUDER * habits[LOUDNESS] - 1.0, 0.0)
+    return louder
 
 
 @inlined
@@ -317,7 +319,7 @@ def follow(
     events: np.ndarray,
     count: int,
 ) -> int:
-    """The series' episode after this step: opened, lengthened, closed; how many events there are."""
+    """The series' episode after this step: opened, lengthened or closed; how many events."""
     if episode[OPEN] > 0.0 and at_step - episode[END] > rules[REFRACTORY]:
         count = emit(row, True, unit, episode, events, count)
     if naming > 0:
@@ -338,7 +340,7 @@ def advance(
     judgement: np.ndarray,
     events: np.ndarray,
 ) -> int:
-    """`judgement` is of every step, state and memory have moved past them; how many events there are.
+    """`judgement` is of every step, state and memory have moved past them; how many events.
 
     values: (series, time), NaN = no sample; column i is step `first_step + i` since the epoch.
     seasons: (models, 3), see `baseline`; the first is none. rules: see `terms`. state, memory:
@@ -398,8 +400,12 @@ def advance(
                     score = score_of(now[judge, ERROR], width)
                     verdict[SPIKE, SEVERITY] = score / (up if score > 0.0 else down)
                     verdict[SPIKE, USUAL], verdict[SPIKE, SHOWN] = now[judge, GUESS], x
+                # bursts widen what a single sample may do, not what a mean takes from it
+                robust = min(width, 1.25 * habits[SCATTER]) if habits[SCATTER] > 0.0 else width
                 terms.judge_run(raw, rules, mark, habits, verdict)
-                terms.move_means(x, at_step, width, rules, seasons, means, pasts, raws, shape, base)
+                terms.move_means(
+                    x, at_step, robust, rules, seasons, means, pasts, raws, shape, base
+                )
                 ours = max(terms.narrowest(pasts, models), 0)
                 off = x - base[ours] - means[ours, terms.MEAN]
                 terms.move_spreads(x, width, off, rules, mark, habits, pasts)
@@ -437,7 +443,7 @@ def advance(
                 cry = max(cry, abs(verdict[terms.SPREAD, SEVERITY]))
                 count_cry(at_step, min(cry, 100.0), rules, habits)
             judged[SCORE] = severity
-            if np.isnan(raw) and naming == 0 or not np.isnan(raw) and mark[SEEN] <= rules[WARM_UP]:
+            if naming == 0 if np.isnan(raw) else mark[SEEN] <= rules[WARM_UP]:
                 judged[SCORE] = np.nan
             count = follow(
                 s,

@@ -21,7 +21,7 @@ F64_ROW = types.Array(float64, 1, "C")
 
 
 @kernel(int64(ROW, int64, float64))
-def rank_of(ranked: np.ndarray, filled: int, wanted: float) -> int:
+def rank_of(ranked: np.ndarray, filled: int, wanted: float | np.floating) -> int:
     """Index of the first of the `filled` ascending numbers that is not below `wanted`."""
     low = 0
     high = filled

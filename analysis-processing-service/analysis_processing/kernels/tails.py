@@ -22,7 +22,7 @@ SHARE_MEMORY = 20_000.0  # scores
 SHAPE_MIN, SHAPE_MAX = -0.1, 1.2
 # what is believed of a series before it has shown anything, worth PRIOR exceedances
 PRIOR, PRIOR_SHAPE, PRIOR_SCALE, PRIOR_SHARE = 25.0, 0.0, 0.5, 0.05
-YOUNG = 220.0  # scores; the limit of a series that has shown n is (1 + YOUNG / n) times as far
+YOUNG = 150.0  # scores; the limit of a series that has shown n is (1 + YOUNG / n) times as far
 FEW = 10.0
 
 # columns of a tail
@@ -69,4 +69,5 @@ def limit_of(tail: np.ndarray, rate: float, changes: float) -> float:
     scale = np.exp(tail[LOG_SCALE])
     depth = max(np.log(tail[SHARE] / rate), 0.0)
     reach = scale * depth if abs(shape) < 1e-3 else scale * (np.exp(shape * depth) - 1.0) / shape
-    return (START + reach) * (1.0 + YOUNG / (min(tail[SCORES], changes) + FEW))
+    limit: float = (START + reach) * (1.0 + YOUNG / (min(tail[SCORES], changes) + FEW))
+    return limit

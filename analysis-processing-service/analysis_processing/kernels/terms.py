@@ -18,20 +18,13 @@ Samples are clipped before they are averaged, so that no single one makes a shif
 import numpy as np
 
 from analysis_processing.chassis.jit import inlined
-from analysis_processing.kernels.baseline import (
-    GAP,
-    PERIOD,
-    SEEN,
-    SLOW_BIN,
-    SLOW_BINS,
-    SLOW_FIRST,
-)
+from analysis_processing.kernels.baseline import GAP, PERIOD, SEEN, SLOW_BIN, SLOW_BINS, SLOW_FIRST
 from analysis_processing.kernels.residuals import push
 
 HISTORY = 128
 HISTORY_MIN = 48  # 16 hours; fewer values judge nothing
 REACH = 2.0
-FARTHER = 1.4  # a limit is so many times as far as anything in the past but the last 3 hours
+FARTHER = 2.2  # a limit is so many times as far as anything in the past but the last 3 hours
 RECENT_PAST = 9
 SEASON_RATE = 0.3  # what the latest turn counts, at least
 CLIPPED = 3.0  # widths
@@ -66,7 +59,8 @@ def allowance(longest: float, count: float, shortest: float, keen: float) -> flo
     """The length beyond which a row or gap is no chance, after `count` up to `longest`."""
     if count == 0.0:
         return shortest
-    return max(shortest, longest * (1.0 + min(EXTRA * keen / np.log(count + 1.0), EXTRA_MAX)))
+    extra: float = min(EXTRA * keen / np.log(count + 1.0), EXTRA_MAX)
+    return max(shortest, longest * (1.0 + extra))
 
 
 @inlined
@@ -145,7 +139,7 @@ def excess(past: np.ndarray, keen: float, narrow: float) -> float:
 
 @inlined
 def end_bin(
-    m: int, bins: int, mean: np.ndarray, past: np.ndarray, raws: np.ndarray, shape: np.ndarray
+    bins: int, mean: np.ndarray, past: np.ndarray, raws: np.ndarray, shape: np.ndarray
 ) -> None:
     """The mean of the stretch that is over is in the season, unless it is part of an alarm."""
     at = int(mean[BIN]) - 1
@@ -174,7 +168,8 @@ def season_base(at: int, mean: np.ndarray, raws: np.ndarray, shape: np.ndarray) 
     """What the season adds at this time: from all turns, or from the first; NaN before."""
     if not np.isnan(shape[at]):
         return float(shape[at])
-    return raws[at] + mean[TREND] - mean[LONG]
+    first: float = raws[at] + mean[TREND] - mean[LONG]
+    return first
 
 
 @inlined
@@ -203,7 +198,7 @@ def move_means(
                 shape[first : first + bins] = np.nan
             if at + 1 != mean[BIN]:
                 end_bin(
-                    m, bins, mean, pasts[m], raws[first : first + bins], shape[first : first + bins]
+                    bins, mean, pasts[m], raws[first : first + bins], shape[first : first + bins]
                 )
                 mean[BIN] = at + 1
             base[m] = season_base(first + at, mean, raws, shape)
@@ -244,7 +239,7 @@ def move_spreads(
     habits: np.ndarray,
     pasts: np.ndarray,
 ) -> None:
-    """SWING, SCATTER and their logarithms count this sample; `off` is its distance from the mean."""
+    """SWING, SCATTER and their logarithms count this sample, `off` away from the mean."""
     spread, rhythm = pasts[pasts.shape[0] - 2], pasts[pasts.shape[0] - 1]
     share = max(rules[SHARE_SPREAD], 1.0 / (mark[SEEN] + 1.0))
     swing = min(abs(x - habits[LAST_X]), CLIPPED * max(width, habits[SWING]))

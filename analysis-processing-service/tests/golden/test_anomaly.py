@@ -2,7 +2,7 @@
 
 A change of these answers is a new version: raise `version` in `analyses/anomaly/__init__.py`, since
 the version is part of a job's identity and old results must not pass for new ones. To write the new
-expectation: `python tests/golden/test_anomaly.py`.
+expectation: `PYTHONPATH=. python tests/golden/test_anomaly.py`.
 """
 
 import json
@@ -18,12 +18,12 @@ from analysis_processing.analyses.block import Block
 
 HERE = Path(__file__).resolve().parent
 STEP_MS = 3_600_000
-EXPECTED = HERE / "anomaly_v2_expected.json"
+EXPECTED = HERE / "anomaly_expected.json"
 
 
 def answered() -> dict[str, object]:
     """The analysis of the recorded series with default parameters."""
-    lines = (HERE / "anomaly_v1_input.csv").read_text().splitlines()
+    lines = (HERE / "anomaly_input.csv").read_text().splitlines()
     names = lines[0].split(",")[1:]
     table = np.array([[float(x or "nan") for x in line.split(",")] for line in lines[1:]])
     block = Block(

@@ -6,9 +6,9 @@ ANOMALY = Analysis(
     kind="anomaly",
     title="Anomaly detection",
     description=(
-        "Tells what a series was not expected to do, judged by its own earlier samples only: spikes, "
-        "shifts and drifts of its level against its hour, day or week, changed spread and rhythm, "
-        "stuck values and missing data. One alarm an episode."
+        "Tells what a series was not expected to do, judged by its own earlier samples only: "
+        "spikes, shifts and drifts of its level against its day or week, changed spread and "
+        "rhythm, stuck values and missing data. One alarm an episode."
     ),
     version="2",
     parameters=(

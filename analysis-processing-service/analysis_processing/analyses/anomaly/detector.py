@@ -10,7 +10,7 @@ import json
 import math
 import os
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis_processing.analyses.block import F64, I64
-from analysis_processing.analyses.parameters import season_steps
+from analysis_processing.analyses.parameters import UNITS_MS, season_steps
 from analysis_processing.kernels import baseline, detector, terms
 
 F32 = npt.NDArray[np.float32]
@@ -28,7 +28,7 @@ KINDS = ("", "spike", "rhythm", "spread", "drift", "shift", "stuck", "missing")
 SIDES = {"both": 0.0, "up": 1.0, "down": -1.0}
 DAY_MS = 86_400_000
 MINUTE_MS = 60_000
-STRETCHES_MIN = 8  # of a season; one of fewer is over before a slow term sees it
+STRETCHES_MIN = 24  # of a season; one of fewer, an hour, is over before a slow term sees it
 THREAD_POINTS = 100_000  # a block smaller than that is not worth a second thread
 
 
@@ -76,7 +76,8 @@ class Judgement:
 
 def false_alarms_a_week(sensitivity: float) -> float:
     """What a series may cry for nothing: 0.1 at a half, 5 at 1, 0.002 at 0."""
-    return 0.1 * 50.0 ** (2.0 * sensitivity - 1.0)
+    weekly: float = 0.1 * 50.0 ** (2.0 * sensitivity - 1.0)
+    return weekly
 
 
 def rules_of(params: Mapping[str, Any], step_ms: int) -> F64:
@@ -105,11 +106,11 @@ def rules_of(params: Mapping[str, Any], step_ms: int) -> F64:
 
 
 def seasons_of(lengths: Sequence[int], step_ms: int) -> I64:
-    """(models, 6): see `kernels.baseline`; the first is none. Stretches are a quarter of an hour."""
+    """(models, 6): see `kernels.baseline`; the first is none. Stretches are 5 minutes or more."""
     rows, first, slow_first = [(0, 1, 0, 1, 0, 0)], 0, 0
     for length in lengths:
         phase_steps = -(-length // baseline.PHASES)
-        slow_steps = max(phase_steps, round(15 * MINUTE_MS / step_ms), 1)
+        slow_steps = max(phase_steps, round(5 * MINUTE_MS / step_ms), 1)
         slow = -(-length // slow_steps)
         slow = slow if slow >= STRETCHES_MIN else 0
         rows.append((length, phase_steps, first, slow_steps, slow_first, slow))
@@ -121,7 +122,7 @@ def seasons_of(lengths: Sequence[int], step_ms: int) -> I64:
 class Detector:
     """Everything known about a set of series so far; advances through time, never back.
 
-    params: the resolved parameters of the kind. About 24 KB a series at a minute's step.
+    params: the resolved parameters of the kind. About 26 KB a series at a minute's step.
     """
 
     FORMAT = 3
@@ -179,7 +180,9 @@ class Detector:
                 parts = list(pool.map(part, bounds[:-1], bounds[1:]))
             judgement = np.concatenate([judged for judged, _ in parts], axis=1)
             events = np.concatenate([rows for _, rows in parts])
-        return Judgement(*judgement, [episode_of(row) for row in events.tolist()])
+        expected, lower, upper, score = judgement
+        made = [episode_of(row) for row in events.tolist()]
+        return Judgement(expected, lower, upper, score, made)
 
     def facts(self) -> list[dict[str, Any]]:
         """What the last samples of each series were judged by.
@@ -189,7 +192,7 @@ class Detector:
         """
         judges = np.empty((self.series, 3))
         detector.describe(self.state, self._seasons, judges)
-        names = ("none", *(f"{steps * self.step_ms // 1000}s" for steps in self.seasons))
+        names = ("none", *(spelt(steps * self.step_ms) for steps in self.seasons))
         return [
             {
                 "season": names[int(season)],
@@ -244,6 +247,12 @@ class Detector:
         made.state.flat[:] = np.frombuffer(raw[4 + length : split], dtype="<f8")
         made.memory.flat[:] = np.frombuffer(raw[split:], dtype="<f4")
         return made
+
+
+def spelt(season_ms: int) -> str:
+    """A season as the parameter spells it: 1d, 90m."""
+    unit = max((size, name) for name, size in UNITS_MS.items() if season_ms % size == 0)
+    return f"{season_ms // unit[0]}{unit[1]}"
 
 
 def episode_of(row: list[float]) -> Episode:

@@ -1,4 +1,4 @@
-"""Anomaly detection as an analysis: blocks in, results by series out, alarms and scores written back.
+"""Anomaly detection as an analysis: blocks in, results by series out, alarms and scores back.
 
 What finds them is `detector.Detector`; here its judgement becomes what people and clients read.
 """
@@ -43,7 +43,7 @@ def run(block: Block, params: dict[str, Any], context: Any) -> Part:
     return Part(block.start_ms, block.step_ms, block.values.shape[1], series)
 
 
-def result_of(
+def result_of(  # noqa: PLR0917 - what one row of several tables is about
     block: Block,
     row: int,
     params: dict[str, Any],
@@ -126,15 +126,19 @@ def finite(number: float) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def sentence(one: Episode, step_ms: int) -> str:
+def sentence(one: Episode, step_ms: int) -> str:  # noqa: PLR0911 - one a kind
     """What happened, in words and numbers."""
     shown, usual = f"{one.shown:.5g}", f"{one.usual:.5g}"
     lasted = duration((one.end_step - one.start_step + 1) * step_ms)
     higher = "above" if one.direction == "up" else "below"
     match one.kind:
         case "missing":
-            longest = duration(one.usual * step_ms) if one.usual else "none"
-            return f"0 samples for {duration(one.shown * step_ms)}; the longest gap before was {longest}"
+            gap = duration(one.shown * step_ms)
+            if one.usual == 0:
+                return f"0 samples for {gap}; there was no gap before"
+            return (
+                f"0 samples for {gap}; the longest gap before was {duration(one.usual * step_ms)}"
+            )
         case "stuck":
             return (
                 f"the same value, {one.value:.5g}, {one.shown:.0f} times in a row ({lasted}); "
