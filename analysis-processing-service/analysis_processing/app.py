@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY
 from sqlalchemy import text
 
 from analysis_processing import __version__
-from analysis_processing.api import analyses, jobs, results
+from analysis_processing.api import analyses, events, jobs, results, watch
 from analysis_processing.api.deps import Services
 from analysis_processing.chassis import probes, problems
 from analysis_processing.chassis.clock import Clock
@@ -25,6 +25,7 @@ from analysis_processing.jobs.database import engine_for, transaction
 from analysis_processing.jobs.metrics import QueueMetrics
 from analysis_processing.jobs.usage import deliver_for_ever
 from analysis_processing.settings import Settings
+from analysis_processing.watch.defaults import Seeder
 
 
 def create_app(
@@ -48,16 +49,28 @@ def create_app(
     drain = probes.Drain()
     queue = QueueMetrics(engine)
 
+    def data_api(tenant: UUID) -> Door:
+        async def token() -> str:
+            return await identity.service_token_for(tenant, "das", ["metrics:read"])
+
+        return Door("data-api-service", settings.das_url, client, token)
+
+    seeder = Seeder(engine, time_of(clock), billing, data_api, settings)
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await identity.start()
         REGISTRY.register(queue)
-        delivery = asyncio.create_task(deliver_for_ever(engine, billing))
+        tasks = [
+            asyncio.create_task(deliver_for_ever(engine, billing)),
+            asyncio.create_task(seeder.for_ever()),
+        ]
         try:
             yield
         finally:
-            delivery.cancel()
-            await asyncio.wait([delivery])
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
             REGISTRY.unregister(queue)
             await identity.close()
             if http is None:
@@ -71,12 +84,6 @@ def create_app(
 
         await anyio.to_thread.run_sync(ask)
         return "schema analysis is there"
-
-    def data_api(tenant: UUID) -> Door:
-        async def token() -> str:
-            return await identity.service_token_for(tenant, "das", ["metrics:read"])
-
-        return Door("data-api-service", settings.das_url, client, token)
 
     app = FastAPI(
         title="CloudOpsHub analysis-processing-service",
@@ -96,6 +103,8 @@ def create_app(
     app.include_router(analyses.router)
     app.include_router(jobs.router)
     app.include_router(results.router)
+    app.include_router(watch.router)
+    app.include_router(events.router)
     return app
 
 

@@ -5,6 +5,9 @@ ServiceError
 ├── InvalidJob             bad_data       a request that can never be run
 │   └── UnknownKind
 ├── InvalidPage            bad_data       a selector, cursor or format that is none
+├── WatchNotFound  EventNotFound  SilenceNotFound   not_found
+├── NameTaken              conflict       another watch of the tenant has that name
+├── TooManyWatches  TooManySilences       conflict
 ├── BodyTooLarge           too_large      the body is over its bound
 ├── TooManySteps           too_large      the range has more steps than a series may have
 ├── WrongState             conflict       cancel, retry, delete or result at the wrong time
@@ -27,6 +30,42 @@ class JobNotFound(ServiceError):
     """There is no such job."""
 
     kind: ClassVar[Kind] = Kind.NOT_FOUND
+
+
+class WatchNotFound(ServiceError):
+    """There is no such watch."""
+
+    kind: ClassVar[Kind] = Kind.NOT_FOUND
+
+
+class EventNotFound(ServiceError):
+    """There is no such event."""
+
+    kind: ClassVar[Kind] = Kind.NOT_FOUND
+
+
+class SilenceNotFound(ServiceError):
+    """There is no such silence."""
+
+    kind: ClassVar[Kind] = Kind.NOT_FOUND
+
+
+class NameTaken(ServiceError):
+    """Another watch of this organisation has that name."""
+
+    kind: ClassVar[Kind] = Kind.CONFLICT
+
+
+class TooManyWatches(ServiceError):
+    """This organisation has as many watches as it may have; delete one."""
+
+    kind: ClassVar[Kind] = Kind.CONFLICT
+
+
+class TooManySilences(ServiceError):
+    """This organisation has as many silences as it may have; delete one or let it run out."""
+
+    kind: ClassVar[Kind] = Kind.CONFLICT
 
 
 class InvalidJob(ServiceError):

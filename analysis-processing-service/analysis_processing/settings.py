@@ -44,3 +44,15 @@ class Settings(ServiceSettings):
     )
     attempts_max: int = Field(4, ge=1, description="runs of a job, lost ones included")
     job_timeout_s: float = Field(900.0, gt=0, description="one run's longest duration")
+
+    watch_count_max: int = Field(100, ge=1, description="watches, each tenant")
+    watch_series_max: int = Field(2_000, ge=0, description="series of one watch; 0: none runs")
+    watch_remembered_max: int = Field(
+        20_000, ge=0, description="series in the memory of one watch process, about 21 KB each"
+    )
+    watch_settle_s: float = Field(60.0, ge=0, description="a column is judged so long after it")
+    watch_learn_s: float = Field(
+        172_800.0, ge=3_600, description="what a new watch learns from, and the most it catches up"
+    )
+    watch_event_days: int = Field(90, ge=1, description="closed events are kept")
+    watch_defaults: bool = Field(True, description="whether tenants get the default watches")

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -34,6 +35,7 @@ from analysis_processing.jobs.database import engine_for, transaction
 from analysis_processing.jobs.repository import CHANNEL
 from analysis_processing.model import Claim
 from analysis_processing.settings import Settings
+from analysis_processing.watch import minder
 
 log = structlog.get_logger()
 HEARTBEAT_S = 0.5
@@ -60,12 +62,12 @@ class Child:
         self.process.wait()
 
 
-def start_child(now_s: float) -> Child:
-    """A fresh job process, idle."""
+def start_child(now_s: float, module: str = "analysis_processing.jobs.child") -> Child:
+    """A fresh process, idle."""
     ours, theirs = socket.socketpair()
     with theirs:
         process = subprocess.Popen(  # noqa: S603  our own module, no input from outside
-            [sys.executable, "-m", "analysis_processing.jobs.child", str(theirs.fileno())],
+            [sys.executable, "-m", module, str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
         )
@@ -131,6 +133,8 @@ class Worker:
         self._beat_s = float("-inf")
         self._swept_s = float("-inf")
         self._bell = Bell(engine)
+        start_watching = partial(start_child, module=minder.CHILD)
+        self.watches = minder.Minder(settings, engine, name, start_watching, monotonic)
         self._wake_read, self._wake_write = socket.socketpair()
         self._wake_write.setblocking(False)
         self._wake_read.setblocking(False)
@@ -171,6 +175,7 @@ class Worker:
                     self.beat(child, child.claim, now_s)
         while len(self.busy()) < self.settings.worker_jobs and self.claim_one():
             pass
+        self.watches.turn()
         if now_s - self._swept_s >= SWEEP_INTERVAL_S:
             self._swept_s = now_s
             with transaction(self.engine) as db:
@@ -282,6 +287,7 @@ class Worker:
         timeout_s = HEARTBEAT_S if self.busy() else self.settings.worker_poll_s
         bell = self._bell.connection()
         watched: list[Any] = [self._wake_read, *(child.link for child in self.children)]
+        watched += self.watches.links()
         ready = wait([*watched, *([bell] if bell is not None else [])], timeout_s)
         if bell is not None and bell in ready:
             self._bell.silence()
@@ -296,6 +302,7 @@ class Worker:
             self.discard(child)
             if claim is not None:
                 self.end_job(claim, lambda db, now, mine=claim: claims.give_back(db, mine, now))  # type: ignore[misc]
+        self.watches.leave()
         self._bell.close()
         self._wake_read.close()
         self._wake_write.close()

@@ -49,7 +49,10 @@ def engine(database_url):
     engine = engine_for(database_url)
     yield engine
     with engine.begin() as db:
-        db.execute(text("TRUNCATE analysis.job CASCADE"))
+        tables = "job, watch, watch_tenant, watch_default, event, silence"
+        db.execute(
+            text(f"TRUNCATE {', '.join(f'analysis.{t}' for t in tables.split(', '))} CASCADE")
+        )
     engine.dispose()
 
 

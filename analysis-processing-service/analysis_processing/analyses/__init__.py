@@ -17,9 +17,20 @@ from analysis_processing.analyses.group_outliers import GROUP_OUTLIERS
 from analysis_processing.analyses.own import OWN
 from analysis_processing.analyses.parameters import Analysis, resolve
 from analysis_processing.analyses.seasonality import SEASONALITY
+from analysis_processing.analyses.slo import SLO
 from analysis_processing.errors import UnknownKind
 
-KINDS = (ANOMALY, FORECAST, CHANGES, CHANGE_POINTS, GROUP_OUTLIERS, SEASONALITY, CORRELATION, OWN)
+KINDS = (
+    ANOMALY,
+    FORECAST,
+    CHANGES,
+    CHANGE_POINTS,
+    GROUP_OUTLIERS,
+    SEASONALITY,
+    CORRELATION,
+    SLO,
+    OWN,
+)
 ANALYSES: dict[str, Analysis] = {analysis.kind: analysis for analysis in KINDS}
 
 

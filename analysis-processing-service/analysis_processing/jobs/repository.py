@@ -53,6 +53,8 @@ AFRESH: dict[str, Any] = {
     "started_at": None,
     "finished_at": None,
     "summary": {},
+    "computing": [],
+    "suspects": [],
 }
 """What a job forgets when it is queued again. Its chunks stay, for the worker to compare digests,
 and with them the names of the series that they wrote."""

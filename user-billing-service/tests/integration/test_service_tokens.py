@@ -54,8 +54,8 @@ def wanted(hub, service, audience, *scopes):
 
 
 def test_each_service_has_its_own_token_and_no_other_is_taken(own):
-    """Keys and revocations are for all three, the hub's organisation for das and dis; the token
-    that was everybody's opens nothing any more.
+    """Keys, revocations and who the organisations are is for all three, the hub's own for das and
+    dis; the token that was everybody's opens nothing any more.
     """
     for code in OWN:
         known = ask(own, bearer(code), "POST", "introspect", {"key": "coh_live_x"})
@@ -63,6 +63,8 @@ def test_each_service_has_its_own_token_and_no_other_is_taken(own):
         assert ask(own, bearer(code), "GET", "revocations").status_code == 200
         home = ask(own, bearer(code), "GET", "home-organisation")
         assert home.status_code == (200 if code in {"das", "dis"} else 403)
+        everybody = ask(own, bearer(code), "GET", "organisations").json()
+        assert everybody == {"tenants": [own.founder.org], "next": None}
     for headers in (INTERNAL, {"Authorization": f"Basic {OWN['das']}"}, {}):
         assert ask(own, headers, "GET", "revocations").status_code == 401
 

@@ -1,13 +1,17 @@
-"""The first start, and which organisation it made."""
+"""The first start, and which organisations there are since."""
+
+from typing import Any
+from uuid import UUID
 
 from fastapi import APIRouter, Response, status
 
-from user_billing.api.deps import ClientDep, MetricStore, RequestId, SameOrigin, ServicesDep
+from user_billing.api.deps import ClientDep, MetricStore, RequestId, SameOrigin, ServicesDep, Sister
 from user_billing.sessions.endpoints import render
 from user_billing.sessions.views import SessionView
 from user_billing.setup.views import SetUpBody, SetUpView
 
 router = APIRouter()
+PAGE = 500
 
 
 @router.get("/internal/home-organisation", tags=["internal"], dependencies=[MetricStore])
@@ -15,6 +19,14 @@ def home_organisation(services: ServicesDep) -> dict[str, str | None]:
     """The organisation that the hub's own metrics belong to; null before the first start."""
     home = services.first_start.home_organisation()
     return {"tenant": None if home is None else str(home)}
+
+
+@router.get("/internal/organisations", tags=["internal"], dependencies=[Sister])
+def organisations(services: ServicesDep, after: UUID | None = None) -> dict[str, Any]:
+    """A page of the organisations that work, oldest first; ask on after `next` until it is null."""
+    rows = services.organisations.page(after, PAGE)
+    working = [str(row["id"]) for row in rows if row["suspended_at"] is None]
+    return {"tenants": working, "next": str(rows[-1]["id"]) if len(rows) == PAGE else None}
 
 
 @router.get("/api/v1/setup", tags=["session"])

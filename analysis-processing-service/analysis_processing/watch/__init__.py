@@ -1,0 +1,1 @@
+"""Detectors that run by themselves: watches, what they remember, the events they see."""

@@ -1,0 +1,95 @@
+"""The process that runs watches, for as long as the worker lives and has some for it.
+
+It keeps nothing that is not stored: killed at any moment, its watches are run again.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import anyio
+import httpx
+import structlog
+from sqlalchemy import Engine
+
+from analysis_processing.chassis import telemetry
+from analysis_processing.chassis.database import DatabaseUnavailable
+from analysis_processing.chassis.identity import IdentityClient
+from analysis_processing.chassis.settings import load
+from analysis_processing.clients.http import Door
+from analysis_processing.jobs.claims import LeaseLost, database_clock
+from analysis_processing.jobs.database import engine_for
+from analysis_processing.settings import Settings
+from analysis_processing.watch.runner import Runner
+
+if TYPE_CHECKING:
+    from analysis_processing.watch.claims import WatchClaim
+
+log = structlog.get_logger()
+HTTP_TIMEOUT = httpx.Timeout(60.0, connect=5.0)
+
+
+def runner_for(settings: Settings, engine: Engine, http: httpx.AsyncClient) -> Runner:
+    """A runner that asks data-api-service and writes to data-ingest-service as each tenant."""
+    secret = settings.service_token.get_secret_value()
+    identity = IdentityClient(settings.ubs_url, secret, "aps", http)
+
+    def door(name: str, url: str, audience: str, scope: str) -> Callable[[UUID], Door]:
+        return lambda tenant: Door(
+            name, url, http, lambda: identity.service_token_for(tenant, audience, [scope])
+        )
+
+    return Runner(
+        engine,
+        database_clock,
+        settings,
+        das=door("data-api-service", settings.das_url, "das", "metrics:read"),
+        dis=door("data-ingest-service", settings.dis_url, "dis", "metrics:write"),
+    )
+
+
+async def serve(worker: Connection, settings: Settings, engine: Engine) -> None:
+    """Batches are run as they come, each watch on its own."""
+    loop = asyncio.get_running_loop()
+    batches: asyncio.Queue[list[WatchClaim]] = asyncio.Queue()
+
+    def listen() -> None:
+        while True:
+            try:
+                _, batch = worker.recv()
+            except (EOFError, OSError):
+                os._exit(0)  # the worker is gone; nothing of ours needs an ending
+            loop.call_soon_threadsafe(batches.put_nowait, batch)
+
+    threading.Thread(target=listen, daemon=True, name="worker-inbox").start()
+    async with httpx.AsyncClient(timeout=HTTP_TIMEOUT) as http:
+        runner = runner_for(settings, engine, http)
+        while True:
+            batch = await batches.get()
+            for claim in batch:
+                with structlog.contextvars.bound_contextvars(tenant=str(claim.watch.tenant_id)):
+                    try:
+                        await runner.run(claim)
+                    except (LeaseLost, DatabaseUnavailable) as error:
+                        log.warning("watch_dropped", watch=claim.watch.name, reason=repr(error))
+            worker.send(("done", batch[0].token))
+
+
+def main(socket_fd: int) -> None:
+    """Serve the worker on the other end of the socket until it closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    settings = load(Settings)
+    telemetry.configure("aps-watch", settings.log_level)
+    engine = engine_for(settings.database_url.get_secret_value(), pool_size=1)
+    anyio.run(serve, Connection(socket_fd), settings, engine)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
