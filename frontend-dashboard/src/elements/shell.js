@@ -11,6 +11,7 @@ const PLACES = [
   ["overview", "Overview", "o"],
   ["explore", "Explore", "e"],
   ["analysis", "Analysis", "a"],
+  ["events", "Events", "v"],
   ["add", "Add data", "d"],
   ["usage", "Usage", "u"],
   ["settings", "Settings", "s"],

@@ -1,0 +1,88 @@
+"""The stand-in's watches, their events and silences."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from typing import Any
+
+from contract import Answer, Refused, Request, State
+
+MINUTE_MS = 60_000
+
+
+def watch(name: str, **rest: Any) -> dict[str, Any]:
+    """A watch of now."""
+    return {
+        "id": str(uuid.uuid4()),
+        "name": name,
+        "query": "rate(http_requests_total[5m])",
+        "step_ms": MINUTE_MS,
+        "params": {"sensitivity": 0.5},
+        "enabled": True,
+        "is_default": False,
+        "series": 12,
+        "error": None,
+        "judged_until_ms": int(time.time() * 1000) - MINUTE_MS,
+        **rest,
+    }
+
+
+def event(watch_id: str, text: str, **rest: Any) -> dict[str, Any]:
+    """An event that began ten minutes ago and lasts."""
+    return {
+        "id": str(uuid.uuid4()),
+        "watch": watch_id,
+        "labels": {"__name__": "node_load1", "instance": "a"},
+        "kind": "shift",
+        "since_ms": int(time.time() * 1000) - 10 * MINUTE_MS,
+        "until_ms": None,
+        "size": 7.5,
+        "text": text,
+        "expected": 2.0,
+        "lower": 1.0,
+        "upper": 3.0,
+        "because_of": None,
+        "acknowledged_by": None,
+        "acknowledged_at": None,
+        "silenced_until": None,
+        **rest,
+    }
+
+
+def watching(state: State, request: Request, parts: list[str]) -> Answer:
+    """The routes of events, watches and silences."""
+    body = json.loads(request.body or b"{}")
+    match request.method, parts:
+        case "GET", ["events"]:
+            return 200, {"events": state.events, "next": None}, {}
+        case "POST", ["events", id_, "ack"]:
+            (acknowledged,) = (one for one in state.events if one["id"] == id_)
+            acknowledged["acknowledged_by"] = "ada@example.org"
+            return 200, acknowledged, {}
+        case "GET", ["watches"]:
+            return 200, {"watches": list(state.watches.values())}, {}
+        case "POST", ["watches"]:
+            made = watch(**body, series=None, judged_until_ms=None)
+            state.watches[made["id"]] = made
+            return 201, made, {}
+        case "PATCH", ["watches", id_]:
+            state.watches[id_].update(body)
+            return 200, state.watches[id_], {}
+        case "DELETE", ["watches", id_]:
+            del state.watches[id_]
+            return 204, None, {}
+        case "GET", ["silences"]:
+            return 200, {"silences": list(state.silences.values())}, {}
+        case "POST", ["silences"]:
+            silence = {"id": str(uuid.uuid4()), **body}
+            state.silences[silence["id"]] = silence
+            for one in state.events:
+                if one["labels"] == body["labels"]:
+                    one["silenced_until"] = body["until_ms"]
+            return 201, silence, {}
+        case "DELETE", ["silences", id_]:
+            del state.silences[id_]
+            return 204, None, {}
+    raise Refused(404, "not_found", f"no route {request.path}")
