@@ -5,13 +5,14 @@ const SVG = "http://www.w3.org/2000/svg";
 /**
  * An element with properties and children.
  * `class`, `data-*`, `aria-*`, `role`, `for` and hyphenated names are attributes, `on` holds listeners, the rest are
- * properties.
+ * properties. A button sends no form unless its type says so.
  * @param {string} tag
  * @param {object} properties
  * @param {...(Node|string|number|null|false|undefined|Array)} children
  */
 export function el(tag, properties = {}, ...children) {
   const node = document.createElement(tag);
+  if (tag === "button") node.type = "button";
   for (const [name, value] of Object.entries(properties)) {
     if (value === undefined || value === null) continue;
     if (name === "class") node.className = value;

@@ -7,12 +7,14 @@ import math
 import time
 import uuid
 import zlib
-from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from contract import Answer, Refused, Request, State, check_bearer, iso
 from watches import watching
 from waves import query_waves
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def parameter(name: str, type_: str, default: object, **rest: object) -> dict[str, Any]:

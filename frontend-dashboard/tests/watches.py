@@ -54,35 +54,34 @@ def event(watch_id: str, text: str, **rest: Any) -> dict[str, Any]:
 def watching(state: State, request: Request, parts: list[str]) -> Answer:
     """The routes of events, watches and silences."""
     body = json.loads(request.body or b"{}")
-    match request.method, parts:
-        case "GET", ["events"]:
+    match parts:
+        case ["events"]:
             return 200, {"events": state.events, "next": None}, {}
-        case "POST", ["events", id_, "ack"]:
+        case ["events", id_, "ack"]:
             (acknowledged,) = (one for one in state.events if one["id"] == id_)
             acknowledged["acknowledged_by"] = "ada@example.org"
             return 200, acknowledged, {}
-        case "GET", ["watches"]:
-            return 200, {"watches": list(state.watches.values())}, {}
-        case "POST", ["watches"]:
-            made = watch(**body, series=None, judged_until_ms=None)
-            state.watches[made["id"]] = made
-            return 201, made, {}
-        case "PATCH", ["watches", id_]:
-            state.watches[id_].update(body)
-            return 200, state.watches[id_], {}
-        case "DELETE", ["watches", id_]:
-            del state.watches[id_]
-            return 204, None, {}
-        case "GET", ["silences"]:
-            return 200, {"silences": list(state.silences.values())}, {}
-        case "POST", ["silences"]:
-            silence = {"id": str(uuid.uuid4()), **body}
-            state.silences[silence["id"]] = silence
-            for one in state.events:
-                if one["labels"] == body["labels"]:
-                    one["silenced_until"] = body["until_ms"]
-            return 201, silence, {}
-        case "DELETE", ["silences", id_]:
-            del state.silences[id_]
-            return 204, None, {}
+        case ["watches" | "silences" as name, *rest]:
+            return _one_of(state, name, request.method, rest, body)
     raise Refused(404, "not_found", f"no route {request.path}")
+
+
+def _one_of(state: State, name: str, method: str, rest: list[str], body: dict[str, Any]) -> Answer:
+    known = state.watches if name == "watches" else state.silences
+    match method, rest:
+        case "POST", []:
+            made = {"id": str(uuid.uuid4()), **body}
+            if name == "watches":
+                made = watch(**body, series=None, judged_until_ms=None)
+            known[made["id"]] = made
+            for event_ in state.events if name == "silences" else []:
+                if event_["labels"] == body["labels"]:
+                    event_["silenced_until"] = body["until_ms"]
+            return 201, made, {}
+        case "PATCH", [id_]:
+            known[id_].update(body)
+            return 200, known[id_], {}
+        case "DELETE", [id_]:
+            del known[id_]
+            return 204, None, {}
+    return 200, {name: list(known.values())}, {}

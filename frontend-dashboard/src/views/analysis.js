@@ -77,8 +77,8 @@ export class AnalysisView extends HTMLElement {
         card(
           emptyState(
             "What broke, what changed, what comes?",
-            "An analysis reads a query over a range, and says of each series what was unusual, what changed, or what is " +
-              "to be expected.",
+            "An analysis reads a query over a range, and says of each series what was unusual, what changed, or " +
+              "what is to be expected.",
             mayRun ? this.#startButton("") : el("p", { class: "quiet" }, "Owners and admins start one."),
           ),
         ),
@@ -88,7 +88,7 @@ export class AnalysisView extends HTMLElement {
 
   #startButton(drawing) {
     const open = () => this.app.go("#/analysis?new=1");
-    return el("button", { type: "button", class: "button primary", on: { click: open } }, drawing, "New analysis");
+    return el("button", { class: "button primary", on: { click: open } }, drawing, "New analysis");
   }
 
   #ask(path, request = {}) {
@@ -277,7 +277,7 @@ export class AnalysisView extends HTMLElement {
         }
         event.target.disabled = false;
       };
-      return el("button", { type: "button", class: "button small", on: { click } }, words);
+      return el("button", { class: "button small", on: { click } }, words);
     };
     const post = (verb) => async () => {
       await this.#ask(`${path}/${verb}`, { method: "POST", json: {} });

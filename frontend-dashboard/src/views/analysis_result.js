@@ -111,17 +111,13 @@ function summaryOf(app, summary, path) {
     }
   };
   const files = popover(
-    el("button", { type: "button", class: "button small" }, "Download"),
+    el("button", { class: "button small" }, "Download"),
     (close) =>
       el(
         "div",
         { class: "stack menu" },
         FILES.map(([name, end, type]) =>
-          el(
-            "button",
-            { type: "button", class: "menu-item", on: { click: () => (close(), save(name, end, type)) } },
-            name,
-          ),
+          el("button", { class: "menu-item", on: { click: () => (close(), save(name, end, type)) } }, name),
         ),
       ),
     { label: "Download the whole result" },
@@ -192,7 +188,7 @@ function rankedTable(app, result, { page, unit, choose }) {
   };
   const shown = table(["Series", "Score", "Findings"], rowsOf(result));
   let { next } = result;
-  const more = el("button", { type: "button", class: "button", on: { click: add } }, "Show more");
+  const more = el("button", { class: "button", on: { click: add } }, "Show more");
   async function add() {
     more.disabled = true;
     try {
@@ -225,7 +221,7 @@ function findingsCell({ findings, facts }) {
 }
 
 function link(words, act, title = "") {
-  return el("button", { type: "button", class: "link", title, on: { click: act } }, words);
+  return el("button", { class: "link", title, on: { click: act } }, words);
 }
 
 /** The card of one series, asked for with its columns when it is chosen. */
@@ -335,11 +331,7 @@ function chartParts(app, job, unit, axis, one) {
       columns.expected && key("key-dash", "expected"),
       edges.length > 0 && key("key-band", edges.length > 1 ? "19 of 20 times; inner band: 4 of 5" : "expected band"),
       one.findings.length > 0 && key("key-bad", "unusual"),
-      el(
-        "button",
-        { type: "button", class: "link", "aria-label": "This chart as a table", on: { click: showTable } },
-        "Table",
-      ),
+      el("button", { class: "link", "aria-label": "This chart as a table", on: { click: showTable } }, "Table"),
     ),
   ];
 }

@@ -142,8 +142,7 @@ export class EventsView extends HTMLElement {
     const { since_ms: sinceMs, until_ms: untilMs, silenced_until: silencedMs } = event;
     const isOpen = untilMs === null;
     const named = (words) => ({ "aria-label": `${words}: ${event.text}, ${fullTime(sinceMs)}` });
-    const button = (words, act) =>
-      el("button", { type: "button", class: "button small", ...named(words), on: { click: act } }, words);
+    const button = (words, act) => el("button", { class: "button small", ...named(words), on: { click: act } }, words);
     const acknowledge = () =>
       part.change(() => this.#send("POST", `events/${encodeURIComponent(event.id)}/ack`, {}), "Acknowledged");
     const silence = (forMs) =>
@@ -167,7 +166,8 @@ export class EventsView extends HTMLElement {
         el(
           "span",
           { class: "quiet", title: fullTime(sinceMs) },
-          `since ${shortTime(sinceMs)}, ${isOpen ? relativeTime(sinceMs) : `for ${duration((untilMs - sinceMs) / 1000)}`}`,
+          `since ${shortTime(sinceMs)}, `,
+          isOpen ? relativeTime(sinceMs) : `for ${duration((untilMs - sinceMs) / 1000)}`,
         ),
       ),
       el("p", { class: "event-text" }, event.text),
@@ -204,7 +204,6 @@ export class EventsView extends HTMLElement {
                   el(
                     "button",
                     {
-                      type: "button",
                       class: "menu-item",
                       on: {
                         click: () => {
@@ -318,7 +317,6 @@ export class EventsView extends HTMLElement {
           el(
             "button",
             {
-              type: "button",
               class: "button small plain",
               "aria-label": `${words} ${watch.name}`,
               on: { click: turn },

@@ -100,5 +100,5 @@ export function choice(properties, options, chosen = "") {
 }
 
 export function dangerButton(words, act) {
-  return el("button", { type: "button", class: "button small plain danger", on: { click: act } }, words);
+  return el("button", { class: "button small plain danger", on: { click: act } }, words);
 }
