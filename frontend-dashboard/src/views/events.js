@@ -9,14 +9,21 @@ import { emptyState } from "../elements/states.js";
 import { fullTime, relativeTime, shortTime } from "../format/time.js";
 import { duration } from "../format/units.js";
 import { hubClock } from "../state/clock.js";
-import { inOrder, matches, placeOf } from "../state/events.js";
+import { causeWords, placeOf } from "../state/events.js";
 import { fullName } from "../state/query.js";
-import { textOf } from "../state/results.js";
 import { formatHash } from "../state/url.js";
 import { card, choice, dangerButton, field, form, section, textInput } from "./settings/section.js";
 
 const POLL_MS = 10_000;
-const FEED = 100;
+const PAGE = 50;
+const OPEN_MAX = 500;
+const KINDS = ["spike", "shift", "drift", "stuck", "missing", "spread", "rhythm", "pattern"];
+const STATES = [
+  ["", "open and over"],
+  ["open", "open"],
+  ["closed", "over"],
+  ["silenced", "silenced too"],
+];
 const SILENCES = [
   [3_600_000, "for an hour"],
   [28_800_000, "for 8 hours"],
@@ -28,6 +35,7 @@ const STEPS = [
   ["300000", "5 min"],
   ["900000", "15 min"],
 ];
+const PILLS = { watching: "succeeded", learning: "running", late: "failed", failing: "failed" };
 const TABS = [
   ["", "Feed"],
   ["watches", "Watches"],
@@ -76,52 +84,77 @@ export class EventsView extends HTMLElement {
 
   #feed(signal) {
     const { app } = this;
-    const filter = (properties) => ({
-      on: {
-        [properties.event]: () => {
-          app.setParams({ text: text.value.trim(), state: state.value });
-          feed.reload();
-        },
-      },
-    });
+    let older = PAGE;
+    const controls = new Map();
+    const changed = () => {
+      older = PAGE;
+      app.setParams(Object.fromEntries([...controls].map(([name, control]) => [name, control.value.trim()])));
+      feed.reload();
+    };
     const { params } = app.route;
-    const text = textInput({
-      required: false,
-      value: params.text ?? "",
-      placeholder: "kind, label or words",
-      "data-search": "primary",
-      ...filter({ event: "input" }),
-    });
-    const state = choice(
-      filter({ event: "change" }),
-      [
-        ["", "open and over"],
-        ["open", "open"],
-      ],
-      params.state,
-    );
+    const select = (name, options) => choice({ on: { change: changed } }, options, params[name]);
+    controls
+      .set(
+        "text",
+        textInput({
+          required: false,
+          maxLength: 200,
+          value: params.text ?? "",
+          placeholder: "a label, or words",
+          "data-search": "primary",
+          on: { input: changed },
+        }),
+      )
+      .set("kind", select("kind", [["", "every kind"], ...KINDS.map((kind) => [kind, kind])]))
+      .set("state", select("state", STATES));
     const feed = section(app, "Feed", signal, async (part, ended) => {
-      const [{ events }, { watches }] = await Promise.all([
-        this.#ask("events", { params: { limit: FEED }, signal: ended }),
+      const [q, kind, state] = [...controls.values()].map(({ value }) => value.trim());
+      const silenced = state === "silenced" || "";
+      const page = (wanted, limit) =>
+        state === "" || silenced || state === wanted
+          ? this.#ask("events", { params: { state: wanted, q, kind, silenced, limit }, signal: ended })
+          : { events: [], next: null };
+      const [{ watches }, open, closed] = await Promise.all([
         this.#ask("watches", { signal: ended }),
+        page("open", OPEN_MAX),
+        page("closed", older),
       ]);
-      const watchOf = new Map(watches.map((watch) => [watch.id, watch]));
-      const all = events.map((event) => ({ ...event, watchName: watchOf.get(event.watch)?.name ?? "" }));
-      const shown = inOrder(all).filter(
-        (event) => matches(event, text.value.trim()) && (state.value === "" || event.until_ms === null),
-      );
+      const events = [...open.events, ...closed.events];
       if (events.length === 0)
-        return emptyState(
-          "Nothing noticed",
-          watches.length === 0 ? "There is no watch yet." : `${watches.length} watches look at what comes in.`,
-        );
-      if (shown.length === 0) return emptyState("No event is like this");
-      const items = shown.map((event) => this.#event(event, watchOf.get(event.watch)?.query ?? "", part));
-      return el("ul", { class: "event-list" }, items);
+        return q || kind || state
+          ? emptyState("No event is like this")
+          : emptyState(
+              "Nothing noticed",
+              watches.length === 0 ? "There is no watch yet." : `${watches.length} watches look at what comes in.`,
+            );
+      const queries = new Map(watches.map(({ id, query }) => [id, query]));
+      const more = () => {
+        older += PAGE;
+        part.reload();
+      };
+      return [
+        el(
+          "ul",
+          { class: "event-list" },
+          events.map((event) => this.#event(event, queries.get(event.watch_id) ?? "", part)),
+        ),
+        closed.next &&
+          older < OPEN_MAX &&
+          el("button", { class: "button", "aria-label": "Show older", on: { click: more } }, "Show older"),
+      ];
     });
     this.#refresh(feed, signal);
+    const [find, kind, state] = controls.values();
     return [
-      card(el("div", { class: "row-form" }, field("Find", text, { grow: true }), field("State", state))),
+      card(
+        el(
+          "div",
+          { class: "row-form" },
+          field("Find", find, { grow: true }),
+          field("Kind", kind),
+          field("State", state),
+        ),
+      ),
       feed.card,
     ];
   }
@@ -139,9 +172,9 @@ export class EventsView extends HTMLElement {
   }
 
   #event(event, query, part) {
-    const { since_ms: sinceMs, until_ms: untilMs, silenced_until: silencedMs } = event;
-    const isOpen = untilMs === null;
-    const named = (words) => ({ "aria-label": `${words}: ${event.text}, ${fullTime(sinceMs)}` });
+    const { start_ms: startMs, end_ms: endMs } = event;
+    const isOpen = endMs === null;
+    const named = (words) => ({ "aria-label": `${words}: ${event.text}, ${fullTime(startMs)}` });
     const button = (words, act) => el("button", { class: "button small", ...named(words), on: { click: act } }, words);
     const acknowledge = () =>
       part.change(() => this.#send("POST", `events/${encodeURIComponent(event.id)}/ack`, {}), "Acknowledged");
@@ -149,9 +182,8 @@ export class EventsView extends HTMLElement {
       part.change(
         () =>
           this.#send("POST", "silences", {
-            watch: event.watch,
-            labels: event.labels,
-            until_ms: Math.round(hubClock.now() + forMs),
+            matchers: { ...event.labels, watch: event.watch, kind: event.kind },
+            until: new Date(hubClock.now() + forMs).toISOString(),
           }),
         "Silenced",
       );
@@ -165,9 +197,9 @@ export class EventsView extends HTMLElement {
         el("span", { class: "tag" }, event.kind.replaceAll("_", " ")),
         el(
           "span",
-          { class: "quiet", title: fullTime(sinceMs) },
-          `since ${shortTime(sinceMs)}, `,
-          isOpen ? relativeTime(sinceMs) : `for ${duration((untilMs - sinceMs) / 1000)}`,
+          { class: "quiet", title: fullTime(startMs) },
+          `since ${shortTime(startMs)}, `,
+          isOpen ? relativeTime(startMs) : `for ${duration((endMs - startMs) / 1000)}`,
         ),
       ),
       el("p", { class: "event-text" }, event.text),
@@ -175,10 +207,10 @@ export class EventsView extends HTMLElement {
         "p",
         { class: "quiet wrap" },
         el("code", {}, fullName(event.labels)),
-        event.watchName && ` · ${event.watchName}`,
-        event.because_of && ` · because of ${textOf("", event.because_of)}`,
+        ` · ${event.watch}`,
+        event.because_of.length > 0 && ` · perhaps because of ${event.because_of.map(causeWords).join(", ")}`,
         event.acknowledged_by && ` · acknowledged by ${event.acknowledged_by}`,
-        silencedMs && ` · silenced until ${shortTime(silencedMs)}`,
+        event.silenced_until && ` · silenced until ${shortTime(Date.parse(event.silenced_until))}`,
       ),
       el(
         "div",
@@ -244,8 +276,8 @@ export class EventsView extends HTMLElement {
         ["What", "Until", ""],
         all.map((silence) =>
           row(
-            ["wrap", el("code", {}, fullName(silence.labels))],
-            ["nowrap", shortTime(silence.until_ms)],
+            ["wrap", el("code", {}, fullName(silence.matchers))],
+            ["nowrap", shortTime(Date.parse(silence.until))],
             ["end", mayRun && dangerButton("End", () => end(silence))],
           ),
         ),
@@ -288,24 +320,26 @@ export class EventsView extends HTMLElement {
   #watchRow(watch, part, mayRun) {
     const path = `watches/${encodeURIComponent(watch.id)}`;
     const words = watch.enabled ? "Pause" : "Resume";
-    const turn = () => part.change(() => this.#send("PATCH", path, { enabled: !watch.enabled }), `${words}d`);
+    const { name, query, step_ms, params, enabled } = watch;
+    const turn = () =>
+      part.change(() => this.#send("PUT", path, { name, query, step_ms, params, enabled: !enabled }), `${words}d`);
     const remove = () =>
       confirmed(`Delete “${watch.name}”?`, "Its events stay in the feed.", "Delete", () =>
         part.change(() => this.#send("DELETE", path), "Deleted"),
       );
-    const state = watch.error ? "failed" : watch.enabled ? "succeeded" : "";
+    const state = watch.error ? "failing" : watch.state;
     const made = row(
       el(
         "div",
         {},
         watch.name,
-        watch.is_default && el("span", { class: "tag" }, "default"),
+        watch.created_by.startsWith("service:") && el("span", { class: "tag" }, "default"),
         el("code", { class: "quiet under wrap" }, watch.query),
       ),
       [
         "wrap",
         [
-          el("span", { class: `pill ${state}` }, watch.error ? "failing" : watch.enabled ? "watching" : "paused"),
+          el("span", { class: `pill ${PILLS[state] ?? ""}` }, state),
           watch.error && el("span", { class: "quiet under" }, watch.error),
         ],
       ],

@@ -77,7 +77,7 @@ def test_axe_finds_nothing_and_every_screen_fits(open_page: Open, state: State) 
     state.jobs["job"] = {**analyses.new_job(wanted), "id": "job"}
     watch = watches.watch("hosts")
     state.watches["watch"] = watch
-    state.events = [watches.event(watch["id"], "The load is 7.")]
+    state.events = [watches.event(watch, "The load is 7.")]
     state.signed_in = False
     page = open_page("#/login")
     page.evaluate(AXE)

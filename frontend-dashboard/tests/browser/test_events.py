@@ -18,8 +18,8 @@ def watched(state: State) -> None:
     """A watch that noticed two things, of which one is over."""
     one = watches.watch("hosts")
     state.watches[one["id"]] = one
-    over = watches.event(one["id"], "The load was 3.5.", kind="spike", until_ms=4_000_000_000_000)
-    state.events = [over, watches.event(one["id"], "The load is 7.")]
+    over = watches.event(one, "The load was 3.5.", kind="spike", end_ms=4_000_000_000_000)
+    state.events = [over, watches.event(one, "The load is 7.")]
 
 
 def test_what_lasts_comes_first_and_is_acknowledged(open_page: Open, state: State) -> None:
@@ -36,12 +36,14 @@ def test_what_lasts_comes_first_and_is_acknowledged(open_page: Open, state: Stat
 
 
 def test_an_event_is_silenced_and_the_silence_ended(open_page: Open, state: State) -> None:
-    """What is silenced says until when, and is listed where it can be ended."""
+    """What is silenced leaves the feed, unless it is wanted too; the silence can be ended."""
     watched(state)
     page = open_page("#/events")
     first = page.locator(".event").first
     first.get_by_role("button", name="Silence").click()
     page.get_by_role("button", name="for 8 hours").click()
+    expect(page.locator(".event-text")).to_have_text(["The load was 3.5."])
+    page.get_by_label("State").select_option("silenced too")
     expect(first).to_contain_text("silenced until")
     page.get_by_role("link", name="Watches").click()
     page.get_by_role("button", name="End").click()
@@ -54,10 +56,12 @@ def test_the_feed_is_searched_and_the_url_holds_it(open_page: Open, state: State
     watched(state)
     page = open_page("#/events")
     expect(page.locator(".event")).to_have_count(2)
-    page.get_by_label("Find").fill("spike load")
+    page.get_by_label("Find").fill("the load was")
     expect(page.locator(".event-text")).to_have_text(["The load was 3.5."])
-    until(page, "location.hash.includes('text=spike')")
+    until(page, "location.hash.includes('text=the+load+was')")
     page.reload()
+    expect(page.locator(".event-text")).to_have_text(["The load was 3.5."])
+    page.get_by_label("Kind").select_option("spike")
     expect(page.locator(".event-text")).to_have_text(["The load was 3.5."])
     page.get_by_label("State").select_option("open")
     expect(page.get_by_text("No event is like this")).to_be_visible()
@@ -80,7 +84,7 @@ def test_a_watch_is_made_paused_and_deleted(open_page: Open, state: State) -> No
         "params": {"sensitivity": 0.8},
     }
     page.get_by_role("button", name="Pause requests").click()
-    expect(page.locator("tbody .pill")).to_have_text("paused")
+    expect(page.locator("tbody .pill")).to_have_text("stopped")
     page.get_by_role("button", name="Delete").click()
     page.get_by_role("dialog").get_by_role("button", name="Delete").click()
     expect(page.get_by_text("No watch yet")).to_be_visible()

@@ -1,4 +1,4 @@
-import { inOrder, matches, placeOf } from "../../src/state/events.js";
+import { causeWords, placeOf } from "../../src/state/events.js";
 import {
   columnsOf,
   judgedWords,
@@ -102,27 +102,18 @@ test("What is typed for a parameter is sent as its type; nothing typed is the de
   );
 });
 
-test("Events that last come first, then the newest; a search needs each of its words.", () => {
-  const event = (id, since_ms, until_ms) => ({ id, since_ms, until_ms });
-  const ordered = inOrder([event("a", 9, 10), event("b", 1, null), event("c", 5, null), event("d", 8, 11)]);
-  equal(
-    ordered.map(({ id }) => id),
-    ["c", "b", "a", "d"],
-  );
-  const one = { kind: "shift", text: "CPU is 7", labels: { zone: "b" }, watchName: "hosts" };
-  equal(
-    ["", "cpu SHIFT", 'zone="b"', "hosts", "cpu spike"].map((text) => matches(one, text)),
-    [true, true, true, true, false],
-  );
-});
-
 test("Explore shows an event's series with room around it, and goes on while it lasts.", () => {
   const hour = 3_600_000;
-  const named = { labels: { __name__: "up", job: "a" }, since_ms: 10 * hour, until_ms: 12 * hour };
+  const named = { labels: { __name__: "up", job: "a" }, start_ms: 10 * hour, end_ms: 12 * hour };
   equal(placeOf(named, "q"), { q: 'up{job="a"}', from: String(8 * hour), to: String(14 * hour) });
-  equal(placeOf({ labels: {}, since_ms: 10 * hour, until_ms: null }, "q"), {
+  equal(placeOf({ labels: {}, start_ms: 10 * hour, end_ms: null }, "q"), {
     q: "q",
     from: String(9 * hour),
     to: "now",
   });
+});
+
+test("A cause is an event before, or a new version of what runs.", () => {
+  equal(causeWords({ event: "1", watch: "w", kind: "shift", start_ms: 1, labels: { job: "a" } }), 'shift of {job="a"}');
+  equal(causeWords({ version: "1.4", job: "das" }), 'version 1.4 of {job="das"}');
 });
