@@ -195,7 +195,7 @@ def _result(job: dict[str, Any], request: Request) -> Answer:
     steps = 200 if ahead else (job["end_ms"] - job["start_ms"]) // job["step_ms"] + 1
     axis = {"start_ms": start_ms, "step_ms": job["step_ms"], "steps": steps}
     numbers = range(WITH_FINDINGS if query.get("only") == "findings" else SERIES)
-    first = int(query.get("next", 0))
+    first = int(query.get("cursor", 0))
     last = min(first + int(query.get("limit", 50)), len(numbers))
     if "series" in query:
         chosen = [at for at in numbers if name_of(at) == query["series"]]

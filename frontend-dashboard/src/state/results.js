@@ -2,15 +2,15 @@
 
 import { shortTime } from "../format/time.js";
 import { duration, format } from "../format/units.js";
-import { fullName } from "./query.js";
+import { fullName, quote } from "./query.js";
 
 const BELOW = ["upper", "lower", "upper_80", "lower_80", "expected"]; // drawn first, in this order
 const NOT_DRAWN = new Set(["score", ...BELOW, "values"]);
-const ALWAYS = new Set(["series", "judged", "points", "findings", "notes", "sentence"]);
+const ALWAYS = new Set(["series", "judged", "points", "findings", "notes", "sentence", "ranked"]);
 const TITLES = {
   changes: "What changed",
-  groups: "Groups that changed together",
   causes: "What may have caused it",
+  companions: "What changed shortly before",
   soonest: "Soonest to be full",
   slo: "Objectives",
   burn_rates: "Burn rates",
@@ -46,11 +46,46 @@ export function columnsOf({ start_ms: startMs, step_ms: stepMs, steps }, { colum
   return { times: Array.from({ length: steps }, (_, at) => (startMs + at * stepMs) / 1000), columns: drawn };
 }
 
+const PAST_MAX = 1000;
+
+/** The points before a result whose axis lies ahead of its job's range: twice its length; null for any other. */
+export function pointsBefore({ start_ms: startMs, step_ms: stepMs, steps }, job) {
+  if (startMs < job.end_ms) return null;
+  const count = Math.min(2 * steps, PAST_MAX, Math.floor((startMs - job.start_ms) / stepMs));
+  const step = stepMs / 1000;
+  return count < 1 ? null : { start: startMs / 1000 - count * step, end: startMs / 1000 - step, step };
+}
+
+/** PromQL of this one series of a query's. */
+export function queryOf(query, { labels, facts }, stepS) {
+  const series = fullName(labels);
+  if (labels.__name__) return facts.taken_as === "rate" ? `rate(${series}[${2 * stepS}s])` : series;
+  const names = Object.keys(labels);
+  const one = names.reduce(
+    (vector, name) =>
+      `label_replace(${vector}, ${quote(name)}, ${quote(labels[name].replaceAll("$", "$$$$"))}, "", "")`,
+    "vector(1)",
+  );
+  return names.length > 0 ? `(${query}) and on (${names.join(", ")}) ${one}` : query;
+}
+
+/** A result that begins with what was observed before it. */
+export function withPast(axis, series, values) {
+  const gap = values.map(() => null);
+  const ahead = Object.fromEntries(Object.entries(series.columns).map(([name, column]) => [name, [...gap, ...column]]));
+  const none = Array.from({ length: axis.steps }, () => null);
+  return {
+    axis: { ...axis, start_ms: axis.start_ms - values.length * axis.step_ms, steps: values.length + axis.steps },
+    one: { ...series, columns: { ...ahead, values: [...values, ...none] } },
+  };
+}
+
 /** A fact in words; its name tells what a number of it counts. */
 export function textOf(name, value) {
   if (value === null || value === undefined) return "–";
   if (typeof value === "boolean") return value ? "yes" : "no";
-  if (Array.isArray(value)) return value.map((one) => textOf(name, one)).join(", ");
+  if (Array.isArray(value))
+    return value.map((one) => textOf(name, one)).join(typeof value[0] === "object" ? "; " : ", ");
   if (typeof value === "object")
     return name === "labels" || Object.values(value).every((one) => typeof one === "string")
       ? fullName(value)
@@ -99,7 +134,7 @@ export function sectionsOf(summary) {
 }
 
 /** `37 of 40 series were judged`, and why the others were not. */
-export function judgedWords({ series, judged, notes = [] }) {
+export function judgedWords({ series, judged = series, notes = [] }) {
   return [`${judged} of ${series} series judged`, ...notes.map(({ note, series: count }) => `${count}: ${note}`)];
 }
 

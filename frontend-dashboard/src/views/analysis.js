@@ -17,7 +17,8 @@ import { card, choice } from "./settings/section.js";
 
 const POLL_MS = 1000;
 const IDLE_POLL_MS = 10_000;
-const SILENT_MS = 5000; // a stream that says nothing for so long is not waited for
+const FIRST_EVENT_MS = 5000;
+const SILENT_MS = 30_000; // then the job is read, in case the stream is dead
 const STATES = ["queued", "running", "succeeded", "failed", "cancelled"];
 
 export class AnalysisView extends HTMLElement {
@@ -200,7 +201,9 @@ export class AnalysisView extends HTMLElement {
   async #submit(submission) {
     const job = await this.#ask("jobs", { method: "POST", json: submission });
     this.#wake();
-    this.app.go(`#/analysis/${job.id}`);
+    const hash = `#/analysis/${job.id}`;
+    if (location.hash === hash) this.routeChanged();
+    else this.app.go(hash);
   }
 
   // -- one job
@@ -209,7 +212,7 @@ export class AnalysisView extends HTMLElement {
     const { signal } = this.#opened;
     const path = `jobs/${encodeURIComponent(id)}`;
     let drawn = { state: null, update: () => {} };
-    let isStreamed = true;
+    let hasEvents = true;
     const show = (job) => {
       if (job.state !== drawn.state) {
         if (job.state === "succeeded" && drawn.state !== null) this.app.toast("The analysis is done");
@@ -226,8 +229,9 @@ export class AnalysisView extends HTMLElement {
         if (signal.aborted) return;
         show(job);
         if (isDone(job)) return;
-        if (isStreamed) isStreamed = await this.#listen(path, (later) => show({ ...job, ...later }), signal);
-        if (!isStreamed) await wait(POLL_MS, signal);
+        const told = hasEvents ? await this.#listen(path, show, signal) : null;
+        hasEvents = told !== null;
+        if (!hasEvents || !isDone(told)) await wait(POLL_MS, signal);
       }
     } catch (error) {
       if (isAbort(error) || signal.aborted) return;
@@ -236,21 +240,19 @@ export class AnalysisView extends HTMLElement {
   }
 
   /**
-   * Shows the job's events until it is done.
-   * @returns {Promise<boolean>} false where they end before that, or come too seldom
+   * Shows the job as its events tell it, until it is done, or they end, or none comes for long.
+   * @returns {Promise<object|null>} the last of them, if any came
    */
   async #listen(path, show, signal) {
     const stream = new AbortController();
-    let timer = setTimeout(() => stream.abort(), SILENT_MS);
-    let isWhole = false;
+    let timer = setTimeout(() => stream.abort(), FIRST_EVENT_MS);
+    let last = null;
     const take = (later) => {
       clearTimeout(timer);
       timer = setTimeout(() => stream.abort(), SILENT_MS);
-      if (!STATES.includes(later.state)) return;
-      if (isDone(later)) {
-        isWhole = true;
-        stream.abort(); // the job is read once more, whole
-      } else show(later);
+      last = later;
+      if (isDone(later)) stream.abort(); // the job is read once more
+      else show(later);
     };
     try {
       await this.app.client.events("aps", `/api/v1/${path}/events`, take, {
@@ -261,7 +263,7 @@ export class AnalysisView extends HTMLElement {
     } finally {
       clearTimeout(timer);
     }
-    return isWhole;
+    return last;
   }
 
   #head(job) {

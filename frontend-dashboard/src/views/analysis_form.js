@@ -79,8 +79,8 @@ export function analysisForm(analyses, params, { choose, start }) {
     );
   };
   drawKind();
-  const trouble = el("p", { class: "form-trouble", role: "alert" });
-  const place = el("div");
+  const trouble = el("div", { role: "alert" });
+  const place = el("div", { class: "stack", role: "alert" });
   const submit = el("button", { type: "submit", class: "button primary" }, "Start");
   async function send(event) {
     event.preventDefault();
@@ -102,11 +102,11 @@ export function analysisForm(analyses, params, { choose, start }) {
         ),
       });
     } catch (error) {
-      fill(trouble, error.message);
       const at = error.position ?? errorOffset(error.message, query.value.trim());
+      fill(at === null ? trouble : place, el("p", { class: "form-trouble" }, error.message));
       if (at === null) return;
       query.setAttribute("aria-invalid", "true");
-      fill(place, markedQuery(query.value.trim(), at));
+      place.prepend(markedQuery(query.value.trim(), at));
       query.focus();
     } finally {
       submit.disabled = false;
@@ -114,7 +114,7 @@ export function analysisForm(analyses, params, { choose, start }) {
   }
   return el(
     "form",
-    { class: "card stack", on: { submit: send } },
+    { class: "card stack job-form", on: { submit: send } },
     about,
     field("Analysis", kinds),
     field("Query", query),

@@ -4,6 +4,7 @@
  */
 
 import { isAbort } from "../api/client.js";
+import { toTable } from "../api/matrix.js";
 import { withAlpha } from "../charts/options.js";
 import { chartTheme } from "../charts/theme.js";
 import { download, el, fill, rescueFocus } from "../dom.js";
@@ -15,7 +16,17 @@ import { shortTime } from "../format/time.js";
 import { format, unitOfQuery } from "../format/units.js";
 import { fullName, shortNames } from "../state/query.js";
 import { Refresher } from "../state/refresher.js";
-import { columnsOf, factsOf, judgedWords, kindsOf, lasted, sectionsOf } from "../state/results.js";
+import {
+  columnsOf,
+  factsOf,
+  judgedWords,
+  kindsOf,
+  lasted,
+  pointsBefore,
+  queryOf,
+  sectionsOf,
+  withPast,
+} from "../state/results.js";
 import { themeEvents } from "../state/theme.js";
 import { formatHash } from "../state/url.js";
 import { card } from "./settings/section.js";
@@ -61,15 +72,15 @@ export function resultCards(app, job, head, signal) {
       },
     },
   });
-  const page = (next, ended) =>
-    ask({ limit: PAGE, columns: false, only: onlyFindings.checked ? "findings" : "", next }, ended);
+  const page = (cursor, ended) =>
+    ask({ limit: PAGE, columns: false, only: onlyFindings.checked ? "findings" : "", cursor }, ended);
   const list = new Refresher(
     async (ended) => {
       const result = await page("", ended);
       return () => {
         fill(top, summaryOf(app, result.summary, path));
         fill(tables, sectionsOf(result.summary).map(sectionCard));
-        fill(ranked, rankedTable(app, result, { page: (next) => page(next, signal), unit, choose: chosen.show }));
+        fill(ranked, rankedTable(app, result, { page: (cursor) => page(cursor, signal), unit, choose: chosen.show }));
         if (!chosen.shown()) chosen.show(app.route.params.series || keyOf(result.series[0]));
         rescueFocus();
       };
@@ -233,9 +244,10 @@ function chosenSeries(app, job, unit, ask, signal) {
   const loader = new Refresher(
     async (ended) => {
       const { axis, series } = await ask({ series: key, columns: true }, ended);
-      const [one] = series;
+      const one = series.find(({ labels }) => fullName(labels) === key) ?? series[0];
+      const values = one && (await past(app, job, axis, one, ended));
       return () => {
-        answer = one ? { axis, one } : null;
+        answer = one ? (values ? withPast(axis, one, values) : { axis, one }) : null;
         draw();
       };
     },
@@ -279,14 +291,28 @@ function chosenSeries(app, job, unit, ask, signal) {
   return part;
 }
 
+/** What was observed before a forecast; null where there is nothing to show or das cannot tell. */
+async function past(app, job, axis, one, signal) {
+  const points = pointsBefore(axis, job);
+  if (points === null || one.note) return null;
+  try {
+    const { data } = await app.prometheus.queryRange(queryOf(job.query, one, points.step), points, signal);
+    return toTable(data, points).series[0]?.values ?? null;
+  } catch (error) {
+    if (isAbort(error)) throw error;
+    return null;
+  }
+}
+
 function chartParts(app, job, unit, axis, one) {
   const { times, columns } = columnsOf(axis, one);
   const names = Object.keys(columns);
   const theme = chartTheme();
+  const edges = ["", "_80"].filter((end) => columns[`upper${end}`] && columns[`lower${end}`]);
   let more = 0;
   const styleOf = (name) => {
     if (EDGES.has(name)) return { color: "transparent", width: 0 };
-    if (name === "expected") return { color: theme.axis, width: 1, dash: [4, 4] };
+    if (name === "expected") return { color: theme.axis, width: edges.length > 0 ? 1 : 1.5, dash: [4, 4] };
     if (name === "unusual") return { color: theme.bad, width: 3 };
     if (name === "values") return { color: theme.series[0], width: 1.5 };
     more += 1;
@@ -294,7 +320,6 @@ function chartParts(app, job, unit, axis, one) {
   };
   const lines = names.map((name) => ({ name: NAMES[name] ?? name.replaceAll("_", " "), ...styleOf(name) }));
   const at = (name) => names.indexOf(name) + 1;
-  const edges = ["", "_80"].filter((end) => columns[`upper${end}`] && columns[`lower${end}`]);
   const chart = new Chart();
   chart.classList.add("chart-large");
   chart.model = {

@@ -338,10 +338,12 @@ export class EventsView extends HTMLElement {
       ),
       [
         "wrap",
-        [
+        el(
+          "div",
+          {},
           el("span", { class: `pill ${PILLS[state] ?? ""}` }, state),
           watch.error && el("span", { class: "quiet under" }, watch.error),
-        ],
+        ),
       ],
       ["number", String(watch.series ?? "–")],
       ["quiet", watch.judged_until_ms ? relativeTime(watch.judged_until_ms) : "not yet"],

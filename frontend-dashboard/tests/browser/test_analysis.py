@@ -133,7 +133,7 @@ def test_findings_are_marked_and_read_on_the_chart(open_page: Open, state: State
 
 
 def test_what_a_kind_adds_is_drawn_as_tables(open_page: Open, state: State) -> None:
-    """Ten rows at once; a forecast has two bands."""
+    """Ten rows at once; a forecast has two bands, and what was before it."""
     finished(state, "forecast")
     page = open_page("#/analysis/forecast")
     soonest = page.locator(".result-tables section")
@@ -142,6 +142,7 @@ def test_what_a_kind_adds_is_drawn_as_tables(open_page: Open, state: State) -> N
     soonest.get_by_text("2 more").click()
     expect(soonest.locator("tbody tr:visible")).to_have_count(12)
     expect(page.locator(".chart-key")).to_contain_text("inner band")
+    expect(page.locator(".chart-key")).to_contain_text("value")
 
 
 def test_jobs_are_filtered_computed_again_and_deleted(open_page: Open, state: State) -> None:

@@ -5,8 +5,11 @@ import {
   kindsOf,
   lasted,
   parameterOf,
+  pointsBefore,
+  queryOf,
   sectionsOf,
   textOf,
+  withPast,
   wordsOf,
 } from "../../src/state/results.js";
 import { equal, test } from "./harness.js";
@@ -116,4 +119,30 @@ test("Explore shows an event's series with room around it, and goes on while it 
 test("A cause is an event before, or a new version of what runs.", () => {
   equal(causeWords({ event: "1", watch: "w", kind: "shift", start_ms: 1, labels: { job: "a" } }), 'shift of {job="a"}');
   equal(causeWords({ version: "1.4", job: "das" }), 'version 1.4 of {job="das"}');
+});
+
+test("What lies ahead is drawn with twice as much of what was before it, as far as the job reaches.", () => {
+  const job = { start_ms: 0, end_ms: 9000 };
+  equal(pointsBefore(axis, job), { start: 2, end: 9, step: 1 });
+  equal(pointsBefore(axis, { ...job, start_ms: 9000 }), { start: 9, end: 9, step: 1 });
+  equal(
+    [pointsBefore(axis, { ...job, start_ms: 10_000 }), pointsBefore(axis, { ...job, end_ms: 13_000 })],
+    [null, null],
+  );
+  const series = { score: 1, columns: { expected: [1, 2, 3, 4] } };
+  equal(withPast(axis, series, [7, null]), {
+    axis: { start_ms: 8000, step_ms: 1000, steps: 6 },
+    one: { score: 1, columns: { expected: [null, null, 1, 2, 3, 4], values: [7, null, null, null, null, null] } },
+  });
+});
+
+test("One series of a query is asked for by its name, else by all of its labels.", () => {
+  const of = (labels, facts = {}) => queryOf("q", { labels, facts }, 60);
+  equal(of({ __name__: "up", job: "a" }), 'up{job="a"}');
+  equal(of({ __name__: "c_total" }, { taken_as: "rate" }), "rate(c_total[120s])");
+  equal(of({}), "q");
+  equal(
+    of({ a: "$1", b: "y" }),
+    ['(q) and on (a, b) label_replace(label_replace(vector(1), "a", "$$1", "", ""), "b", "y", "", "")'][0],
+  );
 });
