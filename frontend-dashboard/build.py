@@ -106,9 +106,9 @@ def resolve(importer: str, specifier: str) -> str:
 
 
 def hashed_name(path: str, content: bytes) -> str:
-    """`views/explore.js` → `assets/views/explore.1f0a9c44be21.js`."""
+    """`views/explore.js` → `assets/views/explore.1f0a9c44.js`."""
     pure = PurePosixPath(path)
-    digest = hashlib.sha256(content).hexdigest()[:12]
+    digest = hashlib.sha256(content).hexdigest()[:8]
     return str(PurePosixPath("assets") / pure.parent / f"{pure.stem}.{digest}{pure.suffix}")
 
 

@@ -2,17 +2,14 @@
 
 import { isAbort } from "../api/client.js";
 import { el, fill, icon, rescueFocus, wait } from "../dom.js";
-import { confirmed } from "../elements/dialog.js";
 import { viewHead } from "../elements/shell.js";
 import { emptyState, failedState, loadingState } from "../elements/states.js";
-import { shortTime } from "../format/time.js";
-import { duration } from "../format/units.js";
 import { isDone, progressWords } from "../state/jobs.js";
 import { wordsOf } from "../state/results.js";
-import { formatHash } from "../state/url.js";
 import { analysisForm } from "./analysis_form.js";
+import { jobHead } from "./analysis_head.js";
 import { JobList, progressBar } from "./analysis_list.js";
-import { exploreHash, resultCards } from "./analysis_result.js";
+import { resultCards } from "./analysis_result.js";
 import { card, choice } from "./settings/section.js";
 
 const POLL_MS = 1000;
@@ -266,88 +263,18 @@ export class AnalysisView extends HTMLElement {
     return last;
   }
 
-  #head(job) {
-    const path = `jobs/${encodeURIComponent(job.id)}`;
-    const act = (words, action) => {
-      const click = async (event) => {
-        event.target.disabled = true;
-        try {
-          await action();
-          this.#wake();
-        } catch (error) {
-          this.app.toast(error.message, { bad: true });
-        }
-        event.target.disabled = false;
-      };
-      return el("button", { class: "button small", on: { click } }, words);
-    };
-    const post = (verb) => async () => {
-      await this.#ask(`${path}/${verb}`, { method: "POST", json: {} });
-      if (this.isConnected) this.routeChanged();
-      rescueFocus();
-    };
-    const { kind, query, start_ms, end_ms, step_ms, params } = job;
-    const remove = () =>
-      confirmed("Delete this analysis?", "Its result goes with it.", "Delete", async () => {
-        try {
-          await this.#ask(path, { method: "DELETE" });
-          this.app.go("#/analysis");
-          this.#wake();
-        } catch (error) {
-          this.app.toast(error.message, { bad: true });
-        }
-      });
-    const mayRun = this.app.can("analysis:run");
-    const again = () => this.#submit({ kind, query, start_ms, end_ms, step_ms, params, force: true });
-    return el(
-      "header",
-      { class: "job-head" },
-      el(
-        "div",
-        { class: "job-headline" },
-        el("span", { class: `pill ${job.state}` }, job.state),
-        el("h2", {}, this.#titleOf(kind)),
-        el("code", { class: "job-query whole" }, query),
-      ),
-      el(
-        "p",
-        { class: "quiet" },
-        `${shortTime(start_ms)} – ${shortTime(end_ms)}, one point each ${duration(step_ms / 1000)}`,
-        job.attempts > 1 && `, attempt ${job.attempts}`,
-      ),
-      job.state === "succeeded" &&
-        job.error &&
-        el("p", { class: "quiet", role: "status" }, icon("warning"), ` ${job.error}`),
-      el(
-        "div",
-        { class: "job-actions" },
-        mayRun && !isDone(job) && act("Cancel", post("cancel")),
-        mayRun && (job.state === "failed" || job.state === "cancelled") && act("Run again", post("retry")),
-        mayRun && job.state === "succeeded" && act("Compute again", again),
-        mayRun && isDone(job) && act("Delete", async () => remove()),
-        mayRun &&
-          el(
-            "a",
-            {
-              class: "button small plain",
-              href: formatHash({
-                path: ["analysis"],
-                params: { new: 1, kind, q: query, from: start_ms, to: end_ms },
-              }),
-            },
-            "Another like it",
-          ),
-        el("a", { class: "button small plain", href: exploreHash(query, start_ms, end_ms) }, "Open in Explore"),
-      ),
-    );
-  }
-
   /**
    * The job as it is in this state.
    * @returns {(job: object) => void} shows a later answer in the same state: nothing else is made anew
    */
   #drawJob(job, signal) {
-    const head = this.#head(job);
+    const head = jobHead(this.app, job, this.#titleOf(job.kind), {
+      submit: (submission) => this.#submit(submission),
+      changed: () => {
+        this.#wake();
+        if (this.isConnected && !signal.aborted) this.routeChanged();
+      },
+    });
     if (job.state === "succeeded") {
       fill(this.#main, resultCards(this.app, job, head, signal));
       return () => {};

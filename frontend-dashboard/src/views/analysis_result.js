@@ -4,49 +4,24 @@
  */
 
 import { isAbort } from "../api/client.js";
-import { toTable } from "../api/matrix.js";
-import { withAlpha } from "../charts/options.js";
-import { chartTheme } from "../charts/theme.js";
 import { download, el, fill, rescueFocus } from "../dom.js";
-import { Chart } from "../elements/chart.js";
-import { addRows, dataTable, row, table } from "../elements/data_table.js";
-import { popover } from "../elements/popover.js";
+import { addRows, row, table } from "../elements/data_table.js";
+import { menu } from "../elements/popover.js";
 import { emptyState, failedState, loadingState } from "../elements/states.js";
-import { shortTime } from "../format/time.js";
 import { format, unitOfQuery } from "../format/units.js";
 import { fullName, shortNames } from "../state/query.js";
 import { Refresher } from "../state/refresher.js";
-import {
-  columnsOf,
-  factsOf,
-  judgedWords,
-  kindsOf,
-  lasted,
-  pointsBefore,
-  queryOf,
-  sectionsOf,
-  withPast,
-} from "../state/results.js";
-import { themeEvents } from "../state/theme.js";
-import { formatHash } from "../state/url.js";
+import { factsOf, judgedWords, kindsOf, sectionsOf } from "../state/results.js";
+import { chosenSeries, factList } from "./analysis_series.js";
 import { card } from "./settings/section.js";
 
 const PAGE = 25;
 const ROWS_AT_ONCE = 10;
 const FILES = [
-  ["Arrow", "arrow", "application/vnd.apache.arrow.stream"],
-  ["Parquet", "parquet", "application/vnd.apache.parquet"],
-  ["CSV", "csv", "text/csv"],
+  ["application/vnd.apache.arrow.stream", "Arrow"],
+  ["application/vnd.apache.parquet", "Parquet"],
+  ["text/csv", "CSV"],
 ];
-const NAMES = {
-  values: "value",
-  upper: "expected at most",
-  lower: "expected at least",
-  upper_80: "at most, 4 of 5 times",
-  lower_80: "at least, 4 of 5 times",
-};
-const EDGES = new Set(["upper", "lower", "upper_80", "lower_80"]);
-
 /**
  * The cards of a finished job's result, which load themselves.
  * @param {import("../app.js").App} app
@@ -113,26 +88,15 @@ function keyOf(series) {
 function summaryOf(app, summary, path) {
   const [judged, ...notes] = judgedWords(summary);
   const fact = (number, words) => el("span", { class: "fact" }, el("strong", {}, format(number)), ` ${words}`);
-  const save = async (name, end, type) => {
+  const save = async (type, name) => {
     app.toast(`${name} is being fetched`);
     try {
-      download(`analysis.${end}`, await app.client.file("aps", path, type), type);
+      download(`analysis.${name.toLowerCase()}`, await app.client.file("aps", path, type), type);
     } catch (error) {
       app.toast(error.message, { bad: true });
     }
   };
-  const files = popover(
-    el("button", { class: "button small" }, "Download"),
-    (close) =>
-      el(
-        "div",
-        { class: "stack menu" },
-        FILES.map(([name, end, type]) =>
-          el("button", { class: "menu-item", on: { click: () => (close(), save(name, end, type)) } }, name),
-        ),
-      ),
-    { label: "Download the whole result" },
-  );
+  const files = menu(el("button", { class: "button small" }, "Download"), "Download the whole result", FILES, save);
   return [
     summary.sentence && el("p", { class: "result-sentence" }, summary.sentence),
     el(
@@ -169,14 +133,6 @@ function sectionCard({ title, facts, heads, isNumber, rows }) {
               table(heads, rows.slice(ROWS_AT_ONCE).map(cells)),
             ),
         ],
-  );
-}
-
-function factList(facts) {
-  return el(
-    "dl",
-    { class: "facts-list" },
-    facts.map(([name, text]) => el("div", {}, el("dt", {}, name), el("dd", {}, text))),
   );
 }
 
@@ -233,160 +189,4 @@ function findingsCell({ findings, facts }) {
 
 function link(words, act, title = "") {
   return el("button", { class: "link", title, on: { click: act } }, words);
-}
-
-/** The card of one series, asked for with its columns when it is chosen. */
-function chosenSeries(app, job, unit, ask, signal) {
-  const body = el("div");
-  const part = { card: card(body), show, shown: () => key !== null };
-  let key = null;
-  let answer = null; // {axis, one}
-  const loader = new Refresher(
-    async (ended) => {
-      const { axis, series } = await ask({ series: key, columns: true }, ended);
-      const one = series.find(({ labels }) => fullName(labels) === key) ?? series[0];
-      const values = one && (await past(app, job, axis, one, ended));
-      return () => {
-        answer = one ? (values ? withPast(axis, one, values) : { axis, one }) : null;
-        draw();
-      };
-    },
-    (error) => fill(body, failedState(error, { retry: () => loader.restart() })),
-  );
-  part.card.hidden = true;
-  signal.addEventListener("abort", () => loader.stop());
-  themeEvents.addEventListener("change", () => answer && draw(), { signal });
-
-  function show(wanted, { byHand = false } = {}) {
-    key = wanted;
-    part.card.hidden = key === "";
-    if (key === "") return;
-    if (answer === null) fill(body, loadingState());
-    loader.restart();
-    if (!byHand) return;
-    app.setParams({ series: key });
-    part.card.scrollIntoView({ block: "nearest" });
-  }
-
-  function draw() {
-    if (answer === null) {
-      fill(body, emptyState("No such series in this result"));
-      return;
-    }
-    const { axis, one } = answer;
-    fill(
-      body,
-      el(
-        "div",
-        { class: "result-head" },
-        el("h2", { class: "section-title wrap" }, fullName(one.labels)),
-        el("span", { class: "fact" }, "score ", el("strong", {}, format(one.score))),
-      ),
-      one.note && el("p", { class: "quiet" }, one.note),
-      one.columns && Object.keys(one.columns).length > 0 && chartParts(app, job, unit, axis, one),
-      one.findings.length > 0 && findingsTable(one.findings, job, unit),
-      Object.keys(one.facts).length > 0 && factList(factsOf(one.facts)),
-    );
-  }
-  return part;
-}
-
-/** What was observed before a forecast; null where there is nothing to show or das cannot tell. */
-async function past(app, job, axis, one, signal) {
-  const points = pointsBefore(axis, job);
-  if (points === null || one.note) return null;
-  try {
-    const { data } = await app.prometheus.queryRange(queryOf(job.query, one, points.step), points, signal);
-    return toTable(data, points).series[0]?.values ?? null;
-  } catch (error) {
-    if (isAbort(error)) throw error;
-    return null;
-  }
-}
-
-function chartParts(app, job, unit, axis, one) {
-  const { times, columns } = columnsOf(axis, one);
-  const names = Object.keys(columns);
-  const theme = chartTheme();
-  const edges = ["", "_80"].filter((end) => columns[`upper${end}`] && columns[`lower${end}`]);
-  let more = 0;
-  const styleOf = (name) => {
-    if (EDGES.has(name)) return { color: "transparent", width: 0 };
-    if (name === "expected") return { color: theme.axis, width: edges.length > 0 ? 1 : 1.5, dash: [4, 4] };
-    if (name === "unusual") return { color: theme.bad, width: 3 };
-    if (name === "values") return { color: theme.series[0], width: 1.5 };
-    more += 1;
-    return { color: theme.series[more % theme.series.length], width: 1.5 };
-  };
-  const lines = names.map((name) => ({ name: NAMES[name] ?? name.replaceAll("_", " "), ...styleOf(name) }));
-  const at = (name) => names.indexOf(name) + 1;
-  const chart = new Chart();
-  chart.classList.add("chart-large");
-  chart.model = {
-    times,
-    columns: Object.values(columns),
-    lines,
-    bands: edges.map((end) => ({ series: [at(`upper${end}`), at(`lower${end}`)], fill: withAlpha(theme.band, 0.22) })),
-    regions: one.findings.map(({ kind, start_ms: from, end_ms: to, text }) => ({
-      from: from / 1000,
-      to: (to ?? axis.start_ms + axis.steps * axis.step_ms) / 1000,
-      name: kind.replaceAll("_", " "),
-      text,
-    })),
-    unit,
-    span: [times[0], times.at(-1)],
-    title: fullName(one.labels),
-  };
-  chart.addEventListener("coh-range", ({ detail: { fromMs, toMs } }) =>
-    app.go(exploreHash(job.query, Math.round(fromMs), Math.round(toMs))),
-  );
-  const shown = names.filter((name) => name !== "unusual");
-  const showTable = () =>
-    dataTable(
-      { times, series: shown.map((name) => ({ values: columns[name] })) },
-      { title: fullName(one.labels), names: shown.map((name) => lines[at(name) - 1].name), unit, zone: "local" },
-    );
-  const key = (name, words) => el("span", { class: "key-item" }, el("span", { class: `key-mark ${name}` }), words);
-  return [
-    chart,
-    el(
-      "div",
-      { class: "chart-key" },
-      columns.values && key("key-line", "value"),
-      columns.expected && key("key-dash", "expected"),
-      edges.length > 0 && key("key-band", edges.length > 1 ? "19 of 20 times; inner band: 4 of 5" : "expected band"),
-      one.findings.length > 0 && key("key-bad", "unusual"),
-      el("button", { class: "link", "aria-label": "This chart as a table", on: { click: showTable } }, "Table"),
-    ),
-  ];
-}
-
-function findingsTable(findings, job, unit) {
-  const arrow = { up: "▲ ", down: "▼ " };
-  return table(
-    ["Kind", "Began", "Lasted", "What", "Value", "Expected"],
-    findings.map((finding) =>
-      row(
-        el("span", { class: "tag" }, finding.kind.replaceAll("_", " ")),
-        ["nowrap", exploreLink(job, finding)],
-        ["nowrap", lasted(finding, job.step_ms)],
-        ["wrap", finding.text],
-        [
-          "number",
-          el("span", {}, el("span", { class: "direction" }, arrow[finding.direction]), format(finding.value, unit)),
-        ],
-        ["number", format(finding.expected, unit)],
-      ),
-    ),
-  );
-}
-
-function exploreLink(job, { start_ms: fromMs, end_ms: toMs }) {
-  const room = Math.max((toMs ?? fromMs) - fromMs, 20 * job.step_ms);
-  return el("a", { href: exploreHash(job.query, fromMs - room, (toMs ?? fromMs) + room) }, shortTime(fromMs));
-}
-
-/** Explore, at this query and time. */
-export function exploreHash(q, from, to) {
-  return formatHash({ path: ["explore"], params: { q, from, to } });
 }

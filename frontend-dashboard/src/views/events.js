@@ -1,9 +1,7 @@
-/** Events: what the watches noticed, those that last first; the watches themselves, and what is silenced. */
+/** Events: what the watches noticed, those that last first; acknowledged, silenced, opened in Explore. */
 
-import { el, fill, wait } from "../dom.js";
-import { row, table } from "../elements/data_table.js";
-import { confirmed } from "../elements/dialog.js";
-import { popover } from "../elements/popover.js";
+import { el, fill } from "../dom.js";
+import { menu } from "../elements/popover.js";
 import { viewHead } from "../elements/shell.js";
 import { emptyState } from "../elements/states.js";
 import { fullTime, relativeTime, shortTime } from "../format/time.js";
@@ -12,9 +10,9 @@ import { hubClock } from "../state/clock.js";
 import { causeWords, placeOf } from "../state/events.js";
 import { fullName } from "../state/query.js";
 import { formatHash } from "../state/url.js";
-import { card, choice, dangerButton, field, form, section, textInput } from "./settings/section.js";
+import { card, choice, field, refreshing, section, textInput } from "./settings/section.js";
+import { watchSections } from "./watches.js";
 
-const POLL_MS = 10_000;
 const PAGE = 50;
 const OPEN_MAX = 500;
 const KINDS = ["spike", "shift", "drift", "stuck", "missing", "spread", "rhythm", "pattern"];
@@ -30,12 +28,6 @@ const SILENCES = [
   [86_400_000, "for a day"],
   [604_800_000, "for a week"],
 ];
-const STEPS = [
-  ["60000", "1 min"],
-  ["300000", "5 min"],
-  ["900000", "15 min"],
-];
-const PILLS = { watching: "succeeded", learning: "running", late: "failed", failing: "failed" };
 const TABS = [
   ["", "Feed"],
   ["watches", "Watches"],
@@ -69,15 +61,15 @@ export class EventsView extends HTMLElement {
       if (at === shown) link.setAttribute("aria-current", "page");
       else link.removeAttribute("aria-current");
     });
-    fill(this.#body, shown === 1 ? this.#watches(this.#ended.signal) : this.#feed(this.#ended.signal));
+    fill(this.#body, shown === 1 ? watchSections(this.app, this.#ended.signal) : this.#feed(this.#ended.signal));
   }
 
   #ask(path, request = {}) {
     return this.app.client.service("aps", `/api/v1/${path}`, request);
   }
 
-  #send(method, path, json) {
-    return this.#ask(path, { method, json });
+  #post(path, json) {
+    return this.#ask(path, { method: "POST", json });
   }
 
   // -- the feed
@@ -143,7 +135,7 @@ export class EventsView extends HTMLElement {
           el("button", { class: "button", "aria-label": "Show older", on: { click: more } }, "Show older"),
       ];
     });
-    this.#refresh(feed, signal);
+    refreshing(feed, signal);
     const [find, kind, state] = controls.values();
     return [
       card(
@@ -159,29 +151,17 @@ export class EventsView extends HTMLElement {
     ];
   }
 
-  /** The section is as it is now each few seconds, unless something in it is open. */
-  async #refresh(part, signal) {
-    try {
-      for (;;) {
-        await wait(POLL_MS, signal);
-        if (!document.hidden && !part.card.querySelector(":popover-open")) await part.reload();
-      }
-    } catch {
-      // the view was left
-    }
-  }
-
   #event(event, query, part) {
     const { start_ms: startMs, end_ms: endMs } = event;
     const isOpen = endMs === null;
     const named = (words) => ({ "aria-label": `${words}: ${event.text}, ${fullTime(startMs)}` });
     const button = (words, act) => el("button", { class: "button small", ...named(words), on: { click: act } }, words);
     const acknowledge = () =>
-      part.change(() => this.#send("POST", `events/${encodeURIComponent(event.id)}/ack`, {}), "Acknowledged");
+      part.change(() => this.#post(`events/${encodeURIComponent(event.id)}/ack`, {}), "Acknowledged");
     const silence = (forMs) =>
       part.change(
         () =>
-          this.#send("POST", "silences", {
+          this.#post("silences", {
             matchers: { ...event.labels, watch: event.watch, kind: event.kind },
             until: new Date(hubClock.now() + forMs).toISOString(),
           }),
@@ -226,144 +206,9 @@ export class EventsView extends HTMLElement {
         ),
         this.app.can("analysis:run") && [
           !event.acknowledged_by && button("Acknowledge", acknowledge),
-          popover(
-            button("Silence"),
-            (close) =>
-              el(
-                "div",
-                { class: "stack menu" },
-                SILENCES.map(([forMs, words]) =>
-                  el(
-                    "button",
-                    {
-                      class: "menu-item",
-                      on: {
-                        click: () => {
-                          close();
-                          silence(forMs);
-                        },
-                      },
-                    },
-                    words,
-                  ),
-                ),
-              ),
-            { label: "Silence" },
-          ),
+          menu(button("Silence"), "Silence", SILENCES, silence),
         ],
       ),
     );
-  }
-
-  // -- the watches
-
-  #watches(signal) {
-    const { app } = this;
-    const mayRun = app.can("analysis:run");
-    const list = section(app, "Watches", signal, async (part, ended) => {
-      const { watches } = await this.#ask("watches", { signal: ended });
-      if (watches.length === 0) return emptyState("No watch yet", "A watch looks at a query all the time.");
-      return table(
-        ["Watch", "State", "Series", "Judged until", ""],
-        watches.map((watch) => this.#watchRow(watch, part, mayRun)),
-      );
-    });
-    const silences = section(app, "Silences", signal, async (part, ended) => {
-      const { silences: all } = await this.#ask("silences", { signal: ended });
-      if (all.length === 0) return el("p", { class: "quiet" }, "Nothing is silenced.");
-      const end = ({ id }) => part.change(() => this.#send("DELETE", `silences/${id}`), "Ended");
-      return table(
-        ["What", "Until", ""],
-        all.map((silence) =>
-          row(
-            ["wrap", el("code", {}, fullName(silence.matchers))],
-            ["nowrap", shortTime(Date.parse(silence.until))],
-            ["end", mayRun && dangerButton("End", () => end(silence))],
-          ),
-        ),
-      );
-    });
-    this.#refresh(list, signal);
-    return [
-      mayRun && card(el("h2", { class: "section-title" }, "New watch"), this.#watchForm(list)),
-      list.card,
-      silences.card,
-    ];
-  }
-
-  #watchForm(list) {
-    const make = async (values, sent) => {
-      await this.#send("POST", "watches", {
-        name: values.get("name"),
-        query: values.get("query").trim(),
-        step_ms: Number(values.get("step")),
-        params: { sensitivity: Number(values.get("sensitivity")) },
-      });
-      this.app.toast("It watches from now on");
-      sent.reset();
-      list.reload();
-    };
-    return form(make, [
-      field("Name", textInput({ name: "name", maxLength: 100 })),
-      field("Query", textInput({ name: "query", class: "input mono", placeholder: "rate(http_requests_total[5m])" }), {
-        grow: true,
-      }),
-      field("Each", choice({ name: "step" }, STEPS)),
-      field(
-        "Sensitivity",
-        textInput({ name: "sensitivity", type: "number", min: "0", max: "1", step: "any", defaultValue: "0.5" }),
-      ),
-      el("button", { type: "submit", class: "button primary" }, "Watch"),
-    ]);
-  }
-
-  #watchRow(watch, part, mayRun) {
-    const path = `watches/${encodeURIComponent(watch.id)}`;
-    const words = watch.enabled ? "Pause" : "Resume";
-    const { name, query, step_ms, params, enabled } = watch;
-    const turn = () =>
-      part.change(() => this.#send("PUT", path, { name, query, step_ms, params, enabled: !enabled }), `${words}d`);
-    const remove = () =>
-      confirmed(`Delete “${watch.name}”?`, "Its events stay in the feed.", "Delete", () =>
-        part.change(() => this.#send("DELETE", path), "Deleted"),
-      );
-    const state = watch.error ? "failing" : watch.state;
-    const made = row(
-      el(
-        "div",
-        {},
-        watch.name,
-        watch.created_by.startsWith("service:") && el("span", { class: "tag" }, "default"),
-        el("code", { class: "quiet under wrap" }, watch.query),
-      ),
-      [
-        "wrap",
-        el(
-          "div",
-          {},
-          el("span", { class: `pill ${PILLS[state] ?? ""}` }, state),
-          watch.error && el("span", { class: "quiet under" }, watch.error),
-        ),
-      ],
-      ["number", String(watch.series ?? "–")],
-      ["quiet", watch.judged_until_ms ? relativeTime(watch.judged_until_ms) : "not yet"],
-      [
-        "end",
-        mayRun && [
-          el(
-            "button",
-            {
-              class: "button small plain",
-              "aria-label": `${words} ${watch.name}`,
-              on: { click: turn },
-            },
-            words,
-          ),
-          dangerButton("Delete", remove),
-        ],
-      ],
-    );
-    made.classList.toggle("off", !watch.enabled);
-    return made;
   }
 }

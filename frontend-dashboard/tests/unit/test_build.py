@@ -30,7 +30,7 @@ def files(**modules: str) -> dict[str, bytes]:
 def built_name(out: dict[str, bytes], stem: str) -> str:
     """The one built path of this stem."""
     (found,) = [
-        path for path in out if re.fullmatch(rf"assets/(?:.*/)?{stem}\.[0-9a-f]{{12}}\.\w+", path)
+        path for path in out if re.fullmatch(rf"assets/(?:.*/)?{stem}\.[0-9a-f]{{8}}\.\w+", path)
     ]
     return found
 
