@@ -126,7 +126,7 @@ export function analysisForm(analyses, params, { choose, start }) {
   );
 }
 
-const PLACEHOLDERS = { duration: "such as 6h", season: "auto, none, or such as 1d", labels: "zone, service" };
+const PLACEHOLDERS = { duration: "such as 6h", labels: "zone, service" };
 
 /** One input for one parameter, as its type describes it. */
 function parameterField(parameter) {

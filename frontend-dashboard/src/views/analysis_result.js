@@ -5,10 +5,10 @@
 
 import { isAbort } from "../api/client.js";
 import { download, el, fill, rescueFocus } from "../dom.js";
-import { addRows, row, table } from "../elements/data_table.js";
+import { addRows, longTable, row, table } from "../elements/data_table.js";
 import { menu } from "../elements/popover.js";
 import { emptyState, failedState, loadingState } from "../elements/states.js";
-import { format, unitOfQuery } from "../format/units.js";
+import { format } from "../format/units.js";
 import { fullName, shortNames } from "../state/query.js";
 import { Refresher } from "../state/refresher.js";
 import { factsOf, judgedWords, kindsOf, sectionsOf } from "../state/results.js";
@@ -16,7 +16,6 @@ import { chosenSeries, factList } from "./analysis_series.js";
 import { card } from "./settings/section.js";
 
 const PAGE = 25;
-const ROWS_AT_ONCE = 10;
 const FILES = [
   ["application/vnd.apache.arrow.stream", "Arrow"],
   ["application/vnd.apache.parquet", "Parquet"],
@@ -32,11 +31,10 @@ const FILES = [
 export function resultCards(app, job, head, signal) {
   const path = `/api/v1/jobs/${encodeURIComponent(job.id)}/result`;
   const ask = (params, ended) => app.client.service("aps", path, { params, signal: ended });
-  const unit = unitOfQuery(job.query);
   const top = el("div", {}, loadingState());
   const tables = el("div", { class: "result-tables" });
   const ranked = el("div");
-  const chosen = chosenSeries(app, job, unit, ask, signal);
+  const chosen = chosenSeries(app, job, ask, signal);
   const onlyFindings = el("input", {
     type: "checkbox",
     checked: app.route.params.only === "findings",
@@ -55,7 +53,7 @@ export function resultCards(app, job, head, signal) {
       return () => {
         fill(top, summaryOf(app, result.summary, path));
         fill(tables, sectionsOf(result.summary).map(sectionCard));
-        fill(ranked, rankedTable(app, result, { page: (cursor) => page(cursor, signal), unit, choose: chosen.show }));
+        fill(ranked, rankedTable(app, result, { page: (cursor) => page(cursor, signal), choose: chosen.show }));
         if (!chosen.shown()) chosen.show(app.route.params.series || keyOf(result.series[0]));
         rescueFocus();
       };
@@ -119,25 +117,11 @@ function summaryOf(app, summary, path) {
 /** A table or a list of facts of the kind. */
 function sectionCard({ title, facts, heads, isNumber, rows }) {
   const cells = (texts) => row(...texts.map((text, at) => [isNumber[at] ? "number" : "wrap", text]));
-  return card(
-    el("h2", { class: "section-title" }, title),
-    facts
-      ? factList(facts)
-      : [
-          table(heads, rows.slice(0, ROWS_AT_ONCE).map(cells)),
-          rows.length > ROWS_AT_ONCE &&
-            el(
-              "details",
-              {},
-              el("summary", {}, `${rows.length - ROWS_AT_ONCE} more`),
-              table(heads, rows.slice(ROWS_AT_ONCE).map(cells)),
-            ),
-        ],
-  );
+  return card(el("h2", { class: "section-title" }, title), facts ? factList(facts) : longTable(heads, rows.map(cells)));
 }
 
 /** The series by score; a button adds the next page of them. */
-function rankedTable(app, result, { page, unit, choose }) {
+function rankedTable(app, result, { page, choose }) {
   if (result.series.length === 0)
     return emptyState(
       "No series",
@@ -149,7 +133,7 @@ function rankedTable(app, result, { page, unit, choose }) {
       row(
         ["wrap", link(names[at], () => choose(keyOf(one), { byHand: true }), fullName(one.labels))],
         ["number", one.note ? "" : format(one.score)],
-        ["wrap", one.note ? el("span", { class: "quiet" }, one.note) : findingsCell(one, unit)],
+        ["wrap", one.note ? el("span", { class: "quiet" }, one.note) : findingsCell(one)],
       ),
     );
   };

@@ -6,10 +6,10 @@ import { withAlpha } from "../charts/options.js";
 import { chartTheme } from "../charts/theme.js";
 import { el, fill } from "../dom.js";
 import { Chart } from "../elements/chart.js";
-import { dataTable, row, table } from "../elements/data_table.js";
+import { dataTable, longTable, row } from "../elements/data_table.js";
 import { emptyState, failedState, loadingState } from "../elements/states.js";
 import { shortTime } from "../format/time.js";
-import { format } from "../format/units.js";
+import { format, unitOfQuery } from "../format/units.js";
 import { fullName } from "../state/query.js";
 import { Refresher } from "../state/refresher.js";
 import { columnsOf, factsOf, lasted, pointsBefore, queryOf, withPast } from "../state/results.js";
@@ -27,7 +27,7 @@ const NAMES = {
 const EDGES = new Set(["upper", "lower", "upper_80", "lower_80"]);
 
 /** The card of one series, asked for with its columns when it is chosen. */
-export function chosenSeries(app, job, unit, ask, signal) {
+export function chosenSeries(app, job, ask, signal) {
   const body = el("div");
   const part = { card: card(body), show, shown: () => key !== null };
   let key = null;
@@ -65,6 +65,8 @@ export function chosenSeries(app, job, unit, ask, signal) {
       return;
     }
     const { axis, one } = answer;
+    const unit = unitOfQuery(one.facts.taken_as === "rate" ? `rate(${job.query})` : job.query);
+    const query = one.labels.__name__ ? queryOf(job.query, one, job.step_ms / 1000) : job.query;
     fill(
       body,
       el(
@@ -74,8 +76,8 @@ export function chosenSeries(app, job, unit, ask, signal) {
         el("span", { class: "fact" }, "score ", el("strong", {}, format(one.score))),
       ),
       one.note && el("p", { class: "quiet" }, one.note),
-      one.columns && Object.keys(one.columns).length > 0 && chartParts(app, job, unit, axis, one),
-      one.findings.length > 0 && findingsTable(one.findings, job, unit),
+      one.columns && Object.keys(one.columns).length > 0 && chartParts(app, query, unit, axis, one),
+      one.findings.length > 0 && findingsTable(one.findings, query, unit, job.step_ms),
       Object.keys(one.facts).length > 0 && factList(factsOf(one.facts)),
     );
   }
@@ -95,7 +97,7 @@ async function past(app, job, axis, one, signal) {
   }
 }
 
-function chartParts(app, job, unit, axis, one) {
+function chartParts(app, query, unit, axis, one) {
   const { times, columns } = columnsOf(axis, one);
   const names = Object.keys(columns);
   const theme = chartTheme();
@@ -129,7 +131,7 @@ function chartParts(app, job, unit, axis, one) {
     title: fullName(one.labels),
   };
   chart.addEventListener("coh-range", ({ detail: { fromMs, toMs } }) =>
-    app.go(exploreHash(job.query, Math.round(fromMs), Math.round(toMs))),
+    app.go(exploreHash(query, Math.round(fromMs), Math.round(toMs))),
   );
   const shown = names.filter((name) => name !== "unusual");
   const showTable = () =>
@@ -152,15 +154,15 @@ function chartParts(app, job, unit, axis, one) {
   ];
 }
 
-function findingsTable(findings, job, unit) {
+function findingsTable(findings, query, unit, stepMs) {
   const arrow = { up: "▲ ", down: "▼ " };
-  return table(
+  return longTable(
     ["Kind", "Began", "Lasted", "What", "Value", "Expected"],
     findings.map((finding) =>
       row(
         el("span", { class: "tag" }, finding.kind.replaceAll("_", " ")),
-        ["nowrap", exploreLink(job, finding)],
-        ["nowrap", lasted(finding, job.step_ms)],
+        ["nowrap", exploreLink(query, finding, stepMs)],
+        ["nowrap", lasted(finding, stepMs)],
         ["wrap", finding.text],
         [
           "number",
@@ -172,9 +174,9 @@ function findingsTable(findings, job, unit) {
   );
 }
 
-function exploreLink(job, { start_ms: fromMs, end_ms: toMs }) {
-  const room = Math.max((toMs ?? fromMs) - fromMs, 20 * job.step_ms);
-  return el("a", { href: exploreHash(job.query, fromMs - room, (toMs ?? fromMs) + room) }, shortTime(fromMs));
+function exploreLink(query, { start_ms: fromMs, end_ms: toMs }, stepMs) {
+  const room = Math.max((toMs ?? fromMs) - fromMs, 20 * stepMs);
+  return el("a", { href: exploreHash(query, fromMs - room, (toMs ?? fromMs) + room) }, shortTime(fromMs));
 }
 
 /** Explore, at this query and time. */
