@@ -23,6 +23,11 @@ export function wordsOf(name) {
   return words.charAt(0).toUpperCase() + words.slice(1);
 }
 
+/** Where a finding ends on a chart: a change is a moment, what else lasts goes on. */
+export function endOf({ kind, start_ms: startMs, end_ms: endMs }) {
+  return endMs ?? (kind === "change" ? startMs : Infinity);
+}
+
 /**
  * One series of a result as chart columns, those below first. Gaps and what is no number stay null; `unusual` has the
  * values inside of findings alone.
@@ -37,9 +42,9 @@ export function columnsOf({ start_ms: startMs, step_ms: stepMs, steps }, { colum
   const drawn = Object.fromEntries(names.map((name) => [name, numbers(name)]));
   if (drawn.values) {
     drawn.unusual = drawn.values.map(() => null);
-    for (const { start_ms: fromMs, end_ms: toMs } of findings) {
-      const last = Math.min(steps - 1, Math.floor(((toMs ?? Infinity) - startMs) / stepMs));
-      for (let at = Math.max(0, Math.ceil((fromMs - startMs) / stepMs)); at <= last; at += 1)
+    for (const finding of findings) {
+      const last = Math.min(steps - 1, Math.floor((endOf(finding) - startMs) / stepMs));
+      for (let at = Math.max(0, Math.ceil((finding.start_ms - startMs) / stepMs)); at <= last; at += 1)
         drawn.unusual[at] = drawn.values[at];
     }
   }
@@ -80,6 +85,10 @@ export function withPast(axis, series, values) {
   };
 }
 
+function isLabels(value) {
+  return Object.values(value).every((one) => typeof one === "string");
+}
+
 /** A fact in words; its name tells what a number of it counts. */
 export function textOf(name, value) {
   if (value === null || value === undefined) return "–";
@@ -87,7 +96,7 @@ export function textOf(name, value) {
   if (Array.isArray(value))
     return value.map((one) => textOf(name, one)).join(typeof value[0] === "object" ? "; " : ", ");
   if (typeof value === "object")
-    return name === "labels" || Object.values(value).every((one) => typeof one === "string")
+    return isLabels(value)
       ? fullName(value)
       : Object.entries(value)
           .map(([inner, one]) => `${wordsOf(inner).toLowerCase()} ${textOf(inner, one)}`)
@@ -95,7 +104,7 @@ export function textOf(name, value) {
   if (typeof value !== "number") return String(value);
   if (name.endsWith("_ms")) return value >= EPOCH_MS_MIN ? shortTime(value) : duration(value / 1000);
   if (name.endsWith("_s")) return duration(value);
-  return format(value, /(?:^|_)(?:ratio|share|fraction|objective)$/.test(name) ? "ratio" : "none");
+  return format(value, /(?:^|_)(?:ratio|share|fraction|good|left)$/.test(name) ? "ratio" : "none");
 }
 
 /** The scalars of an object in words. */
@@ -122,7 +131,7 @@ export function sectionsOf(summary) {
         isNumber: keys.map((key) => value.every((one) => typeof (one[key] ?? 0) === "number")),
         rows: value.map((one) => keys.map((key) => textOf(key, one[key]))),
       });
-    } else if (typeof value === "object" && !Array.isArray(value)) {
+    } else if (typeof value === "object" && !Array.isArray(value) && !isLabels(value)) {
       const { [true]: tables = [], [false]: facts = [] } = Object.groupBy(
         Object.entries(value),
         ([, one]) => Array.isArray(one) && typeof one[0] === "object",

@@ -12,7 +12,7 @@ import { shortTime } from "../format/time.js";
 import { format, unitOfQuery } from "../format/units.js";
 import { fullName } from "../state/query.js";
 import { Refresher } from "../state/refresher.js";
-import { columnsOf, factsOf, lasted, pointsBefore, queryOf, withPast } from "../state/results.js";
+import { columnsOf, endOf, factsOf, lasted, pointsBefore, queryOf, withPast } from "../state/results.js";
 import { themeEvents } from "../state/theme.js";
 import { formatHash } from "../state/url.js";
 import { card } from "./settings/section.js";
@@ -120,11 +120,11 @@ function chartParts(app, query, unit, axis, one) {
     columns: Object.values(columns),
     lines,
     bands: edges.map((end) => ({ series: [at(`upper${end}`), at(`lower${end}`)], fill: withAlpha(theme.band, 0.22) })),
-    regions: one.findings.map(({ kind, start_ms: from, end_ms: to, text }) => ({
-      from: from / 1000,
-      to: (to ?? axis.start_ms + axis.steps * axis.step_ms) / 1000,
-      name: kind.replaceAll("_", " "),
-      text,
+    regions: one.findings.map((finding) => ({
+      from: finding.start_ms / 1000,
+      to: Math.min(endOf(finding) / 1000, times.at(-1)),
+      name: finding.kind.replaceAll("_", " "),
+      text: finding.text,
     })),
     unit,
     span: [times[0], times.at(-1)],

@@ -27,11 +27,12 @@ test("A series keeps its gaps, and what is no number; values inside of findings 
   equal(columns.unusual, [null, 9, null, null]);
 });
 
-test("A finding that lasts is marked to the end, one outside of the axis nowhere.", () => {
+test("A finding that lasts is marked to the end, a change where it was, one outside of the axis nowhere.", () => {
   const marked = (findings) => columnsOf(axis, { columns: { values: [1, 2, 3, 4] }, findings }).columns.unusual;
   equal(marked([{ start_ms: 12_000, end_ms: null }]), [null, null, 3, 4]);
   equal(marked([{ start_ms: 0, end_ms: 9999 }]), [null, null, null, null]);
   equal(marked([{ start_ms: 0, end_ms: 1e15 }]), [1, 2, 3, 4]);
+  equal(marked([{ kind: "change", start_ms: 12_000, end_ms: null }]), [null, null, 3, null]);
 });
 
 test("Bands and what is expected are drawn below the values, columns of a kind above.", () => {
@@ -47,6 +48,7 @@ test("A fact is told in what its name says that it counts.", () => {
   equal(textOf("time_to_full_s", 93_600), "1 d 2 h");
   equal(textOf("lag_ms", 90_000), "1 min 30 s");
   equal(textOf("share", 0.84), "84 %");
+  equal(textOf("budget_left", -0.5), "-50 %");
   equal(textOf("usual_deviation", 2.25), "2.25");
   equal([textOf("x", null), textOf("x", true), textOf("seasons", ["1d", "1h"])], ["–", "yes", "1d, 1h"]);
   equal(textOf("labels", { zone: "b" }), '{zone="b"}');
@@ -62,12 +64,19 @@ test("What a kind adds to a summary is tables and facts; what each has is told e
     notes: [{ note: "x", series: 1 }],
     sentence: "s",
     model: "seasonal",
+    target: { job: "a" },
     changes: [{ zone: "b", count: 31 }, { zone: "a" }],
     slo: { budget_left_ratio: 0.5, burn_rates: [{ window_s: 3600, rate: 2 }] },
     soonest: [],
   });
   equal(sections, [
-    { title: "Facts", facts: [["Model", "seasonal"]] },
+    {
+      title: "Facts",
+      facts: [
+        ["Model", "seasonal"],
+        ["Target", '{job="a"}'],
+      ],
+    },
     {
       title: "What changed",
       heads: ["Zone", "Count"],
