@@ -113,18 +113,19 @@ export function factsOf(facts) {
 }
 
 /**
- * What a summary holds beside what every one has: a list of objects is a table, an object is a list of facts, and what
- * stands alone is a fact of all.
+ * What a summary holds beside what every one has: a list of objects is a table (labels first, no empty column), an
+ * object is a list of facts, and what stands alone is a fact of all.
  * @returns {{title: string, facts?: string[][], heads?: string[], isNumber?: boolean[], rows?: string[][]}[]}
  */
 export function sectionsOf(summary) {
   const alone = {};
   const sections = [];
   for (const [name, value] of Object.entries(summary)) {
-    if (ALWAYS.has(name) || value === null) continue;
+    if (ALWAYS.has(name) || value === null || textOf(name, value) === "{}") continue;
     const title = TITLES[name] ?? wordsOf(name);
     if (Array.isArray(value) && typeof value[0] === "object") {
-      const keys = [...new Set(value.flatMap((one) => Object.keys(one)))];
+      const names = new Set(["labels", ...value.flatMap((one) => Object.keys(one))]);
+      const keys = [...names].filter((key) => value.some((one) => (one[key] ?? null) !== null));
       sections.push({
         title,
         heads: keys.map(wordsOf),

@@ -73,7 +73,7 @@ export function chosenSeries(app, job, ask, signal) {
         "div",
         { class: "result-head" },
         el("h2", { class: "section-title wrap" }, fullName(one.labels)),
-        el("span", { class: "fact" }, "score ", el("strong", {}, format(one.score))),
+        !one.note && el("span", { class: "fact" }, "score ", el("strong", {}, format(one.score))),
       ),
       one.note && el("p", { class: "quiet" }, one.note),
       one.columns && Object.keys(one.columns).length > 0 && chartParts(app, query, unit, axis, one),

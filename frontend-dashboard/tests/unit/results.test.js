@@ -65,7 +65,8 @@ test("What a kind adds to a summary is tables and facts; what each has is told e
     sentence: "s",
     model: "seasonal",
     target: { job: "a" },
-    changes: [{ zone: "b", count: 31 }, { zone: "a" }],
+    changes: [{ zone: "b", count: 31, none: null, labels: { a: "1" } }, { zone: "a" }],
+    methods: {},
     slo: { budget_left_ratio: 0.5, burn_rates: [{ window_s: 3600, rate: 2 }] },
     soonest: [],
   });
@@ -79,11 +80,11 @@ test("What a kind adds to a summary is tables and facts; what each has is told e
     },
     {
       title: "What changed",
-      heads: ["Zone", "Count"],
-      isNumber: [false, true],
+      heads: ["Labels", "Zone", "Count"],
+      isNumber: [false, false, true],
       rows: [
-        ["b", "31"],
-        ["a", "–"],
+        ['{a="1"}', "b", "31"],
+        ["–", "a", "–"],
       ],
     },
     { title: "Objectives", facts: [["Budget left ratio", "50 %"]] },
