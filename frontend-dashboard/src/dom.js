@@ -5,13 +5,14 @@ const SVG = "http://www.w3.org/2000/svg";
 /**
  * An element with properties and children.
  * `class`, `data-*`, `aria-*`, `role`, `for` and hyphenated names are attributes, `on` holds listeners, the rest are
- * properties.
+ * properties. A button sends no form unless its type says so.
  * @param {string} tag
  * @param {object} properties
  * @param {...(Node|string|number|null|false|undefined|Array)} children
  */
 export function el(tag, properties = {}, ...children) {
   const node = document.createElement(tag);
+  if (tag === "button") node.type = "button";
   for (const [name, value] of Object.entries(properties)) {
     if (value === undefined || value === null) continue;
     if (name === "class") node.className = value;
@@ -59,6 +60,7 @@ const ICONS = {
   overview: ["M3 13h4l2-7 4 14 3-9 1.5 2H21"],
   explore: ["M10.5 17a6.5 6.5 0 1 0 0-13 6.5 6.5 0 0 0 0 13Z", "m20 20-4.8-4.8"],
   analysis: ["M4 19V5", "M4 19h16", "m7 15 3.5-5 3 3L19 6", "M19 6v3.5M19 6h-3.5"],
+  events: ["M18 16V11a6 6 0 1 0-12 0v5l-1.5 2h15L18 16Z", "M10 20.5h4"],
   add: ["M12 5v14", "M5 12h14"],
   usage: ["M4 20h16", "M6.5 20v-6", "M12 20V5", "M17.5 20v-9"],
   settings: [

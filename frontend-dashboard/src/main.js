@@ -16,6 +16,7 @@ import { lettersAct } from "./state/shortcuts.js";
 import { afterLogin, formatHash } from "./state/url.js";
 import { AddDataView } from "./views/add_data.js";
 import { AnalysisView } from "./views/analysis.js";
+import { EventsView } from "./views/events.js";
 import { ExploreView } from "./views/explore.js";
 import { InvitationView, LoginView, SetupView } from "./views/doors.js";
 import { AddressView, ForgottenView, ResetView, VerifyView } from "./views/letter_doors.js";
@@ -35,6 +36,7 @@ const ELEMENTS = {
   "coh-view-overview": OverviewView,
   "coh-view-explore": ExploreView,
   "coh-view-analysis": AnalysisView,
+  "coh-view-events": EventsView,
   "coh-view-add": AddDataView,
   "coh-view-usage": UsageView,
   "coh-view-settings": SettingsView,
@@ -52,6 +54,7 @@ const VIEWS = {
   overview: OverviewView,
   explore: ExploreView,
   analysis: AnalysisView,
+  events: EventsView,
   add: AddDataView,
   usage: UsageView,
   settings: SettingsView,
@@ -69,6 +72,7 @@ const TITLES = {
   overview: "Overview",
   explore: "Explore",
   analysis: "Analysis",
+  events: "Events",
   add: "Add data",
   usage: "Usage",
   settings: "Settings",

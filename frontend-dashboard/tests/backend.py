@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from accounts import ubs
 from analyses import aps
 from contract import Answer, Refused, Request, State
 from metrics import das, dis
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 SERVICES = {"das": das, "dis": dis, "aps": aps, "ubs": ubs}
 
@@ -99,10 +97,16 @@ def handler(  # noqa: C901 - the shell is one class, made for one service
                     refused.status,
                     {"status": "error", "errorType": refused.kind, "error": refused.error},
                 )
-            payload = b"" if answer is None else json.dumps(answer).encode()
             self.send_response(status)
             for name, value in headers.items():
                 self.send_header(name, value)
+            if isinstance(answer, Iterator):
+                self.close_connection = True
+                self.end_headers()
+                for piece in answer:
+                    self.wfile.write(piece)
+                return
+            payload = b"" if answer is None else json.dumps(answer).encode()
             if status != 204:
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(payload)))

@@ -52,6 +52,10 @@ class State:
     keys: list[dict[str, Any]] = field(default_factory=list)
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
     job_seconds: float = 2.0
+    streams: bool = True  # whether a job tells its progress as events
+    events: list[dict[str, Any]] = field(default_factory=list)
+    watches: dict[str, dict[str, Any]] = field(default_factory=dict)
+    silences: dict[str, dict[str, Any]] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
     tokens_made: int = 0
     first_part: threading.Event = field(default_factory=threading.Event)  # of a chunked body

@@ -14,6 +14,8 @@ PLACES = (
     "#/explore?q=up",
     "#/analysis",
     "#/analysis?new=1",
+    "#/events",
+    "#/events/watches",
     "#/add",
     "#/settings/members",
     "#/settings/keys",
@@ -161,7 +163,7 @@ def test_an_empty_organisation_says_what_to_do(sign_in):
     sign_in.refused.clear()  # the session before this one is over
     for place in PLACES:
         go(page, place)
-        if re.match("#/(overview|explore|analysis)", place):
+        if re.match("#/(overview|explore|analysis|events)", place):
             page.get_by_text("Empty Lake has no samples yet").wait_for()
             assert page.locator("coh-panel:visible, coh-stat-tile:visible").count() == 0
         assert page.locator(".state-failed").count() == 0, place
@@ -185,7 +187,13 @@ def wanted(request):
     return request.method, path, str(sorted(fields.items()))
 
 
-ASKED_AGAIN = "label/__name__/values", "label/job/values", "/jobs?"  # every few seconds
+ASKED_AGAIN = (  # every few seconds
+    "label/__name__/values",
+    "label/job/values",
+    "/jobs?",
+    "/events?",
+    "/watches",
+)
 
 
 def test_nothing_is_asked_twice(sign_in):
@@ -260,6 +268,49 @@ def test_the_focus_outlives_the_answers_about_a_job(sign_in):
         with page.expect_response("**/jobs?*"):
             pass
     assert row.evaluate("(node) => node === document.activeElement")
+
+
+# -- analyses and watches
+
+
+def test_an_analysis_is_read_a_series_at_a_time(sign_in):
+    """Each kind has its form; a result tells what was judged, and names its series by score."""
+    page = sign_in("#/analysis?new=1&q=node_load1&from=now-1h&to=now")
+    kinds = page.get_by_role("combobox", name="Analysis")
+    for title in kinds.locator("option").all_inner_texts():
+        kinds.select_option(title)
+        page.locator("form h2").get_by_text(title, exact=True).wait_for()
+    kinds.select_option("anomaly")
+    page.get_by_role("button", name="Start").click()
+    page.locator(".analysis-main .pill.succeeded").wait_for(timeout=120_000)
+    page.get_by_text(re.compile(r"\d of \d+ series judged")).wait_for()
+    page.locator(".analysis-main").get_by_role("button", name="node_load1").first.click()
+    page.get_by_role("heading", name=re.compile("node_load1")).wait_for()
+    page.get_by_role("button", name="Delete").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    page.wait_for_url(re.compile(r"#/analysis$"))
+
+
+def test_a_bad_query_of_an_analysis_is_told_where_it_is_bad(sign_in):
+    """At the query, before any job is made."""
+    page = sign_in("#/analysis?new=1&q=nonsense(up)")
+    page.get_by_role("button", name="Start").click()
+    page.locator("form mark").get_by_text("nonsense").wait_for()
+
+
+def test_a_watch_is_made_stopped_and_deleted(sign_in):
+    """It is in the list as it is, without a reload."""
+    page = sign_in("#/events/watches")
+    name = f"load {time.time_ns()}"
+    page.get_by_label("Name").fill(name)
+    page.get_by_label("Query").fill("node_load1")
+    page.get_by_role("button", name="Watch", exact=True).click()
+    row = page.get_by_role("row").filter(has_text=name)
+    row.get_by_role("button", name="Pause").click()
+    row.get_by_text("stopped").wait_for()
+    row.get_by_role("button", name="Delete").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    row.wait_for(state="detached")
 
 
 # -- charts that are live

@@ -15,15 +15,12 @@ const SAFE = new Set(["GET", "HEAD"]);
 
 /**
  * What a service refused, in its own words. `kind` is its errorType, or `network` / `canceled` from the browser's
- * side.
+ * side; `position`: where in the query, where that is told.
  */
 export class ApiError extends Error {
-  constructor(message, { kind = "internal", status = 0, retryAfterS = null } = {}) {
+  constructor(message, { kind = "internal", status = 0, retryAfterS = null, position = null } = {}) {
     super(message);
-    this.name = "ApiError";
-    this.kind = kind;
-    this.status = status;
-    this.retryAfterS = retryAfterS;
+    Object.assign(this, { name: "ApiError", kind, status, retryAfterS, position });
   }
 }
 
@@ -55,6 +52,7 @@ export async function errorFrom(response) {
       "internal",
     status: response.status,
     retryAfterS: Number.isFinite(retryAfter) && retryAfter > 0 ? retryAfter : null,
+    position: body?.position ?? null,
   });
 }
 
@@ -126,9 +124,38 @@ export class Client {
    * @param {"das"|"dis"|"aps"} audience
    * @param {{method?: string, params?: object, form?: object, json?: object, signal?: AbortSignal}} request
    */
-  async service(audience, path, { method = "GET", params, form, json, signal } = {}) {
+  async service(audience, path, request = {}) {
+    const response = await this.#ask(audience, path, request);
+    if (response.status === 204) return null;
+    return told(async () => inSteps(parseInSteps(await response.text()), request.signal));
+  }
+
+  /** The answer in another type, as a file. */
+  async file(audience, path, type, request = {}) {
+    const response = await this.#ask(audience, path, { ...request, type });
+    return told(() => response.blob());
+  }
+
+  /**
+   * Calls `take` with the data of each server-sent event, until the stream or `signal` ends.
+   * @param {(data: object) => void} take
+   */
+  async events(audience, path, take, { signal }) {
+    const response = await this.#ask(audience, path, { signal, type: "text/event-stream" });
+    const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+    let text = "";
+    for (;;) {
+      const { done, value } = await told(() => reader.read());
+      if (done) return;
+      const lines = (text + value).split(/\r?\n/);
+      text = lines.pop();
+      for (const line of lines) if (line.startsWith("data:")) take(JSON.parse(line.slice(5)));
+    }
+  }
+
+  async #ask(audience, path, { method = "GET", params, form, json, signal, type = "application/json" }) {
     const search = params ? `?${encodeForm(params)}` : "";
-    const headers = { Accept: "application/json" };
+    const headers = { Accept: type };
     let body;
     if (form) {
       headers["Content-Type"] = "application/x-www-form-urlencoded";
@@ -151,8 +178,7 @@ export class Client {
         },
         this.#serviceBoundMs,
       );
-      if (response.status === 204) return null;
-      if (response.ok) return told(async () => inSteps(parseInSteps(await response.text()), signal));
+      if (response.ok) return response;
       if (response.status === 401) {
         this.#tokens.delete(audience);
         if (attempt === 0) continue;

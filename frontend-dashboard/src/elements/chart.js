@@ -10,7 +10,7 @@ import { fullTime } from "../format/time.js";
 import { format } from "../format/units.js";
 import { themeEvents } from "../state/theme.js";
 import { indexOf, nextIndex } from "../charts/reading.js";
-import { rowsAt, tipContent, toldOf } from "./chart_tip.js";
+import { regionsAt, rowsAt, tipContent, toldOf } from "./chart_tip.js";
 import uPlot from "../vendor/uplot.js";
 
 const DRAG_MIN_PX = 5;
@@ -28,7 +28,8 @@ const FAR_PX = -10_000; // above the plot: near no line, so none is singled out
  * @property {string} unit
  * @property {[number, number]} span seconds
  * @property {object[]} [bands]
- * @property {{from: number, to: number}[]} [regions] seconds; washed in the colour of trouble
+ * @property {{from: number, to: number, name?: string, text?: string}[]} [regions] seconds; washed in the colour of
+ * trouble, with a name at the top where there is room, and a text that is told of the points inside
  * @property {boolean} [mirrored] what is drawn below zero counts upwards too
  * @property {boolean} [zeroBased]
  * @property {number|null} [top]
@@ -190,13 +191,26 @@ export class Chart extends HTMLElement {
 
   #drawRegions(plot) {
     const { ctx, bbox } = plot;
+    const { bad, badWash, font } = chartTheme();
+    const ratio = devicePixelRatio;
+    const [top, height] = [bbox.top / ratio, bbox.height / ratio];
+    const [first, end] = [bbox.left / ratio, (bbox.left + bbox.width) / ratio];
+    let free = 0; // where the name before ended
     ctx.save();
-    ctx.fillStyle = chartTheme().badWash;
-    for (const { from, to } of this.#model.regions ?? []) {
-      const left = Math.max(plot.valToPos(from, "x", true), bbox.left);
-      const right = Math.min(plot.valToPos(to, "x", true), bbox.left + bbox.width);
-      const width = Math.max(right - left, 3 * devicePixelRatio);
-      if (right >= bbox.left && left <= bbox.left + bbox.width) ctx.fillRect(left, bbox.top, width, bbox.height);
+    ctx.scale(ratio, ratio);
+    ctx.font = font;
+    for (const { from, to, name = "" } of this.#model.regions ?? []) {
+      const left = Math.max(plot.valToPos(from, "x", true) / ratio, first);
+      const right = Math.min(plot.valToPos(to, "x", true) / ratio, end);
+      if (right < first || left > end) continue;
+      ctx.fillStyle = badWash;
+      ctx.fillRect(left, top, Math.max(right - left, 3), height);
+      const nameWidth = ctx.measureText(name).width;
+      const at = Math.min(left, end - nameWidth);
+      if (at < free) continue;
+      ctx.fillStyle = bad;
+      ctx.fillText(name, at, top + 10);
+      free = at + nameWidth + 6;
     }
     ctx.restore();
   }
@@ -269,9 +283,9 @@ export class Chart extends HTMLElement {
     this.#stand();
     moveCursor(this, times[idx]);
     const rows = rowsAt(this.#model, idx).slice(0, 5);
-    this.#spoken.textContent = `${fullTime(times[idx] * 1000, this.#model.zone)}: ${
-      rows.length === 0 ? "no sample" : rows.map((row) => `${row.line.name} ${toldOf(this.#model, row)}`).join(", ")
-    }`;
+    const values = rows.map((row) => `${row.line.name} ${toldOf(this.#model, row)}`).join(", ");
+    const told = [values || "no sample", ...regionsAt(this.#model, idx)].join(". ");
+    this.#spoken.textContent = `${fullTime(times[idx] * 1000, this.#model.zone)}: ${told}`;
   }
 
   /** The cursor where arrow keys left it: a refresh moves the points under it, not what is read. */

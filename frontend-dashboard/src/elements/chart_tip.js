@@ -29,6 +29,12 @@ export function rowsAt(model, idx) {
     .sort((a, b) => b.value - a.value);
 }
 
+/** The texts of the regions that hold this point. */
+export function regionsAt({ times, regions = [] }, idx) {
+  const holds = ({ from, to, text }) => text && from <= times[idx] && times[idx] <= to;
+  return regions.filter(holds).map(({ text }) => text);
+}
+
 /** The value at the point, and in which range it moved within the step. */
 export function toldOf({ unit, mirrored }, { value, low, high }) {
   const text = format(value, unit);
@@ -64,6 +70,7 @@ export function tipContent(model, idx, height) {
             el("span", { class: "chart-tip-value" }, toldOf(model, row)),
           ),
         ),
+    regionsAt(model, idx).map((text) => el("div", { class: "chart-tip-region" }, text)),
     rows.length > shown.length && el("div", { class: "chart-tip-none" }, `${rows.length - shown.length} more`),
   ];
 }

@@ -69,6 +69,17 @@ export function table(heads, rows) {
   return shown;
 }
 
+const ROWS_AT_ONCE = 10;
+
+/** A table of which the first rows are shown, and the others on a click. */
+export function longTable(heads, rows) {
+  const more = rows.slice(ROWS_AT_ONCE);
+  return [
+    table(heads, rows.slice(0, ROWS_AT_ONCE)),
+    more.length > 0 && el("details", {}, el("summary", {}, `${more.length} more`), table(heads, more)),
+  ];
+}
+
 /** The table `shown` ends with these rows. */
 export function addRows(shown, rows) {
   const heads = [...shown.querySelectorAll("thead tr > *")].map((cell) => cell.textContent);

@@ -39,7 +39,6 @@ export function openDialog({ title, label = title, wide = false, stays = false, 
         el(
           "button",
           {
-            type: "button",
             class: "button icon-only plain",
             "aria-label": "Close",
             on: { click: () => dialog.close() },
@@ -62,8 +61,8 @@ export function confirmed(title, text, action, act) {
     el(
       "form",
       { method: "dialog", class: "form-actions" },
-      el("button", { class: "button", value: "no" }, "Keep"),
-      el("button", { class: "button danger-fill", value: "yes" }, action),
+      el("button", { type: "submit", class: "button", value: "no" }, "Keep"),
+      el("button", { type: "submit", class: "button danger-fill", value: "yes" }, action),
     ),
   );
 }
@@ -85,7 +84,7 @@ export function shownOnce({ title, text, secret, label, closed = () => {} }) {
     el(
       "div",
       { class: "form-actions" },
-      el("button", { type: "button", class: "button primary", on: { click: () => dialog.close() } }, "I have it"),
+      el("button", { class: "button primary", on: { click: () => dialog.close() } }, "I have it"),
     ),
   );
 }

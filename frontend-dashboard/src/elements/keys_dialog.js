@@ -11,6 +11,7 @@ const KEYS = [
       ["g o", "Overview"],
       ["g e", "Explore"],
       ["g a", "Analysis"],
+      ["g v", "Events"],
       ["g d", "Add data"],
       ["g u", "Usage"],
       ["g s", "Settings"],

@@ -27,7 +27,6 @@ export class Legend extends HTMLElement {
   #count = el("span", { class: "legend-count" });
   #more = el("button", {
     class: "link",
-    type: "button",
     hidden: true,
     on: {
       click: () => {
@@ -71,7 +70,7 @@ export class Legend extends HTMLElement {
         el(
           "th",
           { scope: "col", class: name === "Series" ? "" : "number" },
-          el("button", { type: "button", class: "sort", on: { click: () => this.#sortBy(name) } }, name),
+          el("button", { class: "sort", on: { click: () => this.#sortBy(name) } }, name),
         ),
       );
       this.append(
@@ -198,7 +197,6 @@ export class Legend extends HTMLElement {
     return el(
       "button",
       {
-        type: "button",
         class: entry.hidden ? "legend-entry off" : "legend-entry",
         title: entry.title,
         "data-key": entry.key,

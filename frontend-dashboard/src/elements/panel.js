@@ -66,7 +66,7 @@ export class Panel extends HTMLElement {
   #actions = el(
     "div",
     { class: "panel-actions" },
-    el("button", { type: "button", class: "link panel-link", on: { click: () => this.#showTable() } }, "Table"),
+    el("button", { class: "link panel-link", on: { click: () => this.#showTable() } }, "Table"),
   );
   #cover = el("div", { class: "panel-cover" });
   #body = el("div", { class: "panel-body" }, this.#chart, this.#cover);

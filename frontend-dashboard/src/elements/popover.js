@@ -51,3 +51,25 @@ export function popover(button, content, { align = "end", label = "" } = {}) {
   });
   return wrapper;
 }
+
+/**
+ * A button with a list of choices.
+ * @param {[any, string][]} items values and their words
+ * @param {(value: any, words: string) => void} choose
+ */
+export function menu(button, label, items, choose) {
+  const item = (close, value, words) => {
+    const click = () => {
+      close();
+      choose(value, words);
+    };
+    return el("button", { class: "menu-item", on: { click } }, words);
+  };
+  const content = (close) =>
+    el(
+      "div",
+      { class: "stack menu" },
+      items.map(([value, words]) => item(close, value, words)),
+    );
+  return popover(button, content, { label });
+}

@@ -15,7 +15,6 @@ export class RangeBar extends HTMLElement {
   #back = el(
     "button",
     {
-      type: "button",
       class: "button icon-only",
       title: "Back to the range before (Backspace)",
       "aria-label": "Back to the range before",
@@ -51,13 +50,7 @@ export class RangeBar extends HTMLElement {
 
   connectedCallback() {
     this.classList.add("range-bar");
-    const opener = el(
-      "button",
-      { type: "button", class: "button", title: "Time range" },
-      icon("clock"),
-      this.#label,
-      icon("chevron"),
-    );
+    const opener = el("button", { class: "button", title: "Time range" }, icon("clock"), this.#label, icon("chevron"));
     this.replaceChildren(
       this.#live,
       this.#back,
@@ -65,7 +58,6 @@ export class RangeBar extends HTMLElement {
       el(
         "button",
         {
-          type: "button",
           class: "button icon-only",
           title: "Zoom out (-)",
           "aria-label": "Zoom out",
@@ -79,7 +71,6 @@ export class RangeBar extends HTMLElement {
         el(
           "button",
           {
-            type: "button",
             class: "button icon-only",
             title: "Refresh now (r)",
             "aria-label": "Refresh now",
@@ -176,7 +167,6 @@ export class RangeBar extends HTMLElement {
         el(
           "button",
           {
-            type: "button",
             class: range.to === "now" && range.from === `now-${length}` ? "preset on" : "preset",
             on: {
               click: () => {
@@ -196,7 +186,6 @@ export class RangeBar extends HTMLElement {
         el(
           "button",
           {
-            type: "button",
             "aria-pressed": String(zone === name),
             on: {
               click: () => {

@@ -11,6 +11,7 @@ const PLACES = [
   ["overview", "Overview", "o"],
   ["explore", "Explore", "e"],
   ["analysis", "Analysis", "a"],
+  ["events", "Events", "v"],
   ["add", "Add data", "d"],
   ["usage", "Usage", "u"],
   ["settings", "Settings", "s"],
@@ -52,7 +53,7 @@ export class Shell extends HTMLElement {
     );
     const account = el(
       "button",
-      { type: "button", class: "account", title: session.user.email },
+      { class: "account", title: session.user.email },
       el("span", { class: "avatar", "aria-hidden": "true" }, session.organisation.name.slice(0, 1).toUpperCase()),
       el(
         "span",
@@ -91,7 +92,7 @@ export class Shell extends HTMLElement {
           { class: "rail-foot" },
           el(
             "button",
-            { type: "button", class: "nav-link keys", "aria-label": "Keyboard", on: { click: () => this.#showHelp() } },
+            { class: "nav-link keys", "aria-label": "Keyboard", on: { click: () => this.#showHelp() } },
             icon("keyboard"),
             el("span", {}, "Keyboard"),
             el("kbd", {}, "?"),
@@ -168,7 +169,6 @@ export class Shell extends HTMLElement {
         el(
           "button",
           {
-            type: "button",
             title: label,
             "aria-label": label,
             "aria-pressed": String(themeChoice() === name),
@@ -201,7 +201,6 @@ export class Shell extends HTMLElement {
         el(
           "button",
           {
-            type: "button",
             class: "menu-item",
             on: {
               click: () => {
@@ -216,7 +215,6 @@ export class Shell extends HTMLElement {
       el(
         "button",
         {
-          type: "button",
           class: "menu-item",
           on: {
             click: () => {

@@ -16,7 +16,7 @@ export class Snippet extends HTMLElement {
     this.classList.add("snippet");
     const button = el(
       "button",
-      { type: "button", class: "button small", on: { click: () => this.#copy(button) } },
+      { class: "button small", on: { click: () => this.#copy(button) } },
       icon("copy"),
       "Copy",
     );

@@ -34,11 +34,7 @@ export function failedState(error, { query = "", retry = null } = {}) {
     el("p", { class: "state-text" }, message),
     at !== null && markedQuery(query, at),
     retry &&
-      el(
-        "div",
-        { class: "state-actions" },
-        el("button", { type: "button", class: "button", on: { click: retry } }, "Try again"),
-      ),
+      el("div", { class: "state-actions" }, el("button", { class: "button", on: { click: retry } }, "Try again")),
   );
 }
 

@@ -118,11 +118,7 @@ export class AddDataView extends HTMLElement {
       this.#pick(names[next]);
       this.#tabs[next].focus();
     };
-    return el(
-      "button",
-      { type: "button", role: "tab", class: "tab", on: { click: () => this.#pick(name), keydown: move } },
-      words,
-    );
+    return el("button", { role: "tab", class: "tab", on: { click: () => this.#pick(name), keydown: move } }, words);
   }
 
   #drawSnippet() {
@@ -167,7 +163,7 @@ export class AddDataView extends HTMLElement {
     const trouble = el("p", { class: "form-trouble", role: "alert" });
     const button = el(
       "button",
-      { type: "button", class: "button primary", on: { click: () => this.#makeKey(button, trouble) } },
+      { class: "button primary", on: { click: () => this.#makeKey(button, trouble) } },
       icon("key"),
       "Make a key",
     );

@@ -1,30 +1,34 @@
-/** Analysis: start a job, watch it, and see what it found on the chart. */
+/** Analysis: start a job of any kind, watch it, and see what it says. */
 
 import { isAbort } from "../api/client.js";
 import { el, fill, icon, rescueFocus, wait } from "../dom.js";
 import { viewHead } from "../elements/shell.js";
 import { emptyState, failedState, loadingState } from "../elements/states.js";
-import { duration } from "../format/units.js";
-import { shortTime } from "../format/time.js";
 import { isDone, progressWords } from "../state/jobs.js";
-import { themeEvents } from "../state/theme.js";
-import { formatHash } from "../state/url.js";
+import { wordsOf } from "../state/results.js";
 import { analysisForm } from "./analysis_form.js";
+import { jobHead } from "./analysis_head.js";
 import { JobList, progressBar } from "./analysis_list.js";
-import { loudest, resultCards } from "./analysis_result.js";
+import { resultCards } from "./analysis_result.js";
+import { card, choice } from "./settings/section.js";
 
 const POLL_MS = 1000;
 const IDLE_POLL_MS = 10_000;
+const FIRST_EVENT_MS = 5000;
+const SILENT_MS = 30_000; // then the job is read, in case the stream is dead
+const STATES = ["queued", "running", "succeeded", "failed", "cancelled"];
 
 export class AnalysisView extends HTMLElement {
   /** @type {import("../app.js").App} */
   app;
   #ended = null;
   #opened = null; // AbortController of the shown job
+  #kinds = null; // promise of the kinds of analysis
+  #titles = new Map();
   #jobs = [];
   #list = new JobList();
-  #detail = el("div", { class: "job-detail" });
-  #form = el("div", { class: "job-form" });
+  #filters = el("div", { class: "job-filters" });
+  #main = el("div", { class: "analysis-main" });
   #wake = () => {};
 
   connectedCallback() {
@@ -39,21 +43,17 @@ export class AnalysisView extends HTMLElement {
           "section",
           { class: "card jobs", "aria-label": "Jobs" },
           el("h2", { class: "section-title" }, "Jobs"),
+          this.#filters,
           this.#list.node,
         ),
-        el("div", { class: "analysis-main" }, this.#form, this.#detail),
+        this.#main,
       ),
     );
-    themeEvents.addEventListener("change", () => this.#redraw(), { signal });
-    document.addEventListener(
-      "visibilitychange",
-      () => {
-        if (!document.hidden) this.#wake();
-      },
-      { signal },
-    );
+    document.addEventListener("visibilitychange", () => document.hidden || this.#wake(), { signal });
+    this.#drawFilters();
     this.routeChanged();
     this.#follow(signal);
+    this.#analyses(signal).catch(() => {}); // the form asks again, and tells
   }
 
   disconnectedCallback() {
@@ -66,46 +66,93 @@ export class AnalysisView extends HTMLElement {
     const id = path[1] ?? "";
     this.#opened?.abort();
     this.#opened = new AbortController();
-    this.#shown = null;
     const mayRun = this.app.can("analysis:run");
-    if (params.new && mayRun) {
-      fill(this.#detail);
-      this.#showForm(params);
-    } else {
-      fill(this.#form);
-      if (id) this.#open(id);
-      else
-        fill(
-          this.#detail,
-          el(
-            "div",
-            { class: "card" },
-            emptyState(
-              "What was out of the ordinary?",
-              "An analysis reads a query over a range and marks where a series left what its own past, " +
-                "hour, day and week led to expect.",
-              mayRun ? this.#startButton("") : el("p", { class: "quiet" }, "Owners and admins start one."),
-            ),
+    if (params.new && mayRun) this.#showForm(params);
+    else if (id) this.#open(id);
+    else
+      fill(
+        this.#main,
+        card(
+          emptyState(
+            "What broke, what changed, what comes?",
+            "An analysis reads a query over a range, and says of each series what was unusual, what changed, or " +
+              "what is to be expected.",
+            mayRun ? this.#startButton("") : el("p", { class: "quiet" }, "Owners and admins start one."),
           ),
-        );
-    }
+        ),
+      );
     this.#list.mark(id);
   }
 
   #startButton(drawing) {
     const open = () => this.app.go("#/analysis?new=1");
-    return el("button", { type: "button", class: "button primary", on: { click: open } }, drawing, "New analysis");
+    return el("button", { class: "button primary", on: { click: open } }, drawing, "New analysis");
   }
 
+  #ask(path, request = {}) {
+    return this.app.client.service("aps", `/api/v1/${path}`, request);
+  }
+
+  /** The kinds of analysis, asked for once. */
+  #analyses(signal) {
+    this.#kinds ??= this.#ask("analyses", { signal }).then(
+      ({ analyses }) => {
+        this.#titles = new Map(analyses.map(({ kind, title }) => [kind, title]));
+        this.#drawFilters();
+        this.#showJobs();
+        return analyses;
+      },
+      (error) => {
+        this.#kinds = null;
+        throw error;
+      },
+    );
+    return this.#kinds;
+  }
+
+  #titleOf = (kind) => this.#titles.get(kind) ?? wordsOf(kind);
+
   // -- the list
+
+  get #filter() {
+    const { of = "", state = "" } = this.app.route.params;
+    return { of, state };
+  }
+
+  #drawFilters() {
+    const select = (name, words, options) =>
+      choice(
+        {
+          name,
+          "aria-label": words,
+          on: {
+            change: ({ target }) => {
+              this.app.setParams({ [name]: target.value });
+              this.#wake();
+            },
+          },
+        },
+        options,
+        this.#filter[name],
+      );
+    fill(
+      this.#filters,
+      select("of", "Kind", [["", "every kind"], ...this.#titles]),
+      select("state", "State", [["", "every state"], ...STATES.map((state) => [state, state])]),
+    );
+  }
+
+  #showJobs() {
+    if (this.#jobs) this.#list.show(this.#jobs, this.app.route.path[1], this.#filter, this.#titleOf);
+  }
 
   async #follow(signal) {
     for (;;) {
       try {
         if (!document.hidden) {
-          const answer = await this.app.client.service("aps", "/api/v1/jobs", { params: { limit: 50 }, signal });
-          this.#jobs = answer.jobs;
-          this.#list.show(answer.jobs, this.app.route.path[1]);
+          const { of: kind, state } = this.#filter;
+          this.#jobs = (await this.#ask("jobs", { params: { limit: 50, kind, state }, signal })).jobs;
+          this.#showJobs();
         }
       } catch (error) {
         if (isAbort(error) || signal.aborted) return;
@@ -132,127 +179,106 @@ export class AnalysisView extends HTMLElement {
 
   async #showForm(params) {
     const { signal } = this.#opened;
-    fill(this.#form, el("section", { class: "card" }, loadingState()));
-    let analyses;
+    fill(this.#main, card(loadingState()));
     try {
-      ({ analyses } = await this.app.client.service("aps", "/api/v1/analyses", { signal }));
+      const analyses = await this.#analyses(this.#ended.signal);
+      if (signal.aborted) return; // another place was chosen meanwhile
+      const form = analysisForm(analyses, params, {
+        choose: (kind) => this.app.setParams({ kind }),
+        start: (submission) => this.#submit(submission),
+      });
+      fill(this.#main, form);
+      form.querySelector("textarea").focus();
     } catch (error) {
       if (isAbort(error) || signal.aborted) return;
-      fill(this.#form, el("section", { class: "card" }, failedState(error, { retry: () => this.#showForm(params) })));
-      return;
+      fill(this.#main, card(failedState(error, { retry: () => this.#showForm(params) })));
     }
-    if (signal.aborted) return; // another place was chosen meanwhile
-    const analysis = analyses.find(({ kind }) => kind === "anomaly");
-    fill(
-      this.#form,
-      analysisForm(analysis, params, async (asked) => {
-        const job = await this.app.client.service("aps", "/api/v1/jobs", { method: "POST", json: asked });
-        this.#wake();
-        this.app.go(`#/analysis/${job.id}`);
-      }),
-    );
-    this.#form.querySelector("textarea").focus();
+  }
+
+  async #submit(submission) {
+    const job = await this.#ask("jobs", { method: "POST", json: submission });
+    this.#wake();
+    const hash = `#/analysis/${job.id}`;
+    if (location.hash === hash) this.routeChanged();
+    else this.app.go(hash);
   }
 
   // -- one job
 
-  #shown = null; // {job, result, at}
-
   async #open(id) {
     const { signal } = this.#opened;
-    const path = `/api/v1/jobs/${encodeURIComponent(id)}`;
+    const path = `jobs/${encodeURIComponent(id)}`;
     let drawn = { state: null, update: () => {} };
-    fill(this.#detail, el("section", { class: "card" }, loadingState()));
+    let hasEvents = true;
+    const show = (job) => {
+      if (job.state !== drawn.state) {
+        if (job.state === "succeeded" && drawn.state !== null) this.app.toast("The analysis is done");
+        drawn = { state: job.state, update: this.#drawJob(job, signal) };
+      }
+      drawn.update(job);
+    };
+    fill(this.#main, card(loadingState()));
+    const titles = this.#analyses(this.#ended.signal).catch(() => {}); // without them a kind has its plain name
     try {
       for (;;) {
-        const job = await this.app.client.service("aps", path, { signal });
-        if (job.state === "succeeded") {
-          const result = await this.app.client.service("aps", `${path}/result`, { signal });
-          this.#shown = { job, result, at: loudest(result) };
-          if (drawn.state !== null) this.app.toast("The analysis is done");
-          this.#drawResult();
-          rescueFocus();
-          return;
-        }
-        if (job.state !== drawn.state) drawn = { state: job.state, update: this.#drawJob(job) };
-        drawn.update(job);
+        const job = await this.#ask(path, { signal });
+        await titles;
+        if (signal.aborted) return;
+        show(job);
         if (isDone(job)) return;
-        await wait(POLL_MS, signal);
+        const told = hasEvents ? await this.#listen(path, show, signal) : null;
+        hasEvents = told !== null;
+        if (!hasEvents || !isDone(told)) await wait(POLL_MS, signal);
       }
     } catch (error) {
       if (isAbort(error) || signal.aborted) return;
-      fill(this.#detail, el("section", { class: "card" }, failedState(error, { retry: () => this.#open(id) })));
+      fill(this.#main, card(failedState(error, { retry: () => this.#open(id) })));
     }
   }
 
-  #head(job) {
-    const act = (verb, words) =>
-      el(
-        "button",
-        {
-          type: "button",
-          class: "button small",
-          on: {
-            click: async (event) => {
-              event.target.disabled = true;
-              try {
-                await this.app.client.service("aps", `/api/v1/jobs/${encodeURIComponent(job.id)}/${verb}`, {
-                  method: "POST",
-                  json: {},
-                });
-                this.#wake();
-                if (this.isConnected) this.routeChanged();
-                rescueFocus();
-              } catch (error) {
-                event.target.disabled = false;
-                this.app.toast(error.message, { bad: true });
-              }
-            },
-          },
-        },
-        words,
-      );
-    const mayRun = this.app.can("analysis:run");
-    return el(
-      "header",
-      { class: "job-head" },
-      el(
-        "div",
-        { class: "job-headline" },
-        el("span", { class: `pill ${job.state}` }, job.state),
-        el("code", { class: "job-query whole" }, job.query),
-      ),
-      el(
-        "p",
-        { class: "quiet" },
-        `${shortTime(job.start_ms)} – ${shortTime(job.end_ms)}, one point each ${duration(job.step_ms / 1000)}`,
-        job.attempts > 1 && `, attempt ${job.attempts}`,
-      ),
-      job.state === "succeeded" &&
-        job.error &&
-        el("p", { class: "quiet", role: "status" }, icon("warning"), ` ${job.error}`),
-      el(
-        "div",
-        { class: "job-actions" },
-        mayRun && !isDone(job) && act("cancel", "Cancel"),
-        mayRun && (job.state === "failed" || job.state === "cancelled") && act("retry", "Run again"),
-        el(
-          "a",
-          {
-            class: "button small plain",
-            href: formatHash({ path: ["explore"], params: { q: job.query, from: job.start_ms, to: job.end_ms } }),
-          },
-          "Open in Explore",
-        ),
-      ),
-    );
+  /**
+   * Shows the job as its events tell it, until it is done, or they end, or none comes for long.
+   * @returns {Promise<object|null>} the last of them, if any came
+   */
+  async #listen(path, show, signal) {
+    const stream = new AbortController();
+    let timer = setTimeout(() => stream.abort(), FIRST_EVENT_MS);
+    let last = null;
+    const take = (later) => {
+      clearTimeout(timer);
+      timer = setTimeout(() => stream.abort(), SILENT_MS);
+      last = later;
+      if (isDone(later)) stream.abort(); // the job is read once more
+      else show(later);
+    };
+    try {
+      await this.app.client.events("aps", `/api/v1/${path}/events`, take, {
+        signal: AbortSignal.any([signal, stream.signal]),
+      });
+    } catch (error) {
+      if (signal.aborted) throw error;
+    } finally {
+      clearTimeout(timer);
+    }
+    return last;
   }
 
   /**
    * The job as it is in this state.
    * @returns {(job: object) => void} shows a later answer in the same state: nothing else is made anew
    */
-  #drawJob(job) {
+  #drawJob(job, signal) {
+    const head = jobHead(this.app, job, this.#titleOf(job.kind), {
+      submit: (submission) => this.#submit(submission),
+      changed: () => {
+        this.#wake();
+        if (this.isConnected && !signal.aborted) this.routeChanged();
+      },
+    });
+    if (job.state === "succeeded") {
+      fill(this.#main, resultCards(this.app, job, head, signal));
+      return () => {};
+    }
     const progress = progressBar();
     const words = el("p"); // not a live region: it changes each second
     const body =
@@ -266,31 +292,11 @@ export class AnalysisView extends HTMLElement {
           ),
         cancelled: () => emptyState("Cancelled", "Nothing was kept of it."),
       }[job.state] ?? (() => el("div", { class: "job-progress" }, progress.bar, words));
-    fill(this.#detail, el("section", { class: "card" }, this.#head(job), body()));
+    fill(this.#main, card(head, body()));
     rescueFocus();
     return (later) => {
       progress.update(later);
       words.textContent = progressWords(later);
     };
-  }
-
-  #redraw() {
-    if (this.#shown) this.#drawResult();
-  }
-
-  #drawResult() {
-    const { job } = this.#shown;
-    fill(
-      this.#detail,
-      resultCards(this.#shown, {
-        head: this.#head(job),
-        pick: (index) => {
-          this.#shown.at = index;
-          this.#drawResult();
-          this.#detail.querySelector("select").focus();
-        },
-        explore: (params) => this.app.go(formatHash({ path: ["explore"], params })),
-      }),
-    );
   }
 }

@@ -1,17 +1,40 @@
-/** The form of a new analysis: its query, range, step and parameters. */
+/** The form of a new analysis: its kind, query, range, step and the parameters that aps describes. */
 
 import { el, fill } from "../dom.js";
+import { markedQuery } from "../elements/states.js";
 import { duration } from "../format/units.js";
 import { hubClock } from "../state/clock.js";
 import { stepChoices } from "../state/jobs.js";
+import { errorOffset } from "../state/query.js";
+import { parameterOf, wordsOf } from "../state/results.js";
 import { PRESETS, resolve } from "../state/time_range.js";
+import { choice, field } from "./settings/section.js";
+
+const SHOWN_AT_ONCE = 4;
 
 /**
- * @param {object} analysis as aps describes it
- * @param {{q?: string, from?: string, to?: string}} params of the URL
- * @param {(asked: object) => Promise<void>} start the job is asked for; what it throws is told in the form
+ * @param {object[]} analyses as aps describes them
+ * @param {{kind?: string, q?: string, from?: string, to?: string}} params of the URL
+ * @param {object} acts
+ * @param {(kind: string) => void} acts.choose another kind was chosen
+ * @param {(submission: object) => Promise<void>} acts.start what it throws is told in the form
  */
-export function analysisForm(analysis, params, start) {
+export function analysisForm(analyses, params, { choose, start }) {
+  const chosen = () => analyses.find(({ kind }) => kind === kinds.value);
+  const kinds = choice(
+    {
+      class: "select wide",
+      name: "kind",
+      on: {
+        change: () => {
+          choose(kinds.value);
+          drawKind();
+        },
+      },
+    },
+    analyses.map(({ kind, title }) => [kind, title]),
+    params.kind,
+  );
   const query = el("textarea", {
     class: "input mono",
     name: "query",
@@ -22,18 +45,17 @@ export function analysisForm(analysis, params, start) {
     placeholder: "sum(rate(cloudopshub_http_requests_total[5m]))",
     "data-search": "primary",
   });
-  const asked = { from: params.from ?? "now-24h", to: params.to ?? "now" };
+  const wanted = { from: params.from ?? "now-24h", to: params.to ?? "now" };
   const presets = PRESETS.map(([length, words]) => [`now-${length}`, `last ${words}`]);
-  const known = asked.to === "now" && presets.some(([from]) => from === asked.from);
-  const range = el(
-    "select",
-    { class: "select wide", name: "range" },
-    !known && el("option", { value: "" }, "the range from Explore"),
-    presets.map(([from, words]) => el("option", { value: from, selected: known && from === asked.from }, words)),
+  const isPreset = wanted.to === "now" && presets.some(([from]) => from === wanted.from);
+  const range = choice(
+    { class: "select wide", name: "range", on: { change: () => fillSteps() } },
+    isPreset ? presets : [["", "the range from Explore"], ...presets],
+    isPreset ? wanted.from : "",
   );
   const step = el("select", { class: "select wide", name: "step" });
   const span = () =>
-    resolve(range.value ? { from: range.value, to: "now" } : asked, hubClock.now()) ??
+    resolve(range.value ? { from: range.value, to: "now" } : wanted, hubClock.now()) ??
     resolve({ from: "now-24h", to: "now" }, hubClock.now());
   const fillSteps = () => {
     const { choices, best } = stepChoices(span());
@@ -42,126 +64,105 @@ export function analysisForm(analysis, params, start) {
       choices.map((seconds) => el("option", { value: String(seconds), selected: seconds === best }, duration(seconds))),
     );
   };
-  range.addEventListener("change", fillSteps);
   fillSteps();
-  const parameters = analysis.parameters;
-  const trouble = el("p", { class: "form-trouble", role: "alert" });
+  const about = el("div", { class: "form-head" });
+  const parameters = el("div", { class: "stack" });
+  const drawKind = () => {
+    const { title, description, parameters: all } = chosen();
+    fill(about, el("h2", {}, title), el("p", { class: "quiet" }, description));
+    const rest = all.slice(SHOWN_AT_ONCE);
+    fill(
+      parameters,
+      el("div", { class: "fields" }, all.slice(0, SHOWN_AT_ONCE).map(parameterField)),
+      rest.length > 0 &&
+        el("details", {}, el("summary", {}, "More settings"), el("div", { class: "fields" }, rest.map(parameterField))),
+    );
+  };
+  drawKind();
+  const trouble = el("div", { role: "alert" });
+  const place = el("div", { class: "stack", role: "alert" });
   const submit = el("button", { type: "submit", class: "button primary" }, "Start");
+  async function send(event) {
+    event.preventDefault();
+    fill(trouble);
+    fill(place);
+    query.removeAttribute("aria-invalid");
+    submit.disabled = true;
+    const stepMs = Number(step.value) * 1000;
+    const { fromMs, toMs } = span();
+    try {
+      await start({
+        kind: kinds.value,
+        query: query.value.trim(),
+        start_ms: Math.floor(fromMs / stepMs) * stepMs,
+        end_ms: Math.floor(toMs / stepMs) * stepMs,
+        step_ms: stepMs,
+        params: Object.fromEntries(
+          chosen().parameters.map((parameter) => [parameter.name, valueOf(event.target, parameter)]),
+        ),
+      });
+    } catch (error) {
+      const at = error.position ?? errorOffset(error.message, query.value.trim());
+      fill(at === null ? trouble : place, el("p", { class: "form-trouble" }, error.message));
+      if (at === null) return;
+      query.setAttribute("aria-invalid", "true");
+      place.prepend(markedQuery(query.value.trim(), at));
+      query.focus();
+    } finally {
+      submit.disabled = false;
+    }
+  }
   return el(
     "form",
-    {
-      class: "card stack",
-      on: {
-        submit: async (event) => {
-          event.preventDefault();
-          trouble.textContent = "";
-          submit.disabled = true;
-          const stepMs = Number(step.value) * 1000;
-          const { fromMs, toMs } = span();
-          try {
-            await start({
-              kind: analysis.kind,
-              query: query.value.trim(),
-              start_ms: Math.floor(fromMs / stepMs) * stepMs,
-              end_ms: Math.floor(toMs / stepMs) * stepMs,
-              step_ms: stepMs,
-              params: Object.fromEntries(
-                parameters.map((parameter) => [parameter.name, valueOf(event.target, parameter)]),
-              ),
-            });
-          } catch (error) {
-            trouble.textContent = error.message;
-          } finally {
-            submit.disabled = false;
-          }
-        },
-      },
-    },
-    el("div", { class: "form-head" }, el("h2", {}, analysis.title), el("p", { class: "quiet" }, analysis.description)),
-    el("label", { class: "field" }, el("span", {}, "Query"), query),
-    el(
-      "div",
-      { class: "fields" },
-      el("label", { class: "field" }, el("span", {}, "Range"), range),
-      el("label", { class: "field" }, el("span", {}, "Step"), step),
-      parameters.slice(0, 2).map(parameterField),
-    ),
-    parameters.length > 2 &&
-      el(
-        "details",
-        {},
-        el("summary", {}, "More settings"),
-        el("div", { class: "fields" }, parameters.slice(2).map(parameterField)),
-      ),
+    { class: "card stack job-form", on: { submit: send } },
+    about,
+    field("Analysis", kinds),
+    field("Query", query),
+    place,
+    el("div", { class: "fields" }, field("Range", range), field("Step", step)),
+    parameters,
     trouble,
     el("div", { class: "form-actions" }, submit, el("a", { class: "button plain", href: "#/analysis" }, "Cancel")),
   );
 }
 
-/** One input for one parameter, as its kind describes it. */
+const PLACEHOLDERS = { duration: "such as 6h", labels: "zone, service" };
+
+/** One input for one parameter, as its type describes it. */
 function parameterField(parameter) {
-  const name = `param-${parameter.name}`;
-  const words = parameter.name.replaceAll("_", " ");
-  const note = el("span", { class: "field-note" }, parameter.description ?? "");
-  switch (parameter.type) {
-    case "boolean":
-      return el(
-        "label",
-        { class: "field" },
-        el("span", {}, words),
-        el(
-          "span",
-          { class: "check" },
-          el("input", { type: "checkbox", name, checked: parameter.default === true }),
-          parameter.description ?? "",
-        ),
-      );
-    case "choice":
-      return el(
-        "label",
-        { class: "field" },
-        el("span", {}, words),
-        el(
-          "select",
-          { class: "select wide", name },
-          (parameter.choices ?? []).map((choice) =>
-            el("option", { value: choice, selected: choice === parameter.default }, choice),
-          ),
-        ),
-        note,
-      );
-    case "number":
-    case "integer":
-      return el(
-        "label",
-        { class: "field" },
-        el("span", {}, words),
-        el("input", {
-          class: "input",
-          type: "number",
-          name,
-          required: true,
-          value: String(parameter.default),
-          step: parameter.type === "integer" ? "1" : "any",
-          ...(parameter.minimum === undefined
-            ? {}
-            : { min: String(parameter.minimum), max: String(parameter.maximum) }),
-        }),
-        note,
-      );
-    default:
-      return el(
-        "label",
-        { class: "field" },
-        el("span", {}, words),
-        el("input", { class: "input", name, value: String(parameter.default ?? ""), required: true }),
-        note,
-      );
+  const { name, title, type, description = "", choices = [], minimum, maximum } = parameter;
+  const words = title ?? wordsOf(name);
+  const named = { name: `param-${name}` };
+  const value = Array.isArray(parameter.default) ? parameter.default.join(", ") : String(parameter.default ?? "");
+  const note = el("span", { class: "field-note" }, description);
+  if (type === "boolean") {
+    const box = el("input", { type: "checkbox", ...named, checked: parameter.default === true });
+    return field(words, el("span", { class: "check" }, box, description));
   }
+  const isNumber = type === "number" || type === "integer";
+  const control =
+    type === "choice"
+      ? choice(
+          { class: "select wide", ...named },
+          choices.map((one) => [one, one]),
+          value,
+        )
+      : el("input", {
+          class: "input",
+          autocomplete: "off",
+          ...named,
+          type: isNumber ? "number" : type === "time" ? "datetime-local" : "text",
+          placeholder: PLACEHOLDERS[type] ?? "",
+          required: value !== "",
+          value,
+          ...(isNumber && { step: type === "integer" ? "1" : "any" }),
+          ...(isNumber && minimum !== undefined && { min: String(minimum), max: String(maximum) }),
+          ...(type === "text" && maximum > 0 && { maxLength: maximum }),
+        });
+  return field(words, [control, note]);
 }
 
 function valueOf(form, parameter) {
   const input = form.elements[`param-${parameter.name}`];
-  if (parameter.type === "boolean") return input.checked;
-  return parameter.type === "number" || parameter.type === "integer" ? Number(input.value) : input.value;
+  return parameter.type === "boolean" ? input.checked : parameterOf(parameter, input.value);
 }

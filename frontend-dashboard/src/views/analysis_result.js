@@ -1,218 +1,176 @@
-/** What an analysis found, on a chart and as a list. */
-
-import { withAlpha } from "../charts/options.js";
-import { chartTheme } from "../charts/theme.js";
-import { el } from "../dom.js";
-import { Chart } from "../elements/chart.js";
-import { dataTable } from "../elements/data_table.js";
-import { emptyState } from "../elements/states.js";
-import { shortTime } from "../format/time.js";
-import { duration, format, unitOfQuery } from "../format/units.js";
-import { anomalyColumns, resultNames } from "../state/jobs.js";
-
-const EPISODES_CAP = 50;
-
 /**
- * What an analysis found: the chart of one series and the list of episodes of all.
- * @param {{job: object, result: object, at: number}} shown `at`: the series of the chart
- * @param {{head: Node, pick: (index: number) => void, explore: (params: object) => void}} parts
+ * What an analysis says: a sentence, the tables of its kind, the series by score a page at a time, and the chart of the
+ * one that is chosen. Never the whole result: only downloads have that.
  */
-export function resultCards({ job, result, at }, { head, pick, explore }) {
-  if (result.series.length === 0) {
-    return el("section", { class: "card" }, head, emptyState("No series", "The query matched nothing in this range."));
-  }
-  const names = resultNames(result);
-  const one = result.series[at];
-  const theme = chartTheme();
-  const columns = anomalyColumns(one, job.step_ms);
-  const unit = unitOfQuery(job.query);
-  const chart = new Chart();
-  chart.classList.add("chart-large");
-  chart.model = {
-    times: columns.times,
-    columns: [columns.upper, columns.lower, columns.expected, columns.values, columns.marked],
-    lines: [
-      { name: "expected at most", color: "transparent", width: 0 },
-      { name: "expected at least", color: "transparent", width: 0 },
-      { name: "expected", color: theme.axis, width: 1, dash: [4, 4] },
-      { name: "value", color: theme.series[0], width: 1.5 },
-      { name: "unusual", color: theme.bad, width: 3 },
-    ],
-    bands: [{ series: [1, 2], fill: withAlpha(theme.band, 0.22) }],
-    regions: one.anomalies.map(({ start_ms: from, end_ms: to }) => ({ from: from / 1000, to: to / 1000 })),
-    unit,
-    span: [job.start_ms / 1000, job.end_ms / 1000],
-    title: names[at],
-  };
-  chart.addEventListener("coh-range", ({ detail }) => {
-    const params = { q: job.query, from: Math.round(detail.fromMs), to: Math.round(detail.toMs) };
-    explore(params);
-  });
-  const showTable = () =>
-    dataTable(
-      {
-        times: columns.times,
-        series: [columns.values, columns.expected, columns.lower, columns.upper].map((values) => ({ values })),
+
+import { isAbort } from "../api/client.js";
+import { download, el, fill, rescueFocus } from "../dom.js";
+import { addRows, longTable, row, table } from "../elements/data_table.js";
+import { menu } from "../elements/popover.js";
+import { emptyState, failedState, loadingState } from "../elements/states.js";
+import { format } from "../format/units.js";
+import { fullName, shortNames } from "../state/query.js";
+import { Refresher } from "../state/refresher.js";
+import { factsOf, judgedWords, kindsOf, sectionsOf } from "../state/results.js";
+import { chosenSeries, factList } from "./analysis_series.js";
+import { card } from "./settings/section.js";
+
+const PAGE = 25;
+const FILES = [
+  ["application/vnd.apache.arrow.stream", "Arrow"],
+  ["application/vnd.apache.parquet", "Parquet"],
+  ["text/csv", "CSV"],
+];
+/**
+ * The cards of a finished job's result, which load themselves.
+ * @param {import("../app.js").App} app
+ * @param {object} job
+ * @param {Node} head of the first card
+ * @param {AbortSignal} signal ends all of it
+ */
+export function resultCards(app, job, head, signal) {
+  const path = `/api/v1/jobs/${encodeURIComponent(job.id)}/result`;
+  const ask = (params, ended) => app.client.service("aps", path, { params, signal: ended });
+  const top = el("div", {}, loadingState());
+  const tables = el("div", { class: "result-tables" });
+  const ranked = el("div");
+  const chosen = chosenSeries(app, job, ask, signal);
+  const onlyFindings = el("input", {
+    type: "checkbox",
+    checked: app.route.params.only === "findings",
+    on: {
+      change: () => {
+        app.setParams({ only: onlyFindings.checked ? "findings" : "" });
+        list.restart();
       },
-      { title: names[at], names: ["value", "expected", "expected at least", "expected at most"], unit, zone: "local" },
-    );
-  const picker =
-    result.series.length > 1 &&
-    el(
-      "label",
-      { class: "field inline" },
-      el("span", {}, "Series"),
-      el(
-        "select",
-        {
-          class: "select",
-          on: {
-            change: (event) => pick(Number(event.target.value)),
-          },
-        },
-        result.series.map((series, index) =>
-          el(
-            "option",
-            { value: String(index), selected: index === at },
-            `${names[index]}${series.anomalies.length > 0 ? ` (${series.anomalies.length})` : ""}`,
-          ),
-        ),
-      ),
-    );
-  const { summary } = result;
+    },
+  });
+  const page = (cursor, ended) =>
+    ask({ limit: PAGE, columns: false, only: onlyFindings.checked ? "findings" : "", cursor }, ended);
+  const list = new Refresher(
+    async (ended) => {
+      const result = await page("", ended);
+      return () => {
+        fill(top, summaryOf(app, result.summary, path));
+        fill(tables, sectionsOf(result.summary).map(sectionCard));
+        fill(ranked, rankedTable(app, result, { page: (cursor) => page(cursor, signal), choose: chosen.show }));
+        if (!chosen.shown()) chosen.show(app.route.params.series || keyOf(result.series[0]));
+        rescueFocus();
+      };
+    },
+    (error) => fill(top, failedState(error, { retry: () => list.restart() })),
+  );
+  list.restart();
+  signal.addEventListener("abort", () => list.stop());
   return [
-    el(
-      "section",
-      { class: "card" },
-      head,
+    card(head, top),
+    tables,
+    chosen.card,
+    card(
       el(
         "div",
-        { class: "result-facts" },
-        fact(summary.anomalies, summary.anomalies === 1 ? "episode" : "episodes"),
-        fact(summary.series, summary.series === 1 ? "series" : "series"),
-        fact(summary.points, "points"),
-        el(
-          "button",
-          { type: "button", class: "link", "aria-label": `${names[at]} as a table`, on: { click: showTable } },
-          "Table",
-        ),
-        picker,
+        { class: "result-head" },
+        el("h2", { class: "section-title" }, "Series"),
+        el("label", { class: "check" }, onlyFindings, "with findings only"),
       ),
-      chart,
-      el(
-        "div",
-        { class: "chart-key" },
-        keyItem("key-line", "value"),
-        keyItem("key-dash", "expected"),
-        keyItem("key-band", "expected band"),
-        keyItem("key-bad", "unusual"),
-      ),
-    ),
-    el(
-      "section",
-      { class: "card" },
-      el("h2", { class: "section-title" }, "Episodes"),
-      episodeTable(result, { names, unit, job, pick }),
+      ranked,
     ),
   ];
 }
 
-function episodeTable(result, { names, unit, job, pick }) {
-  const episodes = result.series
-    .flatMap((series, index) => series.anomalies.map((anomaly) => ({ ...anomaly, index })))
-    .sort((a, b) => b.peak_score - a.peak_score);
-  if (episodes.length === 0) return el("p", { class: "quiet" }, "Nothing unusual in this range.");
-  const many = result.series.length > 1;
-  return el(
-    "div",
-    { class: "table-scroll" },
+/** What names a series in the URL and to aps. */
+function keyOf(series) {
+  return series ? fullName(series.labels) : "";
+}
+
+function summaryOf(app, summary, path) {
+  const [judged, ...notes] = judgedWords(summary);
+  const fact = (number, words) => el("span", { class: "fact" }, el("strong", {}, format(number)), ` ${words}`);
+  const save = async (type, name) => {
+    app.toast(`${name} is being fetched`);
+    try {
+      download(`analysis.${name.toLowerCase()}`, await app.client.file("aps", path, type), type);
+    } catch (error) {
+      app.toast(error.message, { bad: true });
+    }
+  };
+  const files = menu(el("button", { class: "button small" }, "Download"), "Download the whole result", FILES, save);
+  return [
+    summary.sentence && el("p", { class: "result-sentence" }, summary.sentence),
     el(
-      "table",
-      { class: "table" },
-      el(
-        "thead",
-        {},
-        el(
-          "tr",
-          {},
-          [many && "Series", "Began", "Lasted", "Peak", "Expected", "Score"]
-            .filter(Boolean)
-            .map((name) =>
-              el("th", { scope: "col", class: ["Peak", "Expected", "Score"].includes(name) ? "number" : "" }, name),
-            ),
-        ),
-      ),
-      el(
-        "tbody",
-        {},
-        episodes.slice(0, EPISODES_CAP).map((episode) =>
-          el(
-            "tr",
-            {},
-            many &&
-              el(
-                "td",
-                {},
-                el(
-                  "button",
-                  {
-                    type: "button",
-                    class: "link",
-                    on: {
-                      click: () => {
-                        pick(episode.index);
-                        scrollTo({ top: 0 });
-                      },
-                    },
-                  },
-                  names[episode.index],
-                ),
-              ),
-            el("td", { class: "nowrap" }, shortTime(episode.start_ms)),
-            el(
-              "td",
-              { class: "nowrap" },
-              duration(Math.max(episode.end_ms - episode.start_ms, 0) / 1000 || job.step_ms / 1000),
-            ),
-            el(
-              "td",
-              { class: "number" },
-              el(
-                "span",
-                {
-                  class: "direction",
-                  title: episode.direction === "up" ? "higher than expected" : "lower than expected",
-                },
-                episode.direction === "up" ? "▲ " : "▼ ",
-              ),
-              format(episode.peak_value, unit),
-            ),
-            el("td", { class: "number" }, format(episode.expected, unit)),
-            el("td", { class: "number" }, format(episode.peak_score)),
-          ),
-        ),
-      ),
+      "div",
+      { class: "result-facts" },
+      fact(summary.findings ?? 0, summary.findings === 1 ? "finding" : "findings"),
+      el("span", { class: "fact" }, judged),
+      summary.points !== undefined && fact(summary.points, "points"),
+      files,
     ),
-    episodes.length > EPISODES_CAP &&
-      el("p", { class: "quiet" }, `${episodes.length - EPISODES_CAP} weaker ones are not listed.`),
-  );
+    notes.length > 0 &&
+      el(
+        "ul",
+        { class: "result-notes quiet" },
+        notes.map((note) => el("li", {}, note)),
+      ),
+  ];
 }
 
-/** The series with the highest score. */
-export function loudest(result) {
-  let best = 0;
-  let peak = -1;
-  result.series.forEach((series, index) => {
-    const score = Math.max(0, ...series.anomalies.map((anomaly) => anomaly.peak_score));
-    if (score > peak) [best, peak] = [index, score];
-  });
-  return best;
+/** A table or a list of facts of the kind. */
+function sectionCard({ title, facts, heads, isNumber, rows }) {
+  const cells = (texts) => row(...texts.map((text, at) => [isNumber[at] ? "number" : "wrap", text]));
+  return card(el("h2", { class: "section-title" }, title), facts ? factList(facts) : longTable(heads, rows.map(cells)));
 }
 
-function fact(number, words) {
-  return el("span", { class: "fact" }, el("strong", {}, format(number)), ` ${words}`);
+/** The series by score; a button adds the next page of them. */
+function rankedTable(app, result, { page, choose }) {
+  if (result.series.length === 0)
+    return emptyState(
+      "No series",
+      app.route.params.only ? "None has findings." : "The query matched nothing in this range.",
+    );
+  const rowsOf = ({ series }) => {
+    const names = shortNames(series.map(({ labels }) => labels));
+    return series.map((one, at) =>
+      row(
+        ["wrap", link(names[at], () => choose(keyOf(one), { byHand: true }), fullName(one.labels))],
+        ["number", one.note ? "" : format(one.score)],
+        ["wrap", one.note ? el("span", { class: "quiet" }, one.note) : findingsCell(one)],
+      ),
+    );
+  };
+  const shown = table(["Series", "Score", "Findings"], rowsOf(result));
+  let { next } = result;
+  const more = el("button", { class: "button", on: { click: add } }, "Show more");
+  async function add() {
+    more.disabled = true;
+    try {
+      const later = await page(next);
+      addRows(shown, rowsOf(later));
+      next = later.next;
+      if (!next) more.remove();
+    } catch (error) {
+      if (!isAbort(error)) app.toast(error.message, { bad: true });
+    }
+    more.disabled = false;
+    if (more.isConnected) more.focus();
+    else rescueFocus();
+  }
+  return [shown, next && more];
 }
 
-function keyItem(name, words) {
-  return el("span", { class: "key-item" }, el("span", { class: `key-mark ${name}` }), words);
+function findingsCell({ findings, facts }) {
+  if (findings.length === 0)
+    return el(
+      "span",
+      { class: "quiet" },
+      factsOf(facts)
+        .slice(0, 3)
+        .map(([name, text]) => `${name.toLowerCase()} ${text}`)
+        .join(" · "),
+    );
+  const tags = kindsOf(findings).map((words) => el("span", { class: "tag" }, words));
+  return el("div", { class: "tags" }, tags, findings[0].text);
+}
+
+function link(words, act, title = "") {
+  return el("button", { class: "link", title, on: { click: act } }, words);
 }

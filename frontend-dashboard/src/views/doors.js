@@ -126,7 +126,7 @@ export class Door extends HTMLElement {
   startAgain() {
     const { path, params } = this.app.route;
     const start = () => this.app.go(formatHash({ path, params: { next: params.next } }), { replace: true });
-    return el("button", { type: "button", class: "link", on: { click: start } }, "Start again");
+    return el("button", { class: "link", on: { click: start } }, "Start again");
   }
 }
 

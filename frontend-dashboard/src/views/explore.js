@@ -72,7 +72,6 @@ export class ExploreView extends HTMLElement {
           el(
             "button",
             {
-              type: "button",
               class: "button primary",
               on: { click: () => this.#run(this.#box.value.trim(), { byHand: true }) },
             },
@@ -222,11 +221,7 @@ export class ExploreView extends HTMLElement {
             "Choose a metric or write a query",
             "Search by any part of a name; counters become rates, histograms a 95th percentile.",
             ...STARTERS.map(([words, text]) =>
-              el(
-                "button",
-                { type: "button", class: "button", on: { click: () => this.#run(text, { byHand: true }) } },
-                words,
-              ),
+              el("button", { class: "button", on: { click: () => this.#run(text, { byHand: true }) } }, words),
             ),
           ),
         ),
@@ -254,7 +249,7 @@ export class ExploreView extends HTMLElement {
     const action = (name, words, act) =>
       el(
         "button",
-        { type: "button", class: "button icon-only plain", title: words, "aria-label": words, on: { click: act } },
+        { class: "button icon-only plain", title: words, "aria-label": words, on: { click: act } },
         icon(name),
       );
     this.#panel.actions.append(
@@ -262,7 +257,7 @@ export class ExploreView extends HTMLElement {
       this.app.can("analysis:run")
         ? el(
             "button",
-            { type: "button", class: "button plain small", on: { click: () => this.#analyse() } },
+            { class: "button plain small", on: { click: () => this.#analyse() } },
             icon("analysis"),
             "Find anomalies",
           )

@@ -82,7 +82,6 @@ export function builderControls({ current, prometheus, span, typeOf, choose, add
         el(
           "button",
           {
-            type: "button",
             class: "button icon-only plain",
             "aria-label": "Remove the filter",
             on: { click: () => choose({ filters: filters.filter((_, at) => at !== index) }) },
@@ -92,7 +91,7 @@ export function builderControls({ current, prometheus, span, typeOf, choose, add
       ),
     ),
     (metric || filters.length > 0) &&
-      el("button", { type: "button", class: "button plain", on: { click: () => addFilter() } }, icon("add"), "Filter"),
+      el("button", { class: "button plain", on: { click: () => addFilter() } }, icon("add"), "Filter"),
     metric &&
       el(
         "div",

@@ -5,6 +5,7 @@ from typing import Literal
 
 import accounts
 import analyses
+import watches
 from contract import State
 from page import Open, settle, until
 from playwright.sync_api import Page, expect
@@ -35,6 +36,8 @@ SCREENS = (
     "#/analysis",
     "#/analysis?new=1",
     "#/analysis/job",
+    "#/events",
+    "#/events/watches",
     "#/add",
     "#/settings/members",
     "#/settings/keys",
@@ -72,6 +75,9 @@ def test_axe_finds_nothing_and_every_screen_fits(open_page: Open, state: State) 
         "step_ms": hour_ms // 60,
     }
     state.jobs["job"] = {**analyses.new_job(wanted), "id": "job"}
+    watch = watches.watch("hosts")
+    state.watches["watch"] = watch
+    state.events = [watches.event(watch, "The load is 7.")]
     state.signed_in = False
     page = open_page("#/login")
     page.evaluate(AXE)

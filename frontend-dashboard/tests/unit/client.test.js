@@ -165,3 +165,32 @@ test("A network that is not there is an error in words; giving up is not an erro
   await refuses(new Client({ fetch }).service("das", "/x", { signal: stopped.signal }), (error) => isAbort(error));
   ok(!isAbort(new Error("x")));
 });
+
+test("Events come one by one, however the stream is cut; what is no data is passed over.", async () => {
+  const pieces = ['event: job\ndata: {"done"', ":1}\n\n: still here\n", '\ndata:{"done":2}\r\n\r\n'];
+  const { fetch, calls } = backend(() => {
+    const encoder = new TextEncoder();
+    return new Response(
+      new ReadableStream({
+        pull(controller) {
+          const piece = pieces.shift();
+          if (piece === undefined) controller.close();
+          else controller.enqueue(encoder.encode(piece));
+        },
+      }),
+    );
+  });
+  const seen = [];
+  await new Client({ fetch }).events("aps", "/events", (data) => seen.push(data), {});
+  equal(seen, [{ done: 1 }, { done: 2 }]);
+  equal(calls.at(-1).headers.Accept, "text/event-stream");
+});
+
+test("A file comes in the type that was asked for; a refusal tells where in the query.", async () => {
+  const refusal = { error: "unknown function", position: 4 };
+  const { fetch, calls } = backend((url) => (url.endsWith("bad") ? json(refusal, 400) : new Response("a,b")));
+  const client = new Client({ fetch });
+  equal(await (await client.file("aps", "/result", "text/csv")).text(), "a,b");
+  equal(calls.at(-1).headers.Accept, "text/csv");
+  await refuses(client.service("aps", "/bad"), (error) => error.position === 4);
+});

@@ -2,7 +2,7 @@ import { parseValue, stack, summary, toCsv, toTable, toVector } from "../../src/
 import { firstSampleBase64, snappyLiterals } from "../../src/api/remote_write.js";
 import { timeTicks, valueRange, withAlpha } from "../../src/charts/options.js";
 import { sparkPath } from "../../src/elements/stat_tile.js";
-import { anomalyColumns, progressWords, stepChoices } from "../../src/state/jobs.js";
+import { progressWords, stepChoices } from "../../src/state/jobs.js";
 import { curlSnippet, prometheusSnippet, telegrafSnippet } from "../../src/state/snippets.js";
 import { equal, ok, test } from "./harness.js";
 
@@ -121,23 +121,6 @@ test("Axis texts tell the day where it changes and seconds only when ticks are t
 test("A sparkline breaks at gaps and stays inside of its box.", () => {
   equal(sparkPath([0, null, 2], 1, 100, 28), "M0.0 26.5M100.0 1.5");
   equal(sparkPath([0, Infinity, 2], 1, 100, 28), "M0.0 26.5M100.0 1.5");
-});
-
-test("An analysis keeps its gaps and marks values inside of episodes only.", () => {
-  const columns = anomalyColumns(
-    {
-      timestamps_ms: [0, 1000, 5000, 6000],
-      values: [1, 9, null, 2],
-      expected: [1, 1, 1, 1],
-      lower: [0, 0, 0, 0],
-      upper: [2, 2, 2, 2],
-      anomalies: [{ start_ms: 1000, end_ms: 1000 }],
-    },
-    1000,
-  );
-  equal(columns.times, [0, 1, 2, 5, 6]);
-  equal(columns.values, [1, 9, null, null, 2]);
-  equal(columns.marked, [null, 9, null, null, null]);
 });
 
 test("A job says what it is doing.", () => {

@@ -27,7 +27,7 @@ export function auditSections(app, signal) {
 /** A button that adds older events to the table, and goes with the last of them. */
 function moreButton(app, shown, olderThan, seq) {
   let before = seq;
-  const more = el("button", { type: "button", class: "button", on: { click: add } }, "Show older");
+  const more = el("button", { class: "button", on: { click: add } }, "Show older");
   async function add() {
     more.disabled = true;
     try {

@@ -1,6 +1,6 @@
 /** A card of Settings that loads itself, and itself alone anew after a change: what is typed beside it stays. */
 
-import { el, fill } from "../../dom.js";
+import { el, fill, wait } from "../../dom.js";
 import { emptyState, failedState, loadingState } from "../../elements/states.js";
 import { Refresher } from "../../state/refresher.js";
 
@@ -47,6 +47,20 @@ export function section(app, title, signal, load) {
   signal.addEventListener("abort", () => refresher.stop());
   part.reload();
   return part;
+}
+
+const REFRESH_MS = 10_000;
+
+/** The section is as it is now each few seconds, until `signal` ends, but while something in it is open. */
+export async function refreshing(part, signal) {
+  try {
+    for (;;) {
+      await wait(REFRESH_MS, signal);
+      if (!document.hidden && !part.card.querySelector(":popover-open")) await part.reload();
+    }
+  } catch {
+    // the view was left
+  }
 }
 
 export function card(...content) {
@@ -100,5 +114,5 @@ export function choice(properties, options, chosen = "") {
 }
 
 export function dangerButton(words, act) {
-  return el("button", { type: "button", class: "button small plain danger", on: { click: act } }, words);
+  return el("button", { class: "button small plain danger", on: { click: act } }, words);
 }
