@@ -59,7 +59,7 @@ def test(
 ) -> Outcome:
     """Runs tests as each folder's own pytest, in the environment its lock makes.
 
-    Without names: everything, units first, the running platform last. With --plan, a folder that
+    Without names: everything, units first. With --plan, a folder that
     the plan does not ask for is nothing to do. A suite that collects no test has failed. JUnit XML
     is always written.
 
@@ -91,7 +91,7 @@ def main(
     asyncio.run(environments.make(catalogue.root, sorted(folders), environments.DEV, screen))
     began = time.monotonic()
     with contextlib.ExitStack() as stack:
-        count = min(AT_ONCE, suites.widest(chosen))
+        count = min(AT_ONCE, len(chosen))
         servers = [stack.enter_context(running_postgres(catalogue.root)) for _ in range(count)]
         all_ended = asyncio.run(_run_all(context, chosen, servers, keyword))
     report = suites.merged(all_ended, empty_is_fine=bool(keyword))
@@ -134,7 +134,7 @@ def environment() -> dict[str, str]:
 async def _run_all(
     context: Context, chosen: Sequence[Suite], servers: Sequence[str], keyword: str | None
 ) -> list[Ended]:
-    """How all suites ended, run stage by stage; no two of the same time share a server."""
+    """How all suites ended, begun in their order; no two of the same time share a server."""
     folder, screen = context.settings.cache_dir / "tests", context.screen
     folder.mkdir(parents=True, exist_ok=True)
     width = max((len(suite.name) for suite in chosen), default=0)
@@ -151,11 +151,9 @@ async def _run_all(
         all_ended.append(await _run_suite(suite, folder, env, keyword, say))
         free.put_nowait(server)
 
-    for stage in sorted({suite.stage for suite in chosen}):
-        async with asyncio.TaskGroup() as group:
-            for suite in chosen:
-                if suite.stage == stage:
-                    group.create_task(run_one(suite))
+    async with asyncio.TaskGroup() as group:
+        for suite in chosen:
+            group.create_task(run_one(suite))
     return all_ended
 
 

@@ -18,24 +18,17 @@ OK, TESTS_FAILED, INTERRUPTED, NO_TESTS = 0, 1, 2, 5  # pytest's exit codes
 
 @dataclass(frozen=True)
 class Suite:
-    """One pytest run: in `folder`, with its own environment, over `targets`.
-
-    Suites of one stage may run at the same time; a later stage waits for the earlier ones.
-    """
+    """One pytest run: in `folder`, with its own environment, over `targets`."""
 
     name: str
     folder: Path
     targets: tuple[str, ...]
-    stage: int
-
-
-def widest(suites: Sequence[Suite]) -> int:
-    """How many suites the stage with the most of them has."""
-    return max(Counter(suite.stage for suite in suites).values(), default=0)
 
 
 def suites(catalogue: Catalogue, wanted: Sequence[str]) -> list[Suite]:
-    """The suites of `wanted` (folders, codes, ci, e2e), or all: units, the rest, end to end."""
+    """The suites of `wanted` (folders, codes, ci, e2e), or all, as they begin: units, then what
+    takes longest.
+    """
     root = catalogue.root
     names = {service.code: service.folder for service in catalogue.services}
     codes = {folder: code for code, folder in names.items()}
@@ -43,27 +36,25 @@ def suites(catalogue: Catalogue, wanted: Sequence[str]) -> list[Suite]:
     if unknown := set(folders) - {*names.values(), CI, E2E}:
         listed = ", ".join([*names.values(), CI, E2E])
         raise UsageError(f"no tests called {', '.join(sorted(unknown))}; there are {listed}")
-    chosen = []
+    units, rest = list[Suite](), list[Suite]()
+    if E2E in folders:
+        rest.append(Suite(E2E, root / "ci", ("tests/e2e",)))
+    for kind, part in (("unit", units), ("containers", rest), ("integration", rest)):
+        if CI in folders and any((root / "ci" / "tests" / kind).rglob("test_*.py")):
+            part.append(Suite(f"ci {kind}", root / "ci", (f"tests/{kind}",)))
     for folder in (folder for folder in names.values() if folder in folders):
         here = root / folder
-        units = here / "tests" / "unit"
-        if any(units.rglob("test_*.py")):
-            chosen.append(Suite(f"{codes[folder]} unit", here, ("tests/unit",), 1))
-        rest = ("tests", "--ignore=tests/unit")
-        if any(units not in path.parents for path in (here / "tests").rglob("test_*.py")):
-            chosen.append(Suite(f"{codes[folder]} integration", here, rest, 2))
-    if CI in folders:
-        chosen += [
-            Suite(f"ci {kind}", root / "ci", (f"tests/{kind}",), stage)
-            for kind, stage in (("unit", 1), ("containers", 2), ("integration", 2))
-            if any((root / "ci" / "tests" / kind).rglob("test_*.py"))
-        ]
-    if E2E in folders:
-        chosen.append(Suite(E2E, root / "ci", ("tests/e2e",), 3))
+        of_units = here / "tests" / "unit"
+        if any(of_units.rglob("test_*.py")):
+            units.append(Suite(f"{codes[folder]} unit", here, ("tests/unit",)))
+        if any(of_units not in path.parents for path in (here / "tests").rglob("test_*.py")):
+            others = ("tests", "--ignore=tests/unit")
+            rest.append(Suite(f"{codes[folder]} integration", here, others))
+    chosen = [*units, *rest]
     empty = set(folders) - {suite.folder.name for suite in chosen} - {E2E}
     if empty:
         raise UsageError(f"no test file in {', '.join(sorted(empty))}")
-    return sorted(chosen, key=lambda suite: suite.stage)
+    return chosen
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from ci.test import run
 from ci.test.suites import Suite
 root = Path(sys.argv[1])
 run.suites.suites = lambda *_: [
-    Suite(p.name, p, ("tests",), 1) for p in sorted(root.iterdir()) if (p / "tests").exists()
+    Suite(p.name, p, ("tests",)) for p in sorted(root.iterdir()) if (p / "tests").exists()
 ]
 run.environments.make = lambda *_: asyncio.sleep(0)
 servers = iter(["postgresql://one", "postgresql://two"])
@@ -110,15 +110,18 @@ def test_one_server_that_is_given_has_room_for_one_suite(monkeypatch, tmp_path):
     assert most == [1, 1, 1, 1]
 
 
-def test_there_are_as_many_servers_as_suites_run_together():
-    """A single folder has one suite a stage."""
+def test_units_begin_first_and_then_what_takes_longest():
+    """A long suite that begins last would run alone at the end."""
     listed = catalogue.load(ROOT)
-    assert [suites.widest(suites.suites(listed, names)) for names in (["das"], ["ci"], [])] == [
-        1,
-        2,
-        7,
+    names = [suite.name for suite in suites.suites(listed, [])]
+    first = names.index("e2e")
+    assert all(name.endswith(" unit") for name in names[:first])
+    assert names[first : first + 2] == ["e2e", "ci containers"]
+    assert not any(name.endswith(" unit") for name in names[first:])
+    assert [suite.name for suite in suites.suites(listed, ["das"])] == [
+        "das unit",
+        "das integration",
     ]
-    assert suites.widest([]) == 0
 
 
 def test_a_suite_heeds_the_signals_that_its_starter_ignores(outer):

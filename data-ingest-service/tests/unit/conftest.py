@@ -2,5 +2,5 @@
 
 from hypothesis import settings
 
-settings.register_profile("unit", deadline=None, derandomize=True, database=None)
+settings.register_profile("unit", settings.default, derandomize=True, database=None)
 settings.load_profile("unit")

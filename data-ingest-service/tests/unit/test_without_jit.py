@@ -28,6 +28,6 @@ def test_kernels_run_as_python():
         check=False,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=3600,
     )
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
