@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY
 from sqlalchemy import text
 
 from analysis_processing import __version__
-from analysis_processing.api import analyses, events, jobs, results, watch
+from analysis_processing.api import analyses, events, jobs, reports, results, watch
 from analysis_processing.api.deps import Services
 from analysis_processing.chassis import probes, problems
 from analysis_processing.chassis.clock import Clock
@@ -105,6 +105,7 @@ def create_app(
     app.include_router(results.router)
     app.include_router(watch.router)
     app.include_router(events.router)
+    app.include_router(reports.router)
     return app
 
 

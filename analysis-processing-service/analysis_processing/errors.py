@@ -5,9 +5,9 @@ ServiceError
 ├── InvalidJob             bad_data       a request that can never be run
 │   └── UnknownKind
 ├── InvalidPage            bad_data       a selector, cursor or format that is none
-├── WatchNotFound  EventNotFound  SilenceNotFound   not_found
-├── NameTaken              conflict       another watch of the tenant has that name
-├── TooManyWatches  TooManySilences       conflict
+├── WatchNotFound  EventNotFound  SilenceNotFound  ReportNotFound   not_found
+├── NameTaken              conflict       another watch or report of the tenant has that name
+├── TooManyWatches  TooManySilences  TooManyReports   conflict
 ├── BodyTooLarge           too_large      the body is over its bound
 ├── TooManySteps           too_large      the range has more steps than a series may have
 ├── WrongState             conflict       cancel, retry, delete or result at the wrong time
@@ -50,8 +50,14 @@ class SilenceNotFound(ServiceError):
     kind: ClassVar[Kind] = Kind.NOT_FOUND
 
 
+class ReportNotFound(ServiceError):
+    """There is no such report, or no such issue of it any more."""
+
+    kind: ClassVar[Kind] = Kind.NOT_FOUND
+
+
 class NameTaken(ServiceError):
-    """Another watch of this organisation has that name."""
+    """Another one of this organisation has that name."""
 
     kind: ClassVar[Kind] = Kind.CONFLICT
 
@@ -64,6 +70,12 @@ class TooManyWatches(ServiceError):
 
 class TooManySilences(ServiceError):
     """This organisation has as many silences as it may have; delete one or let it run out."""
+
+    kind: ClassVar[Kind] = Kind.CONFLICT
+
+
+class TooManyReports(ServiceError):
+    """This organisation has as many reports as it may have; delete one."""
 
     kind: ClassVar[Kind] = Kind.CONFLICT
 
@@ -91,7 +103,7 @@ class TooManySteps(ServiceError):
 
 
 class WrongState(ServiceError):
-    """The job is not in a state that allows this."""
+    """It is not in a state that allows this."""
 
     kind: ClassVar[Kind] = Kind.CONFLICT
 

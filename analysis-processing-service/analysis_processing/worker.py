@@ -34,6 +34,7 @@ from analysis_processing.jobs import claims
 from analysis_processing.jobs.database import engine_for, transaction
 from analysis_processing.jobs.repository import CHANNEL
 from analysis_processing.model import Claim
+from analysis_processing.reports import store as reports
 from analysis_processing.settings import Settings
 from analysis_processing.watch import minder
 
@@ -133,8 +134,11 @@ class Worker:
         self._beat_s = float("-inf")
         self._swept_s = float("-inf")
         self._bell = Bell(engine)
-        start_watching = partial(start_child, module=minder.CHILD)
-        self.watches = minder.Minder(settings, engine, name, start_watching, monotonic)
+        watch, report = (partial(start_child, module=one) for one in (minder.CHILD, reports.CHILD))
+        self.minders = (
+            minder.Minder(settings, engine, name, watch, monotonic),
+            minder.Minder(settings, engine, name, report, monotonic, reports.QUEUE, reports.IDLE_S),
+        )
         self._wake_read, self._wake_write = socket.socketpair()
         self._wake_write.setblocking(False)
         self._wake_read.setblocking(False)
@@ -175,7 +179,8 @@ class Worker:
                     self.beat(child, child.claim, now_s)
         while len(self.busy()) < self.settings.worker_jobs and self.claim_one():
             pass
-        self.watches.turn()
+        for one in self.minders:
+            one.turn()
         if now_s - self._swept_s >= SWEEP_INTERVAL_S:
             self._swept_s = now_s
             with transaction(self.engine) as db:
@@ -287,7 +292,7 @@ class Worker:
         timeout_s = HEARTBEAT_S if self.busy() else self.settings.worker_poll_s
         bell = self._bell.connection()
         watched: list[Any] = [self._wake_read, *(child.link for child in self.children)]
-        watched += self.watches.links()
+        watched += [link for one in self.minders for link in one.links()]
         ready = wait([*watched, *([bell] if bell is not None else [])], timeout_s)
         if bell is not None and bell in ready:
             self._bell.silence()
@@ -302,7 +307,8 @@ class Worker:
             self.discard(child)
             if claim is not None:
                 self.end_job(claim, lambda db, now, mine=claim: claims.give_back(db, mine, now))  # type: ignore[misc]
-        self.watches.leave()
+        for one in self.minders:
+            one.leave()
         self._bell.close()
         self._wake_read.close()
         self._wake_write.close()
