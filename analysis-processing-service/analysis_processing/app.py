@@ -24,6 +24,7 @@ from analysis_processing.jobs.claims import TimeOf, database_clock
 from analysis_processing.jobs.database import engine_for, transaction
 from analysis_processing.jobs.metrics import QueueMetrics
 from analysis_processing.jobs.usage import deliver_for_ever
+from analysis_processing.reports.issues import Issuer
 from analysis_processing.settings import Settings
 from analysis_processing.watch.defaults import Seeder
 
@@ -56,6 +57,7 @@ def create_app(
         return Door("data-api-service", settings.das_url, client, token)
 
     seeder = Seeder(engine, time_of(clock), billing, data_api, settings)
+    issuer = Issuer(engine, time_of(clock), data_api, settings)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -64,6 +66,7 @@ def create_app(
         tasks = [
             asyncio.create_task(deliver_for_ever(engine, billing)),
             asyncio.create_task(seeder.for_ever()),
+            asyncio.create_task(issuer.for_ever()),
         ]
         try:
             yield

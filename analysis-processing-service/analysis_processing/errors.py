@@ -6,7 +6,7 @@ ServiceError
 │   └── UnknownKind
 ├── InvalidPage            bad_data       a selector, cursor or format that is none
 ├── WatchNotFound  EventNotFound  SilenceNotFound  ReportNotFound   not_found
-├── NameTaken              conflict       another watch or report of the tenant has that name
+├── NameTaken              conflict       another watch of the tenant has that name
 ├── TooManyWatches  TooManySilences  TooManyReports   conflict
 ├── BodyTooLarge           too_large      the body is over its bound
 ├── TooManySteps           too_large      the range has more steps than a series may have
@@ -51,13 +51,13 @@ class SilenceNotFound(ServiceError):
 
 
 class ReportNotFound(ServiceError):
-    """There is no such report, or no such issue of it any more."""
+    """There is no such report, or issue of it."""
 
     kind: ClassVar[Kind] = Kind.NOT_FOUND
 
 
 class NameTaken(ServiceError):
-    """Another one of this organisation has that name."""
+    """Another watch of this organisation has that name."""
 
     kind: ClassVar[Kind] = Kind.CONFLICT
 
@@ -103,7 +103,7 @@ class TooManySteps(ServiceError):
 
 
 class WrongState(ServiceError):
-    """It is not in a state that allows this."""
+    """The job is not in a state that allows this."""
 
     kind: ClassVar[Kind] = Kind.CONFLICT
 

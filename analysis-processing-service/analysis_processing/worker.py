@@ -34,7 +34,6 @@ from analysis_processing.jobs import claims
 from analysis_processing.jobs.database import engine_for, transaction
 from analysis_processing.jobs.repository import CHANNEL
 from analysis_processing.model import Claim
-from analysis_processing.reports import store as reports
 from analysis_processing.settings import Settings
 from analysis_processing.watch import minder
 
@@ -134,11 +133,8 @@ class Worker:
         self._beat_s = float("-inf")
         self._swept_s = float("-inf")
         self._bell = Bell(engine)
-        watch, report = (partial(start_child, module=one) for one in (minder.CHILD, reports.CHILD))
-        self.minders = (
-            minder.Minder(settings, engine, name, watch, monotonic),
-            minder.Minder(settings, engine, name, report, monotonic, reports.QUEUE, reports.IDLE_S),
-        )
+        start_watching = partial(start_child, module=minder.CHILD)
+        self.watches = minder.Minder(settings, engine, name, start_watching, monotonic)
         self._wake_read, self._wake_write = socket.socketpair()
         self._wake_write.setblocking(False)
         self._wake_read.setblocking(False)
@@ -179,8 +175,7 @@ class Worker:
                     self.beat(child, child.claim, now_s)
         while len(self.busy()) < self.settings.worker_jobs and self.claim_one():
             pass
-        for one in self.minders:
-            one.turn()
+        self.watches.turn()
         if now_s - self._swept_s >= SWEEP_INTERVAL_S:
             self._swept_s = now_s
             with transaction(self.engine) as db:
@@ -292,7 +287,7 @@ class Worker:
         timeout_s = HEARTBEAT_S if self.busy() else self.settings.worker_poll_s
         bell = self._bell.connection()
         watched: list[Any] = [self._wake_read, *(child.link for child in self.children)]
-        watched += [link for one in self.minders for link in one.links()]
+        watched += self.watches.links()
         ready = wait([*watched, *([bell] if bell is not None else [])], timeout_s)
         if bell is not None and bell in ready:
             self._bell.silence()
@@ -307,8 +302,7 @@ class Worker:
             self.discard(child)
             if claim is not None:
                 self.end_job(claim, lambda db, now, mine=claim: claims.give_back(db, mine, now))  # type: ignore[misc]
-        for one in self.minders:
-            one.leave()
+        self.watches.leave()
         self._bell.close()
         self._wake_read.close()
         self._wake_write.close()

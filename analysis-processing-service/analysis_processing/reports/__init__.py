@@ -1,1 +1,1 @@
-"""What a tenant's last day, week or month was like, on a schedule, as a page and as a PDF."""
+"""Jobs of kind `report` on a schedule, and their results as a page and as a PDF."""

@@ -1,40 +1,24 @@
-"""When a report's periods begin and end. Pure."""
+"""When a report's periods begin and end, in UTC. Pure."""
 
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
-from zoneinfo import ZoneInfo
+from datetime import datetime, timedelta
 
-SPANS = {"day": timedelta(days=1), "week": timedelta(days=7), "month": timedelta(days=31)}
-"""The longest that each lasts, in days of the calendar."""
+LENGTHS = {"day": 1, "week": 7, "month": 31}
+"""In days; of a month at most."""
+STEPS_MS = {"day": 600_000, "week": 3_600_000, "month": 14_400_000}
 
 
-@dataclass(frozen=True, slots=True)
-class Schedule:
-    """A period ends at `hour` of every day, Monday or first of a month in the time zone.
+def period(every: str, hour: int, now: datetime) -> tuple[datetime, datetime, datetime]:
+    """Start and end of the last period that is over, and the end of the one that goes on.
 
-    Where the clock skips that hour it ends when the clock has gone on; of two it is the first.
+    They end at `hour` of each day, of Mondays, or of the first of a month.
     """
+    offset = timedelta(hours=hour)
+    end = first_day(every, (now - offset).replace(minute=0, second=0, microsecond=0, hour=0))
+    start = first_day(every, end - timedelta(days=1))
+    following = first_day(every, end + timedelta(days=LENGTHS[every]))
+    return start + offset, end + offset, following + offset
 
-    every: str
-    hour: int
-    timezone: str
 
-    def latest(self, now: datetime) -> datetime:
-        """The last end of a period that is not after `now`."""
-        first = self._first(now.astimezone(ZoneInfo(self.timezone)).date())
-        end = self._end(first)
-        return end if end <= now else self._end(self._first(first - timedelta(days=1)))
-
-    def following(self, now: datetime) -> datetime:
-        """The first end of a period after `now`."""
-        first = self._first(now.astimezone(ZoneInfo(self.timezone)).date())
-        end = self._end(first)
-        return end if end > now else self._end(self._first(first + SPANS[self.every]))
-
-    def _first(self, day: date) -> date:
-        back = {"day": 0, "week": day.weekday(), "month": day.day - 1}[self.every]
-        return day - timedelta(days=back)
-
-    def _end(self, day: date) -> datetime:
-        local = datetime(day.year, day.month, day.day, self.hour, tzinfo=ZoneInfo(self.timezone))
-        return local.astimezone(UTC)
+def first_day(every: str, day: datetime) -> datetime:
+    """The day, its Monday or the first of its month."""
+    return day - timedelta(days={"day": 0, "week": day.weekday(), "month": day.day - 1}[every])

@@ -1,225 +1,126 @@
-"""A tenant's reports and their issues, in Postgres. Every statement of a caller's has the tenant.
+"""A tenant's reports in Postgres; their issues are jobs. Statements of callers have the tenant."""
 
-due ──watch.claims──▶ being made ──finish: the issue, next_at──▶ due after the next period
-"""
-
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, RowMapping, text
+from sqlalchemy import Connection, RowMapping, select, text
 
-from analysis_processing.errors import NameTaken, ReportNotFound, TooManyReports, WrongState
-from analysis_processing.jobs.claims import LeaseLost
-from analysis_processing.reports.schedule import Schedule
-from analysis_processing.watch.claims import Queue
+from analysis_processing.errors import ReportNotFound, TooManyReports
+from analysis_processing.jobs.repository import SETTLED
+from analysis_processing.jobs.tables import job, to_job
+from analysis_processing.model import Job
+from analysis_processing.reports.schedule import period
 
-CHILD = "analysis_processing.reports.child"
-IDLE_S = 30.0
 COUNT_MAX = 20
-ISSUES_MAX = 30
-SETTLE = timedelta(minutes=5)
-"""A period is reported so long after its end, when its samples have come."""
+# What is late stays so under an unchanged schedule.
+PUT = text("""
+INSERT INTO analysis.report AS r
+VALUES (:id, :tenant, :name, :every, :hour, :enabled, :by, :now, :next)
+ON CONFLICT (id) DO UPDATE SET name = :name, every = :every, hour = :hour, enabled = :enabled,
+  next_at = CASE WHEN r.enabled AND (r.every, r.hour) = (:every, :hour)
+    THEN r.next_at ELSE :next END
+RETURNING *
+""")
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
-    """A report as it stands; while it is made, `claim` fences off whoever had it before.
-
-    next_at: when the next issue is due. asked_at: somebody wants one up to then, now.
-    """
-
-    id: UUID
-    tenant_id: UUID
-    name: str
-    every: str
-    hour: int
-    timezone: str
-    enabled: bool
-    created_by: str
-    created_at: datetime
-    next_at: datetime
-    asked_at: datetime | None
-    ran_at: datetime | None
-    error: str | None
-    issues: int
-    claim: UUID | None
-
-    @classmethod
-    def of(cls, row: RowMapping) -> "Report":
-        """The report of a row of `analysis.report`."""
-        return cls(**{name: row[name] for name in cls.__dataclass_fields__})
-
-    @property
-    def token(self) -> UUID | None:
-        """Of whoever makes it now."""
-        return self.claim
-
-    @property
-    def schedule(self) -> Schedule:
-        """When its periods end."""
-        return Schedule(self.every, self.hour, self.timezone)
+def next_at(report: Mapping[str, Any] | RowMapping, now: datetime) -> datetime:
+    """When the samples of the first period have come that was not due yet."""
+    return period(report["every"], report["hour"], now - SETTLED)[2] + SETTLED
 
 
-QUEUE = Queue("analysis.report", Report.of, batch=1)
+def put(
+    db: Connection,
+    tenant: UUID,
+    identity: UUID | None,
+    wanted: Mapping[str, Any],
+    *,
+    by: str,
+    now: datetime,
+) -> RowMapping:
+    """The report, a new one without `identity`, is as `wanted` (name, every, hour, enabled).
 
-
-def next_at(schedule: Schedule, now: datetime) -> datetime:
-    """When the first period that is not due yet will be."""
-    return schedule.following(now - SETTLE) + SETTLE
-
-
-def schedule_of(wanted: Mapping[str, Any]) -> Schedule:
-    """The schedule of a report as its owner writes it."""
-    return Schedule(wanted["every"], wanted["hour"], wanted["timezone"])
-
-
-def make(
-    db: Connection, tenant: UUID, wanted: Mapping[str, Any], created_by: str, now: datetime
-) -> Report:
-    """A new report; wanted: name, every, hour, timezone, enabled, all checked.
-
-    Raises NameTaken, TooManyReports.
+    Raises ReportNotFound, TooManyReports.
     """
     lock = "SELECT pg_advisory_xact_lock(hashtextextended('report:' || :tenant, 0))"
     db.execute(text(lock), {"tenant": str(tenant)})
-    if len(of_tenant(db, tenant)) >= COUNT_MAX:
+    if identity is not None:
+        get(db, tenant, identity)
+    elif len(of_tenant(db, tenant)) >= COUNT_MAX:
         raise TooManyReports(limit=COUNT_MAX)
-    query = text("""
-        INSERT INTO analysis.report (tenant_id, name, every, hour, timezone, enabled,
-          created_by, created_at, next_at, due_at)
-        VALUES (:tenant, :name, :every, :hour, :timezone, :enabled, :by, :now, :next, :next)
-        ON CONFLICT (tenant_id, name) DO NOTHING RETURNING *""")
-    more = {"tenant": tenant, "by": created_by, "now": now}
-    due = next_at(schedule_of(wanted), now)
-    row = db.execute(query, {**wanted, **more, "next": due}).mappings().first()
-    if row is None:
-        raise NameTaken(name=wanted["name"])
-    return Report.of(row)
+    more = {"id": identity or uuid4(), "tenant": tenant, "by": by, "now": now}
+    return db.execute(PUT, {**wanted, **more, "next": next_at(wanted, now)}).mappings().one()
 
 
-def of_tenant(db: Connection, tenant: UUID) -> list[Report]:
+def of_tenant(db: Connection, tenant: UUID) -> Sequence[RowMapping]:
     """The tenant's reports by name."""
-    query = text("SELECT * FROM analysis.report WHERE tenant_id = :tenant ORDER BY name")
-    return [Report.of(row) for row in db.execute(query, {"tenant": tenant}).mappings()]
+    query = text("SELECT * FROM analysis.report WHERE tenant_id = :tenant ORDER BY name, id")
+    return db.execute(query, {"tenant": tenant}).mappings().all()
 
 
-def get(db: Connection, tenant: UUID, identity: UUID) -> Report:
-    """The tenant's report of that id, locked; raises ReportNotFound."""
-    query = text("SELECT * FROM analysis.report WHERE tenant_id = :tenant AND id = :id FOR UPDATE")
-    row = db.execute(query, {"tenant": tenant, "id": identity}).mappings().first()
+def get(
+    db: Connection, tenant: UUID, identity: UUID, act: str = "SELECT *", end: str = ""
+) -> RowMapping:
+    """The tenant's report of that id; raises ReportNotFound."""
+    query = f"{act} FROM analysis.report WHERE tenant_id = :tenant AND id = :id {end}"
+    row = db.execute(text(query), {"tenant": tenant, "id": identity}).mappings().first()
     if row is None:
         raise ReportNotFound(id=identity)
-    return Report.of(row)
-
-
-def change(
-    db: Connection, tenant: UUID, identity: UUID, wanted: Mapping[str, Any], now: datetime
-) -> Report:
-    """The report is as `wanted`; what is due already stays so under an unchanged schedule.
-
-    Raises ReportNotFound, NameTaken.
-    """
-    stored = get(db, tenant, identity)
-    goes_on = stored.enabled and schedule_of(wanted) == stored.schedule
-    due = stored.next_at if goes_on else next_at(schedule_of(wanted), now)
-    query = text("""
-        UPDATE analysis.report SET
-          name = :name, every = :every, hour = :hour, timezone = :timezone, enabled = :enabled,
-          next_at = :next, asked_at = CASE WHEN :enabled THEN asked_at END,
-          due_at = least(:next, asked_at), attempts = 0, error = NULL,
-          claim = NULL, claimed_by = NULL, lease_until = NULL
-        WHERE id = :id AND NOT EXISTS (SELECT 1 FROM analysis.report
-          WHERE tenant_id = :tenant AND name = :name AND id <> :id) RETURNING *""")
-    mine = {"tenant": tenant, "id": identity, "next": due}
-    row = db.execute(query, {**wanted, **mine}).mappings().first()
-    if row is None:
-        raise NameTaken(name=wanted["name"])
-    return Report.of(row)
+    return row
 
 
 def delete(db: Connection, tenant: UUID, identity: UUID) -> None:
-    """The report is gone with its issues."""
+    """The report is gone; its issues stay jobs. Raises ReportNotFound."""
+    get(db, tenant, identity, "DELETE", "RETURNING id")
+
+
+def due(db: Connection, now: datetime) -> Sequence[RowMapping]:
+    """Reports of all tenants that are due, the longest first."""
+    query = text("""
+        SELECT * FROM analysis.report WHERE enabled AND next_at <= :now
+        ORDER BY next_at LIMIT 500""")
+    return db.execute(query, {"now": now}).mappings().all()
+
+
+def move_on(db: Connection, report: RowMapping, now: datetime) -> bool:
+    """Whether the report was still due as it was read; now it is due after its next period."""
+    query = text("""
+        UPDATE analysis.report SET next_at = :next WHERE id = :id AND enabled AND next_at = :was""")
+    moved = {"id": report["id"], "was": report["next_at"], "next": next_at(report, now)}
+    return db.execute(query, moved).rowcount == 1
+
+
+def watches(db: Connection, tenant: UUID) -> list[tuple[str, str]]:
+    """Name and query of the tenant's watches that work."""
+    query = text("""
+        SELECT name, query FROM analysis.watch
+        WHERE tenant_id = :tenant AND enabled AND error IS NULL ORDER BY name LIMIT 50""")
+    return [(row.name, row.query) for row in db.execute(query, {"tenant": tenant})]
+
+
+def issues(db: Connection, tenant: UUID, identity: UUID) -> list[Job]:
+    """The newest issues of a report; raises ReportNotFound."""
     get(db, tenant, identity)
-    db.execute(text("DELETE FROM analysis.report WHERE id = :id"), {"id": identity})
+    mine = (job.c.tenant_id == tenant, job.c.params["report"].astext == str(identity))
+    query = select(job).where(job.c.kind == "report", *mine)
+    return [to_job(row) for row in db.execute(query.order_by(job.c.created_at.desc()).limit(50))]
 
 
-def ask(db: Connection, tenant: UUID, identity: UUID, now: datetime) -> Report:
-    """An issue up to now is due; raises ReportNotFound, WrongState when the report is disabled."""
-    if not get(db, tenant, identity).enabled:
-        raise WrongState(state="disabled", needed="enabled")
-    query = text("""
-        UPDATE analysis.report SET asked_at = :now, due_at = :now WHERE id = :id RETURNING *""")
-    return Report.of(db.execute(query, {"id": identity, "now": now}).mappings().one())
+def period_of(issue: Job) -> tuple[datetime, datetime]:
+    """Start and end of what an issue reports: the second half of its job's range."""
+    request = issue.request
+    end = datetime.fromtimestamp(request.end_ms / 1000, UTC)
+    return end - timedelta(milliseconds=request.steps // 2 * request.step_ms), end
 
 
-def finish(
-    db: Connection, report: Report, issue: Mapping[str, Any], due: datetime, now: datetime
-) -> None:
-    """The issue (start_at, end_at, html, pdf) is stored, the next one due. Raises LeaseLost."""
-    query = text("""
-        UPDATE analysis.report SET claim = NULL, lease_until = NULL, attempts = 0, error = NULL,
-          ran_at = :now, issues = issues + 1, next_at = :next,
-          asked_at = nullif(asked_at, :asked), due_at = least(:next, nullif(asked_at, :asked))
-        WHERE id = :id AND claim = :token RETURNING issues""")
-    mine = {"id": report.id, "token": report.claim, "asked": report.asked_at}
-    number = db.scalar(query, {**mine, "next": due, "now": now})
-    if number is None:
-        raise LeaseLost
-    store = text("""
-        INSERT INTO analysis.report_issue (report_id, number, tenant_id, start_at, end_at, made_at,
-          html, pdf)
-        VALUES (:id, :number, :tenant, :start_at, :end_at, :now, :html, :pdf)""")
-    more = {"id": report.id, "number": number, "tenant": report.tenant_id, "now": now}
-    db.execute(store, {**issue, **more})
-    old = "DELETE FROM analysis.report_issue WHERE report_id = :id AND number <= :number - :kept"
-    db.execute(text(old), {**more, "kept": ISSUES_MAX})
-
-
-def material(
-    db: Connection, tenant: UUID, start_ms: int, end_ms: int
-) -> tuple[list[tuple[str, str]], list[RowMapping], Counter[str], int]:
-    """What is stored of the period: enabled watches (name, query), the largest events and how many
-    there were of each kind, and the runs of analyses.
-    """
-    mine = {"tenant": tenant, "start": start_ms, "end": end_ms}
-    watches = """
-        SELECT name, query FROM analysis.watch WHERE tenant_id = :tenant AND enabled
-        ORDER BY name LIMIT 50"""
-    events = """
-        FROM analysis.event WHERE tenant_id = :tenant AND start_ms >= :start AND start_ms < :end"""
-    runs = """
-        SELECT coalesce(sum(runs), 0) FROM analysis.usage_hour WHERE tenant_id = :tenant
-          AND hour >= to_timestamp(:start / 1000.0) AND hour < to_timestamp(:end / 1000.0)"""
-    largest = f"SELECT watch, labels, kind, start_ms, text {events} ORDER BY size DESC LIMIT 10"
-    kinds = db.execute(text(f"SELECT kind, count(*) {events} GROUP BY kind"), mine)
-    return (
-        [(row.name, row.query) for row in db.execute(text(watches), mine)],
-        list(db.execute(text(largest), mine).mappings()),
-        Counter({kind: count for kind, count in kinds}),
-        int(db.scalar(text(runs), mine) or 0),
+def events(db: Connection, issue: Job) -> tuple[Sequence[RowMapping], list[Any]]:
+    """The ten largest events of an issue's period, and (kind, number of events), most first."""
+    start, end = (round(at.timestamp() * 1000) for at in period_of(issue))
+    bounds = {"tenant": issue.tenant, "start": start, "end": end}
+    began = (
+        "FROM analysis.event WHERE tenant_id = :tenant AND start_ms >= :start AND start_ms < :end"
     )
-
-
-def issues(db: Connection, tenant: UUID, identity: UUID) -> Sequence[RowMapping]:
-    """The issues of a report, the newest first, without their content; raises ReportNotFound."""
-    get(db, tenant, identity)
-    query = text("""
-        SELECT number, start_at, end_at, made_at FROM analysis.report_issue
-        WHERE report_id = :id ORDER BY number DESC""")
-    return db.execute(query, {"id": identity}).mappings().all()
-
-
-def issue(db: Connection, tenant: UUID, identity: UUID, number: int, form: str) -> bytes:
-    """An issue as `html` or `pdf`; raises ReportNotFound."""
-    assert form in {"html", "pdf"}
-    query = text(f"""
-        SELECT {form} FROM analysis.report_issue
-        WHERE tenant_id = :tenant AND report_id = :id AND number = :number""")  # noqa: S608  two names of ours
-    content = db.scalar(query, {"tenant": tenant, "id": identity, "number": number})
-    if content is None:
-        raise ReportNotFound(id=identity, issue=number)
-    return bytes(content)
+    largest = text(f"SELECT * {began} ORDER BY size DESC, id LIMIT 10")
+    kinds = text(f"SELECT kind, count(*) {began} GROUP BY kind ORDER BY 2 DESC, 1")
+    return db.execute(largest, bounds).mappings().all(), list(db.execute(kinds, bounds))

@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Callable
 from multiprocessing.connection import Connection
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import anyio
@@ -28,18 +28,11 @@ from analysis_processing.jobs.database import engine_for
 from analysis_processing.settings import Settings
 from analysis_processing.watch.runner import Runner
 
+if TYPE_CHECKING:
+    from analysis_processing.watch.claims import WatchClaim
+
 log = structlog.get_logger()
 HTTP_TIMEOUT = httpx.Timeout(60.0, connect=5.0)
-
-
-class Runs(Protocol):
-    """What serves claims of one kind."""
-
-    async def run(self, claim: Any) -> None:
-        """The claim is out of our hands. Raises LeaseLost, DatabaseUnavailable."""
-
-
-Make = Callable[[Settings, Engine, httpx.AsyncClient], Runs]
 
 
 def runner_for(settings: Settings, engine: Engine, http: httpx.AsyncClient) -> Runner:
@@ -61,10 +54,10 @@ def runner_for(settings: Settings, engine: Engine, http: httpx.AsyncClient) -> R
     )
 
 
-async def serve(worker: Connection, settings: Settings, engine: Engine, make: Make) -> None:
-    """Batches are run as they come, each claim on its own."""
+async def serve(worker: Connection, settings: Settings, engine: Engine) -> None:
+    """Batches are run as they come, each watch on its own."""
     loop = asyncio.get_running_loop()
-    batches: asyncio.Queue[list[Any]] = asyncio.Queue()
+    batches: asyncio.Queue[list[WatchClaim]] = asyncio.Queue()
 
     def listen() -> None:
         while True:
@@ -76,26 +69,26 @@ async def serve(worker: Connection, settings: Settings, engine: Engine, make: Ma
 
     threading.Thread(target=listen, daemon=True, name="worker-inbox").start()
     async with httpx.AsyncClient(timeout=HTTP_TIMEOUT) as http:
-        runner = make(settings, engine, http)
+        runner = runner_for(settings, engine, http)
         while True:
             batch = await batches.get()
             for claim in batch:
-                with structlog.contextvars.bound_contextvars(tenant=str(claim.tenant_id)):
+                with structlog.contextvars.bound_contextvars(tenant=str(claim.watch.tenant_id)):
                     try:
                         await runner.run(claim)
                     except (LeaseLost, DatabaseUnavailable) as error:
-                        log.warning("claim_dropped", reason=repr(error))
+                        log.warning("watch_dropped", watch=claim.watch.name, reason=repr(error))
             worker.send(("done", batch[0].token))
 
 
-def main(socket_fd: int, make: Make = runner_for, name: str = "aps-watch") -> None:
+def main(socket_fd: int) -> None:
     """Serve the worker on the other end of the socket until it closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     settings = load(Settings)
-    telemetry.configure(name, settings.log_level)
+    telemetry.configure("aps-watch", settings.log_level)
     engine = engine_for(settings.database_url.get_secret_value(), pool_size=1)
-    anyio.run(serve, Connection(socket_fd), settings, engine, make)
+    anyio.run(serve, Connection(socket_fd), settings, engine)
 
 
 if __name__ == "__main__":

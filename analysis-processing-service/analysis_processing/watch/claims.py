@@ -1,20 +1,18 @@
-"""A worker's side of a queue, such as the watches: what is due, a batch at a time, under one token.
+"""A worker's side of watches: those that are due, a batch at a time, under one token.
 
     due ──claim (SKIP LOCKED)──▶ leased, attempts + 1 ──finish──▶ due a step later, attempts 0
                                         │ lease ran out, process lost, trouble: due after a back-off
                                         └──▶ due
 
-As with jobs the token fences: who lost it stores nothing more. A row stays with the worker whose
+As with jobs the token fences: who lost it stores nothing more. A watch stays with the worker whose
 child remembers it as long as that worker comes within STICKY_S.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, RowMapping, text
+from sqlalchemy import Connection, text
 
 from analysis_processing.jobs.claims import LeaseLost
 from analysis_processing.watch.watches import Watch
@@ -26,22 +24,22 @@ BACK_OFF_MAX_S = 600.0
 
 # Round by round over the tenants: one with a hundred due watches delays another's single one by
 # one watch at most. What failed before runs alone, so that it takes no other with it.
-DUE = """
+DUE = text("""
 WITH due AS (
   SELECT id, due_at, attempts, row_number() OVER (PARTITION BY tenant_id ORDER BY due_at) AS turn
-  FROM {table}
+  FROM analysis.watch
   WHERE enabled AND due_at <= :now AND (lease_until IS NULL OR lease_until < :now)
     AND (claimed_by IS NULL OR claimed_by = :worker OR due_at <= :sticky))
-SELECT w.id, w.attempts FROM {table} w JOIN due USING (id)
+SELECT w.id, w.attempts FROM analysis.watch w JOIN due USING (id)
 WHERE w.lease_until IS NULL OR w.lease_until < :now
 ORDER BY due.turn, due.due_at, w.id LIMIT :batch
 FOR UPDATE OF w SKIP LOCKED
-"""
-TAKE = """
-UPDATE {table}
+""")
+TAKE = text("""
+UPDATE analysis.watch
 SET claim = :token, claimed_by = :worker, lease_until = :until, attempts = attempts + 1
 WHERE id = ANY (:ids) RETURNING *
-"""
+""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,54 +49,24 @@ class WatchClaim:
     watch: Watch
     token: UUID
 
-    @property
-    def tenant_id(self) -> UUID:
-        """Whose watch it is."""
-        return self.watch.tenant_id
 
-    @classmethod
-    def of(cls, row: RowMapping) -> "WatchClaim":
-        """The claim of a row of `analysis.watch`."""
-        return cls(Watch.of(row), row["claim"])
-
-
-@dataclass(frozen=True, slots=True)
-class Queue:
-    """A table whose rows are due now and then. of: a claimed row with its `token`, picklable."""
-
-    table: str
-    of: Callable[[RowMapping], Any]
-    batch: int = BATCH
-
-    def sql(self, query: str) -> Any:
-        """The query, about this table."""
-        return text(query.replace("{table}", self.table))
-
-
-WATCHES = Queue("analysis.watch", WatchClaim.of)
-
-
-def claim(
-    db: Connection, worker: str, now: datetime, lease_s: float, queue: Queue = WATCHES
-) -> list[Any]:
-    """Rows that are due, now this worker's until `now + lease_s`; empty when there are none."""
+def claim(db: Connection, worker: str, now: datetime, lease_s: float) -> list[WatchClaim]:
+    """Watches that are due, now this worker's until `now + lease_s`; empty when there are none."""
     sticky = now - timedelta(seconds=STICKY_S)
-    asked = {"now": now, "worker": worker, "sticky": sticky, "batch": queue.batch}
-    rows = db.execute(queue.sql(DUE), asked).all()
+    asked = {"now": now, "worker": worker, "sticky": sticky, "batch": BATCH}
+    rows = db.execute(DUE, asked).all()
     if not rows:
         return []
     ids = [rows[0].id] if rows[0].attempts else [row.id for row in rows if not row.attempts]
     token, until = uuid4(), now + timedelta(seconds=lease_s)
-    mine = {"token": token, "worker": worker, "until": until, "ids": ids}
-    by_id = {row["id"]: queue.of(row) for row in db.execute(queue.sql(TAKE), mine).mappings()}
+    taken = db.execute(TAKE, {"token": token, "worker": worker, "until": until, "ids": ids})
+    by_id = {row["id"]: WatchClaim(Watch.of(row), token) for row in taken.mappings()}
     return [by_id[identity] for identity in ids]
 
 
-def heartbeat(
-    db: Connection, token: UUID, now: datetime, lease_s: float, queue: Queue = WATCHES
-) -> None:
+def heartbeat(db: Connection, token: UUID, now: datetime, lease_s: float) -> None:
     """The leases of what is left of the batch have moved on."""
-    query = queue.sql("UPDATE {table} SET lease_until = :until WHERE claim = :token")
+    query = text("UPDATE analysis.watch SET lease_until = :until WHERE claim = :token")
     db.execute(query, {"token": token, "until": now + timedelta(seconds=lease_s)})
 
 
@@ -122,17 +90,10 @@ def finish(
     db.execute(query, {"id": owned.watch.id, "due": due, "now": now, "error": error})
 
 
-def try_again(
-    db: Connection,
-    token: UUID,
-    now: datetime,
-    error: str,
-    *only: UUID,
-    queue: Queue = WATCHES,
-) -> None:
+def try_again(db: Connection, token: UUID, now: datetime, error: str, *only: UUID) -> None:
     """What is left of the batch, or `only` these of it, waits for another attempt, and says why."""
-    query = queue.sql("""
-        UPDATE {table}
+    query = text("""
+        UPDATE analysis.watch
         SET claim = NULL, lease_until = NULL, error = :error,
             due_at = CAST(:now AS timestamptz) + make_interval(secs =>
               least(:back_off * 2.0 ^ least(greatest(attempts - 1, 0), 20), :back_off_max))
@@ -142,9 +103,9 @@ def try_again(
     db.execute(query, {**chosen, **bounds, "now": now, "error": error[:1_000]})
 
 
-def give_back(db: Connection, token: UUID, queue: Queue = WATCHES) -> None:
+def give_back(db: Connection, token: UUID) -> None:
     """What is left of the batch is as if never claimed: its worker stops in an orderly way."""
-    query = queue.sql("""
-        UPDATE {table} SET claim = NULL, claimed_by = NULL, lease_until = NULL,
+    query = text("""
+        UPDATE analysis.watch SET claim = NULL, claimed_by = NULL, lease_until = NULL,
           attempts = greatest(attempts - 1, 0) WHERE claim = :token""")
     db.execute(query, {"token": token})

@@ -1,9 +1,9 @@
-"""The worker's side of a queue: claims what is due, has a child run it, and answers for the child.
+"""The worker's side of watches: claims what is due, has a child run it, and answers for the child.
 
-    worker ──socket: ("run", claims)──▶ child ──("done", token)──▶ worker
+    worker ──socket: ("watch", claims)──▶ child ──("done", token)──▶ worker
 
-Watches have a child of their own, so that a long job does not make them late, and so have reports;
-it ends after a while without work. As light as the worker: nothing here computes.
+Watches have a child of their own, so that a long job does not make them late; it ends after
+IDLE_S without one. As light as the worker: nothing here computes.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ BEAT_S = 2.0
 BATCH_S_MAX = 300.0
 SWEEP_S = 600.0
 IDLE_S = 600.0
-"""Of watches: longer than the usual step: a child that ended would load its memory again each minute."""
+"""Longer than the usual step: a child that ended would load its memory again each minute."""
 
 
 class Process(Protocol):
@@ -46,7 +46,7 @@ class Process(Protocol):
 
 
 class Minder:
-    """One batch of what is due at a time, in one child. monotonic: seconds that only grow."""
+    """One batch of due watches at a time, in one child. monotonic: seconds that only grow."""
 
     def __init__(
         self,
@@ -55,16 +55,12 @@ class Minder:
         name: str,
         start: Callable[[float], Process],
         monotonic: Callable[[], float],
-        queue: claims.Queue = claims.WATCHES,
-        idle_s: float = IDLE_S,
     ) -> None:
         self.settings = settings
         self.engine = engine
         self.name = name
         self.start = start
         self.monotonic = monotonic
-        self.queue = queue
-        self.idle_s = idle_s
         self.child: Process | None = None
         self.token: UUID | None = None
         self._since_s = self._beat_s = 0.0
@@ -83,7 +79,7 @@ class Minder:
         elif self.token is not None and now_s - self._beat_s >= BEAT_S:
             token, self._beat_s = self.token, now_s
             lease_s = self.settings.worker_lease_s
-            self._write(lambda db, now: claims.heartbeat(db, token, now, lease_s, self.queue))
+            self._write(lambda db, now: claims.heartbeat(db, token, now, lease_s))
         if self.token is None and self.settings.watch_series_max > 0:
             self._claim(now_s)
         if now_s - self._swept_s >= SWEEP_S:
@@ -95,7 +91,7 @@ class Minder:
         token = self.token
         self._discard()
         if token is not None:
-            self._write(lambda db, _now: claims.give_back(db, token, self.queue))
+            self._write(lambda db, _now: claims.give_back(db, token))
 
     def _reap(self) -> None:
         if self.child is None:
@@ -106,29 +102,29 @@ class Minder:
                     self.token, self._since_s = None, self.monotonic()
         if self.child.process.poll() is not None:
             code = self.child.process.returncode
-            log.warning("process_lost", queue=self.queue.table, exit_code=code)
+            log.warning("watch_process_lost", exit_code=code)
             self._lose(f"its process ended with exit code {code}")
-        elif self.token is None and self.monotonic() - self._since_s > self.idle_s:
+        elif self.token is None and self.monotonic() - self._since_s > IDLE_S:
             self._discard()
 
     def _lose(self, reason: str) -> None:
-        """What was left of the batch waits for another attempt, each on its own."""
+        """What was left of the batch waits for another attempt, each watch on its own."""
         token = self.token
         self._discard()
         if token is not None:
-            self._write(lambda db, now: claims.try_again(db, token, now, reason, queue=self.queue))
+            self._write(lambda db, now: claims.try_again(db, token, now, reason))
 
     def _claim(self, now_s: float) -> None:
         with transaction(self.engine) as db:
-            lease_s, now = self.settings.worker_lease_s, database_clock(db)
-            batch = claims.claim(db, self.name, now, lease_s, self.queue)
+            lease_s = self.settings.worker_lease_s
+            batch = claims.claim(db, self.name, database_clock(db), lease_s)
         if not batch:
             return
         if self.child is None:
             self.child = self.start(now_s)
         self.token, self._since_s, self._beat_s = batch[0].token, now_s, now_s
         with contextlib.suppress(OSError):  # a child that just died: reaped in the next round
-            self.child.link.send(("run", batch))
+            self.child.link.send(("watch", batch))
 
     def _discard(self) -> None:
         if self.child is not None:
@@ -141,4 +137,4 @@ class Minder:
             with transaction(self.engine) as db:
                 act(db, database_clock(db))
         except DatabaseUnavailable as error:
-            log.warning("left_to_their_lease", reason=str(error))
+            log.warning("watches_left_to_their_lease", reason=str(error))

@@ -60,7 +60,7 @@ def test_what_is_due_goes_to_a_child_of_its_own_as_one_batch(stage):
     stage.watch("b")
     stage.minder.turn()
     word, batch = stage.far[0].recv()
-    assert (word, [claim.watch.name for claim in batch]) == ("run", ["a", "b"])
+    assert (word, [claim.watch.name for claim in batch]) == ("watch", ["a", "b"])
     stage.watch("c")
     stage.minder.turn()
     assert not stage.far[0].poll()
