@@ -5,9 +5,9 @@ ServiceError
 ├── InvalidJob             bad_data       a request that can never be run
 │   └── UnknownKind
 ├── InvalidPage            bad_data       a selector, cursor or format that is none
-├── WatchNotFound  EventNotFound  SilenceNotFound  ReportNotFound   not_found
+├── WatchNotFound  EventNotFound  SilenceNotFound   not_found
 ├── NameTaken              conflict       another watch of the tenant has that name
-├── TooManyWatches  TooManySilences  TooManyReports   conflict
+├── TooManyWatches  TooManySilences       conflict
 ├── BodyTooLarge           too_large      the body is over its bound
 ├── TooManySteps           too_large      the range has more steps than a series may have
 ├── WrongState             conflict       cancel, retry, delete or result at the wrong time
@@ -50,12 +50,6 @@ class SilenceNotFound(ServiceError):
     kind: ClassVar[Kind] = Kind.NOT_FOUND
 
 
-class ReportNotFound(ServiceError):
-    """There is no such report, or issue of it."""
-
-    kind: ClassVar[Kind] = Kind.NOT_FOUND
-
-
 class NameTaken(ServiceError):
     """Another watch of this organisation has that name."""
 
@@ -70,12 +64,6 @@ class TooManyWatches(ServiceError):
 
 class TooManySilences(ServiceError):
     """This organisation has as many silences as it may have; delete one or let it run out."""
-
-    kind: ClassVar[Kind] = Kind.CONFLICT
-
-
-class TooManyReports(ServiceError):
-    """This organisation has as many reports as it may have; delete one."""
 
     kind: ClassVar[Kind] = Kind.CONFLICT
 

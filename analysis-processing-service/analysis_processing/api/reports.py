@@ -1,147 +1,101 @@
-"""Report routes: what is reported to the caller's organisation and when, and the issues made."""
+"""Report routes: what is made when for the caller's organisation, and issues as page and PDF."""
 
+from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
-from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Response
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import RowMapping
 
 from analysis_processing.api.deps import Analyst, PostedJson, Reader, ServicesDep
-from analysis_processing.api.jobs import instant
-from analysis_processing.api.watch import identity_of, validated
-from analysis_processing.errors import ReportNotFound, WrongState
+from analysis_processing.api.jobs import instant, job_id, shown
+from analysis_processing.api.watch import validated
+from analysis_processing.errors import JobNotFound, WrongState
 from analysis_processing.jobs import repository
 from analysis_processing.jobs.database import transaction
-from analysis_processing.model import Job, State
+from analysis_processing.model import State
 from analysis_processing.reports import document, store
 from analysis_processing.reports.issues import Issuer
+from analysis_processing.reports.store import Report
 
 router = APIRouter(prefix="/api/v1/reports", tags=["reports"])
+Every = Literal["day", "week", "month"]
+SHOWN = ("every", "hour", "next_at")
+MEDIA = {"html": "text/html; charset=utf-8", "pdf": "application/pdf"}
 
 
 class ReportBody(BaseModel):
-    """A report as its owner writes it: made when a day, week or month has ended at `hour` UTC."""
+    """At which hour, UTC, periods end."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    name: str = Field(min_length=1, max_length=200, pattern=r"^[^\x00]+$")
-    every: Literal["day", "week", "month"]
     hour: int = Field(0, ge=0, le=23)
-    enabled: bool = True
 
 
-DOCUMENT = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/json": {"schema": ReportBody.model_json_schema()}},
-    }
-}
-
-
-def wanted_report(posted: PostedJson) -> dict[str, Any]:
-    """The body, checked; raises RequestValidationError."""
-    return validated(ReportBody, posted).model_dump()
-
-
-def identity(text: Annotated[str, Path(alias="id")]) -> UUID:
-    """The id in the path; raises ReportNotFound."""
-    return identity_of(text, ReportNotFound)
-
-
-Identity = Annotated[UUID, Depends(identity)]
-Wanted = Annotated[dict[str, Any], Depends(wanted_report)]
+def wanted_hour(posted: PostedJson) -> int:
+    """The hour in the body; raises RequestValidationError."""
+    return validated(ReportBody, posted).hour
 
 
 @router.get("")
 def list_reports(caller: Reader, held: ServicesDep) -> dict[str, Any]:
-    """Every report by name, and how many there may be."""
+    """The reports that are made, and when next. Their issues are jobs of kind `report`."""
     with transaction(held.engine) as db:
         rows = store.of_tenant(db, caller.tenant)
-    return {"reports": [shown(row) for row in rows], "limits": {"reports_max": store.COUNT_MAX}}
+    shown_rows = (asdict(row) | {"next_at": instant(row.next_at)} for row in rows)
+    return {"reports": [{name: one[name] for name in SHOWN} for one in shown_rows]}
 
 
-@router.post("", status_code=201, openapi_extra=DOCUMENT)
-def make_report(wanted: Wanted, caller: Analyst, held: ServicesDep) -> dict[str, Any]:
-    """A new report, whose first issue is made when its period has ended."""
+@router.put("/{every}", status_code=204)
+def schedule_report(
+    every: Every,
+    hour: Annotated[int, Depends(wanted_hour)],
+    caller: Analyst,
+    held: ServicesDep,
+) -> None:
+    """An issue is made when each day, week (on Monday) or month has ended at that hour."""
     with transaction(held.engine) as db:
-        by, now = caller.subject, held.now(db)
-        return shown(store.put(db, caller.tenant, None, wanted, by=by, now=now))
+        store.put(db, caller.tenant, every, hour, held.now(db))
 
 
-@router.put("/{id}", openapi_extra=DOCUMENT)  # noqa: FAST003  identity reads it
-def change_report(
-    identity: Identity, wanted: Wanted, caller: Analyst, held: ServicesDep
-) -> dict[str, Any]:
-    """The report as it is from now on."""
+@router.delete("/{every}", status_code=204)
+def end_report(every: Every, caller: Analyst, held: ServicesDep) -> None:
+    """It is made no more; its issues stay as long as jobs do."""
     with transaction(held.engine) as db:
-        by, now = caller.subject, held.now(db)
-        return shown(store.put(db, caller.tenant, identity, wanted, by=by, now=now))
+        store.delete(db, caller.tenant, every)
 
 
-@router.delete("/{id}", status_code=204)  # noqa: FAST003  identity reads it
-def delete_report(identity: Identity, caller: Analyst, held: ServicesDep) -> None:
-    """The report is gone; its issues stay as long as jobs do."""
-    with transaction(held.engine) as db:
-        store.delete(db, caller.tenant, identity)
-
-
-@router.post("/{id}/run", status_code=202)  # noqa: FAST003  identity reads it
-def run_report(identity: Identity, caller: Analyst, held: ServicesDep) -> dict[str, Any]:
-    """An issue up to now, whether or not the report is enabled; its `n` is a job's id."""
-    with transaction(held.engine) as db:
-        report, now = store.get(db, caller.tenant, identity), held.now(db)
+@router.post("/{every}/run", status_code=202)
+def run_report(every: Every, caller: Analyst, held: ServicesDep) -> dict[str, Any]:
+    """The job that makes an issue up to now, whether or not the report is made on a schedule."""
     issuer = Issuer(held.engine, held.now, held.data_api, held.settings)
-    return shown_issue(issuer.make(report, now))
+    job = issuer.make(Report(caller.tenant, every, 0, None))
+    assert job is not None
+    return shown(job)
 
 
-@router.get("/{id}/issues")  # noqa: FAST003  identity reads it
-def list_issues(identity: Identity, caller: Reader, held: ServicesDep) -> dict[str, Any]:
-    """The issues that are kept, the newest first."""
-    with transaction(held.engine) as db:
-        return {"issues": [*map(shown_issue, store.issues(db, caller.tenant, identity))]}
-
-
-@router.get("/{id}/issues/{n}")  # noqa: FAST003  identity reads it
+@router.get("/issues/{id}")
 def read_issue(
-    identity: Identity,
-    n: UUID,
+    text: Annotated[str, Path(alias="id")],
     caller: Reader,
     held: ServicesDep,
     *,
     format: Literal["html", "pdf"] = "html",  # noqa: A002  the contract's word
 ) -> Response:
-    """An issue as a page that loads and runs nothing, or as a PDF; 409 before it is made."""
+    """What the job made, as a page that loads and runs nothing or as a PDF; 409 before it has."""
     with transaction(held.engine) as db:
-        issue = repository.get(db, caller.tenant, n)
-        if issue.request.params.get("report") != str(identity):
-            raise ReportNotFound(id=identity, issue=n)
+        issue = repository.get(db, caller.tenant, job_id(text))
+        if issue.request.kind != "report":
+            raise JobNotFound(id=issue.id)
         if issue.state is not State.SUCCEEDED:
             raise WrongState(state=issue.state, needed="succeeded")
-        events = document.events(*store.events(db, issue))
-    sections = [*issue.summary["sections"], events]
-    start, end = store.period_of(issue)
-    words = f"{start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC"
-    render, media = {
-        "html": (document.html, "text/html; charset=utf-8"),
-        "pdf": (document.pdf, "application/pdf"),
-    }[format]
-    headers = {"Content-Security-Policy": document.CSP, "X-Content-Type-Options": "nosniff"}
-    headers["Content-Disposition"] = f'inline; filename="report-{end:%Y-%m-%d}.{format}"'
-    content = render(issue.request.params["title"], words, sections)
-    return Response(content, media_type=media, headers=headers)
-
-
-def shown(report: RowMapping) -> dict[str, Any]:
-    """A report for people."""
-    names = ("name", "every", "hour", "enabled", "created_by")
-    times = {name: instant(report[name]) for name in ("next_at", "created_at")}
-    return {"id": str(report["id"]), **{name: report[name] for name in names}, **times}
-
-
-def shown_issue(issue: Job | None) -> dict[str, Any]:
-    """An issue for people."""
-    assert issue is not None
-    start, end = map(instant, store.period_of(issue))
-    made = {"state": issue.state, "error": issue.error, "made_at": instant(issue.finished_at)}
-    return {"n": str(issue.id), "start_at": start, "end_at": end, **made}
+        events = document.events(*store.events(db, caller.tenant, issue.request))
+    end = datetime.fromtimestamp(issue.request.end_ms / 1000, UTC)
+    title = f"{issue.request.params['title']} to {end:%Y-%m-%d %H:%M} UTC"
+    content = getattr(document, format)(title, [*issue.summary["sections"], events])
+    headers = {
+        "Content-Security-Policy": document.CSP,
+        "Content-Disposition": f'inline; filename="report-{end:%Y-%m-%d}.{format}"',
+        "X-Content-Type-Options": "nosniff",
+    }
+    return Response(content, media_type=MEDIA[format], headers=headers)

@@ -68,14 +68,14 @@ def events(largest: Sequence[RowMapping], kinds: Sequence[Any]) -> dict[str, Any
     return {"title": "Events", "sentence": sentence, "chart": [], "rows": rows}
 
 
-def html(title: str, period: str, sections: Sequence[dict[str, Any]]) -> bytes:
+def html(title: str, sections: Sequence[dict[str, Any]]) -> bytes:
     """The page."""
 
     def safe(text: str) -> str:
         return escape(plain(text))
 
     head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{safe(title)}</title>'
-    parts = [f"{head}<style>{STYLE}</style><h1>{safe(title)}</h1><p>{safe(period)}</p>"]
+    parts = [f"{head}<style>{STYLE}</style><h1>{safe(title)}</h1>"]
     for one in sections:
         parts.append(f"<h2>{safe(one['title'])}</h2><p>{safe(one['sentence'])}</p>")
         parts.append(f"{svg(one['chart'], 900, 90)}<table>")
@@ -86,7 +86,7 @@ def html(title: str, period: str, sections: Sequence[dict[str, Any]]) -> bytes:
     return "".join(parts).encode()
 
 
-def pdf(title: str, period: str, sections: Sequence[dict[str, Any]]) -> bytes:
+def pdf(title: str, sections: Sequence[dict[str, Any]]) -> bytes:
     """Pages of A4 in DejaVu Sans, which has more than Latin letters."""
     from fpdf import FPDF  # noqa: PLC0415  memory that the web process does not pay at start
 
@@ -104,7 +104,6 @@ def pdf(title: str, period: str, sections: Sequence[dict[str, Any]]) -> bytes:
         paper.multi_cell(0, size * 0.5, plain(text), align="L", new_x="LMARGIN", new_y="NEXT")
 
     write(title, 18)
-    write(period, 10)
     for one in sections:
         paper.ln(5)
         write(one["title"], 14)

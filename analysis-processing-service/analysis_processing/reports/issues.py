@@ -10,13 +10,13 @@ import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import UUID
 
 import anyio.from_thread
 import anyio.to_thread
 import structlog
-from sqlalchemy import Engine, RowMapping
+from sqlalchemy import Engine
 
 from analysis_processing.analyses import resolved_params
 from analysis_processing.analyses.report import SECTION
@@ -28,11 +28,12 @@ from analysis_processing.jobs.claims import TimeOf
 from analysis_processing.jobs.database import transaction
 from analysis_processing.model import Job, Request
 from analysis_processing.reports import store
-from analysis_processing.reports.schedule import LENGTHS, STEPS_MS, period
+from analysis_processing.reports.store import LENGTHS, Report, period
 from analysis_processing.settings import Settings
 from analysis_processing.watch.defaults import DEFAULTS, instant
 
 ROUND_S = 60.0
+STEPS_MS = {"day": 600_000, "week": 3_600_000, "month": 14_400_000}
 QUERY_MAX = 16_000
 ROOM = ("host: memory available", "host: disk available")
 log = structlog.get_logger()
@@ -63,17 +64,16 @@ def marked(query: str, label: str, value: str) -> str:
     return f'label_replace({query}, "{label}", {text}, "", "")'
 
 
-def request_of(report: RowMapping, query: str, now: datetime, asked_at: datetime | None) -> Request:
+def request_of(report: Report, query: str, now: datetime) -> Request:
     """The job of an issue: its period is the second half of the range, which has whole steps."""
-    every, step_ms = report["every"], STEPS_MS[report["every"]]
-    start, end, _ = period(every, report["hour"], now - repository.SETTLED)
-    if asked_at is not None:
-        start, end = asked_at - timedelta(days=LENGTHS[every]), asked_at.replace(second=0)
-    end_ms = int(end.timestamp()) * 1000
+    every, step_ms = report.every, STEPS_MS[report.every]
+    start, end, _ = period(every, report.hour, now - repository.SETTLED)
+    if report.next_at is None:
+        start, end = now - LENGTHS[every], now
+    end_ms = int(end.timestamp()) // 60 * 60_000
     steps = round((end - start).total_seconds()) * 1000 // step_ms
-    params = {"title": report["name"], "report": str(report["id"])}
-    resolved = resolved_params("report", params, step_ms)
-    return Request("report", query, end_ms - (2 * steps - 1) * step_ms, end_ms, step_ms, resolved)
+    params = resolved_params("report", {"title": f"Report of the {every}"}, step_ms)
+    return Request("report", query, end_ms - (2 * steps - 1) * step_ms, end_ms, step_ms, params)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,26 +102,28 @@ class Issuer:
             try:
                 self.make(report)
             except ServiceError as error:
-                log.warning("report_waits", report=str(report["id"]), reason=str(error))
+                log.warning("report_waits", tenant=str(report.tenant_id), reason=str(error))
 
-    def make(self, report: RowMapping, asked_at: datetime | None = None) -> Job | None:
-        """The issue of the last period, or up to `asked_at`; None when it was not due any more.
+    def make(self, report: Report) -> Job | None:
+        """The job of an issue; None when it was not due any more.
 
         Where das refuses the query of a watch, it is about no watch. Raises TooManyJobs,
         Unreachable.
         """
-        every, tenant = report["every"], report["tenant_id"]
+        every, tenant = report.every, report.tenant_id
         with transaction(self.engine) as db:
             query = question(every, store.watches(db, tenant))
         try:
             anyio.from_thread.run(instant, self.das(tenant), query)
         except Refused as error:
-            log.warning("report_without_watches", report=str(report["id"]), reason=str(error))
+            log.warning("report_without_watches", tenant=str(tenant), reason=str(error))
             query = question(every, [])
-        by, most = f"report:{report['id']}", self.settings.unfinished_jobs_max
+        most = self.settings.unfinished_jobs_max
         with transaction(self.engine) as db:
             now = self.clock(db)
-            if asked_at is None and not store.move_on(db, report, now):
+            if report.next_at is not None and not store.move_on(db, report, now):
                 return None
-            request = request_of(report, query, now, asked_at)
-            return repository.submit(db, tenant, request, by, now=now, unfinished_max=most)[0]
+            request = request_of(report, query, now)
+            return repository.submit(
+                db, tenant, request, "service:aps", now=now, unfinished_max=most
+            )[0]

@@ -1,94 +1,89 @@
-"""A tenant's reports in Postgres; their issues are jobs. Statements of callers have the tenant."""
+"""A tenant's reports in Postgres: one every day, week and month at most. Their issues are jobs."""
 
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
-from sqlalchemy import Connection, RowMapping, select, text
+from sqlalchemy import Connection, RowMapping, text
 
-from analysis_processing.errors import ReportNotFound, TooManyReports
 from analysis_processing.jobs.repository import SETTLED
-from analysis_processing.jobs.tables import job, to_job
-from analysis_processing.model import Job
-from analysis_processing.reports.schedule import period
+from analysis_processing.model import Request
 
-COUNT_MAX = 20
-# What is late stays so under an unchanged schedule.
-PUT = text("""
-INSERT INTO analysis.report AS r
-VALUES (:id, :tenant, :name, :every, :hour, :enabled, :by, :now, :next)
-ON CONFLICT (id) DO UPDATE SET name = :name, every = :every, hour = :hour, enabled = :enabled,
-  next_at = CASE WHEN r.enabled AND (r.every, r.hour) = (:every, :hour)
-    THEN r.next_at ELSE :next END
-RETURNING *
-""")
+LENGTHS = {"day": timedelta(days=1), "week": timedelta(days=7), "month": timedelta(days=31)}
+"""Of a month at most."""
 
 
-def next_at(report: Mapping[str, Any] | RowMapping, now: datetime) -> datetime:
-    """When the samples of the first period have come that was not due yet."""
-    return period(report["every"], report["hour"], now - SETTLED)[2] + SETTLED
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A report of each day, week or month that ends at `hour` UTC.
 
-
-def put(
-    db: Connection,
-    tenant: UUID,
-    identity: UUID | None,
-    wanted: Mapping[str, Any],
-    *,
-    by: str,
-    now: datetime,
-) -> RowMapping:
-    """The report, a new one without `identity`, is as `wanted` (name, every, hour, enabled).
-
-    Raises ReportNotFound, TooManyReports.
+    next_at: when its next issue is due; None: somebody wants one up to now.
     """
-    lock = "SELECT pg_advisory_xact_lock(hashtextextended('report:' || :tenant, 0))"
-    db.execute(text(lock), {"tenant": str(tenant)})
-    if identity is not None:
-        get(db, tenant, identity)
-    elif len(of_tenant(db, tenant)) >= COUNT_MAX:
-        raise TooManyReports(limit=COUNT_MAX)
-    more = {"id": identity or uuid4(), "tenant": tenant, "by": by, "now": now}
-    return db.execute(PUT, {**wanted, **more, "next": next_at(wanted, now)}).mappings().one()
+
+    tenant_id: UUID
+    every: str
+    hour: int
+    next_at: datetime | None
 
 
-def of_tenant(db: Connection, tenant: UUID) -> Sequence[RowMapping]:
-    """The tenant's reports by name."""
-    query = text("SELECT * FROM analysis.report WHERE tenant_id = :tenant ORDER BY name, id")
-    return db.execute(query, {"tenant": tenant}).mappings().all()
+def period(every: str, hour: int, now: datetime) -> tuple[datetime, datetime, datetime]:
+    """Start and end of the last period that is over, and the end of the one that goes on.
+
+    They end at `hour` UTC of each day, of Mondays, or of the first of a month.
+    """
+
+    def first(day: datetime) -> datetime:
+        back = {"day": 0, "week": day.weekday(), "month": day.day - 1}[every]
+        return day - timedelta(days=back)
+
+    offset = timedelta(hours=hour)
+    end = first((now - offset).replace(hour=0, minute=0, second=0, microsecond=0))
+    ends = first(end - timedelta(days=1)), end, first(end + LENGTHS[every])
+    return ends[0] + offset, ends[1] + offset, ends[2] + offset
 
 
-def get(
-    db: Connection, tenant: UUID, identity: UUID, act: str = "SELECT *", end: str = ""
-) -> RowMapping:
-    """The tenant's report of that id; raises ReportNotFound."""
-    query = f"{act} FROM analysis.report WHERE tenant_id = :tenant AND id = :id {end}"
-    row = db.execute(text(query), {"tenant": tenant, "id": identity}).mappings().first()
-    if row is None:
-        raise ReportNotFound(id=identity)
-    return row
+def next_at(every: str, hour: int, now: datetime) -> datetime:
+    """When the samples of the first period have come that was not due yet."""
+    return period(every, hour, now - SETTLED)[2] + SETTLED
 
 
-def delete(db: Connection, tenant: UUID, identity: UUID) -> None:
-    """The report is gone; its issues stay jobs. Raises ReportNotFound."""
-    get(db, tenant, identity, "DELETE", "RETURNING id")
-
-
-def due(db: Connection, now: datetime) -> Sequence[RowMapping]:
-    """Reports of all tenants that are due, the longest first."""
+def put(db: Connection, tenant: UUID, every: str, hour: int, now: datetime) -> None:
+    """The report is made `every` period at `hour`; what is late under the same hour stays late."""
     query = text("""
-        SELECT * FROM analysis.report WHERE enabled AND next_at <= :now
-        ORDER BY next_at LIMIT 500""")
-    return db.execute(query, {"now": now}).mappings().all()
+        INSERT INTO analysis.report AS r VALUES (:tenant, :every, :hour, :next)
+        ON CONFLICT (tenant_id, every) DO UPDATE SET hour = :hour, next_at = :next
+        WHERE r.hour <> :hour""")
+    mine = {"tenant": tenant, "every": every, "hour": hour}
+    db.execute(query, {**mine, "next": next_at(every, hour, now)})
 
 
-def move_on(db: Connection, report: RowMapping, now: datetime) -> bool:
+def of_tenant(db: Connection, tenant: UUID) -> list[Report]:
+    """The tenant's reports."""
+    query = text("SELECT * FROM analysis.report WHERE tenant_id = :tenant ORDER BY every")
+    return [Report(*row) for row in db.execute(query, {"tenant": tenant})]
+
+
+def delete(db: Connection, tenant: UUID, every: str) -> None:
+    """The report is made no more."""
+    query = text("DELETE FROM analysis.report WHERE tenant_id = :tenant AND every = :every")
+    db.execute(query, {"tenant": tenant, "every": every})
+
+
+def due(db: Connection, now: datetime) -> list[Report]:
+    """Reports of all tenants that are due, the longest first."""
+    query = text("SELECT * FROM analysis.report WHERE next_at <= :now ORDER BY next_at LIMIT 500")
+    return [Report(*row) for row in db.execute(query, {"now": now})]
+
+
+def move_on(db: Connection, report: Report, now: datetime) -> bool:
     """Whether the report was still due as it was read; now it is due after its next period."""
     query = text("""
-        UPDATE analysis.report SET next_at = :next WHERE id = :id AND enabled AND next_at = :was""")
-    moved = {"id": report["id"], "was": report["next_at"], "next": next_at(report, now)}
-    return db.execute(query, moved).rowcount == 1
+        UPDATE analysis.report SET next_at = :next
+        WHERE tenant_id = :tenant_id AND every = :every AND hour = :hour AND next_at = :next_at""")
+    following = next_at(report.every, report.hour, now)
+    return db.execute(query, {**asdict(report), "next": following}).rowcount == 1
 
 
 def watches(db: Connection, tenant: UUID) -> list[tuple[str, str]]:
@@ -99,25 +94,12 @@ def watches(db: Connection, tenant: UUID) -> list[tuple[str, str]]:
     return [(row.name, row.query) for row in db.execute(query, {"tenant": tenant})]
 
 
-def issues(db: Connection, tenant: UUID, identity: UUID) -> list[Job]:
-    """The newest issues of a report; raises ReportNotFound."""
-    get(db, tenant, identity)
-    mine = (job.c.tenant_id == tenant, job.c.params["report"].astext == str(identity))
-    query = select(job).where(job.c.kind == "report", *mine)
-    return [to_job(row) for row in db.execute(query.order_by(job.c.created_at.desc()).limit(50))]
-
-
-def period_of(issue: Job) -> tuple[datetime, datetime]:
-    """Start and end of what an issue reports: the second half of its job's range."""
-    request = issue.request
-    end = datetime.fromtimestamp(request.end_ms / 1000, UTC)
-    return end - timedelta(milliseconds=request.steps // 2 * request.step_ms), end
-
-
-def events(db: Connection, issue: Job) -> tuple[Sequence[RowMapping], list[Any]]:
+def events(
+    db: Connection, tenant: UUID, request: Request
+) -> tuple[Sequence[RowMapping], list[Any]]:
     """The ten largest events of an issue's period, and (kind, number of events), most first."""
-    start, end = (round(at.timestamp() * 1000) for at in period_of(issue))
-    bounds = {"tenant": issue.tenant, "start": start, "end": end}
+    start_ms = request.end_ms - request.steps // 2 * request.step_ms
+    bounds = {"tenant": tenant, "start": start_ms, "end": request.end_ms}
     began = (
         "FROM analysis.event WHERE tenant_id = :tenant AND start_ms >= :start AND start_ms < :end"
     )

@@ -12,9 +12,6 @@ REPORT = Analysis(
         "be full, with charts. Scheduled under /api/v1/reports; of any other query, what changed."
     ),
     version="1",
-    parameters=(
-        Parameter("title", "text", "Report", "Its heading.", maximum=200),
-        Parameter("report", "text", "", "The id of the schedule that it is made for.", maximum=36),
-    ),
+    parameters=(Parameter("title", "text", "Report", "Its heading.", maximum=200),),
     module="analysis_processing.analyses.report.run",
 )
