@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY
 from sqlalchemy import text
 
 from analysis_processing import __version__
-from analysis_processing.api import analyses, events, jobs, results, watch
+from analysis_processing.api import analyses, events, jobs, reports, results, watch
 from analysis_processing.api.deps import Services
 from analysis_processing.chassis import probes, problems
 from analysis_processing.chassis.clock import Clock
@@ -24,6 +24,7 @@ from analysis_processing.jobs.claims import TimeOf, database_clock
 from analysis_processing.jobs.database import engine_for, transaction
 from analysis_processing.jobs.metrics import QueueMetrics
 from analysis_processing.jobs.usage import deliver_for_ever
+from analysis_processing.reports.issues import Issuer
 from analysis_processing.settings import Settings
 from analysis_processing.watch.defaults import Seeder
 
@@ -56,6 +57,7 @@ def create_app(
         return Door("data-api-service", settings.das_url, client, token)
 
     seeder = Seeder(engine, time_of(clock), billing, data_api, settings)
+    issuer = Issuer(engine, time_of(clock), data_api, settings)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -64,6 +66,7 @@ def create_app(
         tasks = [
             asyncio.create_task(deliver_for_ever(engine, billing)),
             asyncio.create_task(seeder.for_ever()),
+            asyncio.create_task(issuer.for_ever()),
         ]
         try:
             yield
@@ -105,6 +108,7 @@ def create_app(
     app.include_router(results.router)
     app.include_router(watch.router)
     app.include_router(events.router)
+    app.include_router(reports.router)
     return app
 
 

@@ -49,7 +49,7 @@ def engine(database_url):
     engine = engine_for(database_url)
     yield engine
     with engine.begin() as db:
-        tables = "job, watch, watch_tenant, watch_default, event, silence"
+        tables = "job, watch, watch_tenant, watch_default, event, silence, report"
         db.execute(
             text(f"TRUNCATE {', '.join(f'analysis.{t}' for t in tables.split(', '))} CASCADE")
         )

@@ -16,6 +16,7 @@ from analysis_processing.analyses.forecast import FORECAST
 from analysis_processing.analyses.group_outliers import GROUP_OUTLIERS
 from analysis_processing.analyses.own import OWN
 from analysis_processing.analyses.parameters import Analysis, resolve
+from analysis_processing.analyses.report import REPORT
 from analysis_processing.analyses.seasonality import SEASONALITY
 from analysis_processing.analyses.slo import SLO
 from analysis_processing.errors import UnknownKind
@@ -29,6 +30,7 @@ KINDS = (
     SEASONALITY,
     CORRELATION,
     SLO,
+    REPORT,
     OWN,
 )
 ANALYSES: dict[str, Analysis] = {analysis.kind: analysis for analysis in KINDS}
