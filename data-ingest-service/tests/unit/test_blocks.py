@@ -211,12 +211,13 @@ def test_a_value_beats_a_stale_marker_however_they_are_compacted(
     """Before or after the marker, in one request, one run or several, merged in any steps: the last
     value is stored, and the marker only where there is no value.
     """
-    pieces = [sort_and_deduplicate(*_arrays(rows)) for rows in requests]
-    while len(pieces) > 1:
-        first = data.draw(st.integers(0, len(pieces) - 2))
-        end = data.draw(st.integers(first + 2, len(pieces)))
-        pieces[first:end] = list(merge([iter([piece]) for piece in pieces[first:end]]))
-    assert _as_dict(pieces) == stored(row for rows in requests for row in rows)
+    blocks = [[sort_and_deduplicate(*_arrays(rows))] for rows in requests]  # each in its pieces
+    while len(blocks) > 1:
+        first = data.draw(st.integers(0, len(blocks) - 2))
+        end = data.draw(st.integers(first + 2, len(blocks)))
+        blocks[first:end] = [list(merge([iter(pieces) for pieces in blocks[first:end]]))]
+    merged = [piece for pieces in blocks for piece in pieces]
+    assert _as_dict(merged) == stored(row for rows in requests for row in rows)
 
 
 @given(SAMPLES.filter(bool), st.integers(1, 5))
