@@ -6,14 +6,26 @@ import { fullName, quote } from "./query.js";
 
 const BELOW = ["upper", "lower", "upper_80", "lower_80", "expected"]; // drawn first, in this order
 const NOT_DRAWN = new Set(["score", ...BELOW, "values"]);
-const ALWAYS = new Set(["series", "judged", "points", "findings", "notes", "sentence", "ranked"]);
+const ALWAYS = new Set([
+  "series",
+  "judged",
+  "points",
+  "findings",
+  "notes",
+  "sentence",
+  "ranked",
+  "changed",
+  "outliers",
+  "methods",
+]);
 const TITLES = {
   changes: "What changed",
   causes: "What may have caused it",
   companions: "What changed shortly before",
   soonest: "Soonest to be full",
-  slo: "Objectives",
-  burn_rates: "Burn rates",
+  groups: "By group",
+  related: "What moves with it",
+  times: "When most moved",
 };
 const EPOCH_MS_MIN = 1e11; // a shorter `_ms` is a length of time
 
@@ -22,6 +34,9 @@ export function wordsOf(name) {
   const words = name.replace(/_(?:ms|s)$/, "").replaceAll("_", " ");
   return words.charAt(0).toUpperCase() + words.slice(1);
 }
+
+/** What `expected` is; of other kinds just that. */
+export const EXPECTED = { slo: "objective", group_outliers: "middle of the group", change_points: "level" };
 
 /** Where a finding ends on a chart: a change is a moment, what else lasts goes on. */
 export function endOf({ kind, start_ms: startMs, end_ms: endMs }) {
@@ -99,11 +114,12 @@ export function textOf(name, value) {
     return isLabels(value)
       ? fullName(value)
       : Object.entries(value)
-          .map(([inner, one]) => `${wordsOf(inner).toLowerCase()} ${textOf(inner, one)}`)
+          .map(([inner, one]) => `${inner === "labels" ? "" : `${wordsOf(inner).toLowerCase()} `}${textOf(inner, one)}`)
           .join(", ");
   if (typeof value !== "number") return String(value);
   if (name.endsWith("_ms")) return value >= EPOCH_MS_MIN ? shortTime(value) : duration(value / 1000);
   if (name.endsWith("_s")) return duration(value);
+  if (name === "chance" && value < 0.001) return "< 0.001";
   return format(value, /(?:^|_)(?:ratio|share|fraction|good|left)$/.test(name) ? "ratio" : "none");
 }
 
@@ -157,8 +173,9 @@ export function kindsOf(findings) {
     .map(([kind, count]) => `${kind.replaceAll("_", " ")}${count > 1 ? ` × ${count}` : ""}`);
 }
 
-/** How long it lasted, or that it lasts. */
-export function lasted({ start_ms: fromMs, end_ms: toMs }, stepMs = 0) {
+/** How long it lasted, or that it lasts; a change is a moment. */
+export function lasted({ kind, start_ms: fromMs, end_ms: toMs }, stepMs = 0) {
+  if (kind === "change") return "";
   return toMs === null ? "lasts" : duration(Math.max(toMs - fromMs, stepMs) / 1000);
 }
 

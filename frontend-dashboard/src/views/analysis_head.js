@@ -62,10 +62,12 @@ export function jobHead(app, job, title, { submit, changed }) {
     el(
       "p",
       { class: "quiet" },
-      `${shortTime(start_ms)} – ${shortTime(end_ms)}, one point each ${duration(step_ms / 1000)}`,
+      `${shortTime(start_ms)} – ${shortTime(end_ms)}, step ${duration(step_ms / 1000)}`,
       job.attempts > 1 && `, attempt ${job.attempts}`,
     ),
-    state === "succeeded" && job.error && el("p", { class: "quiet", role: "status" }, icon("warning"), ` ${job.error}`),
+    state === "succeeded" &&
+      job.error &&
+      el("p", { class: "quiet job-warning", role: "status" }, icon("warning"), el("span", {}, job.error)),
     el(
       "div",
       { class: "job-actions" },

@@ -67,7 +67,7 @@ test("What a kind adds to a summary is tables and facts; what each has is told e
     target: { job: "a" },
     changes: [{ zone: "b", count: 31, none: null, labels: { a: "1" } }, { zone: "a" }],
     methods: {},
-    slo: { budget_left_ratio: 0.5, burn_rates: [{ window_s: 3600, rate: 2 }] },
+    objectives: { budget_left_ratio: 0.5, burn_rates: [{ window_s: 3600, rate: 2 }] },
     soonest: [],
   });
   equal(sections, [
