@@ -26,6 +26,9 @@ const TITLES = {
   groups: "By group",
   related: "What moves with it",
   times: "When most moved",
+  mase: "Error in the backtest (MASE)",
+  mase_naive: "Error of the naive forecast",
+  backed_off: "Limits raised, times",
 };
 const EPOCH_MS_MIN = 1e11; // a shorter `_ms` is a length of time
 
@@ -53,7 +56,7 @@ export function columnsOf({ start_ms: startMs, step_ms: stepMs, steps }, { colum
   const numbers = (name) =>
     columns[name].map((value) => (typeof value === "number" && Number.isFinite(value) ? value : null));
   const others = Object.keys(columns).filter((name) => !NOT_DRAWN.has(name));
-  const names = [...BELOW, "values", ...others].filter((name) => columns[name]);
+  const names = [...BELOW, ...others, "values"].filter((name) => columns[name]);
   const drawn = Object.fromEntries(names.map((name) => [name, numbers(name)]));
   if (drawn.values) {
     drawn.unusual = drawn.values.map(() => null);
@@ -64,6 +67,13 @@ export function columnsOf({ start_ms: startMs, step_ms: stepMs, steps }, { colum
     }
   }
   return { times: Array.from({ length: steps }, (_, at) => (startMs + at * stepMs) / 1000), columns: drawn };
+}
+
+/** All but the outermost of these: a band that was wide while little was known must not flatten a chart. */
+export function usualOf(values) {
+  const numbers = values.filter((value) => value !== null).sort((a, b) => a - b);
+  const outer = Math.floor(numbers.length / 20);
+  return numbers.slice(outer, numbers.length - outer);
 }
 
 const PAST_MAX = 1000;
@@ -125,7 +135,9 @@ export function textOf(name, value) {
 
 /** The scalars of an object in words. */
 export function factsOf(facts) {
-  return Object.entries(facts).map(([name, value]) => [wordsOf(name), textOf(name, value)]);
+  return Object.entries(facts)
+    .filter(([, value]) => value !== null)
+    .map(([name, value]) => [TITLES[name] ?? wordsOf(name), textOf(name, value)]);
 }
 
 /**

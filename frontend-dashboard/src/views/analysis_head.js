@@ -48,7 +48,15 @@ export function jobHead(app, job, title, { submit, changed }) {
       }),
     );
   const again = () => submit({ kind, query, start_ms, end_ms, step_ms, params, force: true });
-  const alike = { new: 1, kind, q: query, from: start_ms, to: end_ms };
+  const alike = {
+    new: 1,
+    kind,
+    q: query,
+    from: start_ms,
+    to: end_ms,
+    step: step_ms / 1000,
+    with: JSON.stringify(params),
+  };
   return el(
     "header",
     { class: "job-head" },

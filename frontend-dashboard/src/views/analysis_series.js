@@ -13,7 +13,17 @@ import { shortTime } from "../format/time.js";
 import { format, unitOfQuery } from "../format/units.js";
 import { fullName } from "../state/query.js";
 import { Refresher } from "../state/refresher.js";
-import { columnsOf, EXPECTED, endOf, factsOf, lasted, pointsBefore, queryOf, withPast } from "../state/results.js";
+import {
+  columnsOf,
+  EXPECTED,
+  endOf,
+  factsOf,
+  lasted,
+  pointsBefore,
+  queryOf,
+  usualOf,
+  withPast,
+} from "../state/results.js";
 import { themeEvents } from "../state/theme.js";
 import { formatHash } from "../state/url.js";
 import { card } from "./settings/section.js";
@@ -133,6 +143,8 @@ function chartParts(app, query, unit, axis, one, expected) {
       name: finding.kind.replaceAll("_", " "),
       text: finding.text,
     })),
+    // of a band that is judged as time goes on, the first of it is wide
+    ...(one.columns.score && { inView: names.map((name) => (EDGES.has(name) ? usualOf : Array.from)(columns[name])) }),
     unit,
     span: [times[0], times.at(-1)],
     title: fullName(one.labels),

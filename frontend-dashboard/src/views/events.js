@@ -189,7 +189,8 @@ export class EventsView extends HTMLElement {
         el("code", {}, fullName(event.labels)),
         ` · ${event.watch}`,
         event.because_of.length > 0 && ` · perhaps because of ${event.because_of.map(causeWords).join(", ")}`,
-        event.acknowledged_by && ` · acknowledged by ${event.acknowledged_by}`,
+        event.acknowledged_by &&
+          ` · acknowledged ${event.acknowledged_by === this.app.session.user.id ? "by you " : ""}${relativeTime(Date.parse(event.acknowledged_at))}`,
         event.silenced_until && ` · silenced until ${shortTime(Date.parse(event.silenced_until))}`,
       ),
       el(

@@ -133,7 +133,7 @@ function watchRow(ask, part, watch, edit) {
     ],
     ["number", String(watch.series ?? "–")],
     ["quiet", watch.judged_until_ms ? relativeTime(watch.judged_until_ms) : "not yet"],
-    ["end", edit && [act("Edit", () => edit(watch)), act(words, turn), dangerButton("Delete", remove)]],
+    ["end nowrap", edit && [act("Edit", () => edit(watch)), act(words, turn), dangerButton("Delete", remove)]],
   );
   made.classList.toggle("off", !enabled);
   return made;

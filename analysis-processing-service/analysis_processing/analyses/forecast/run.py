@@ -267,7 +267,7 @@ def conclude(results: list[SeriesResult], params: dict[str, Any], context: Any) 
     if context is not None and context.note:
         sentence += f" {context.note[0].upper()}{context.note[1:]}."
     summary: dict[str, Any] = {"methods": dict(methods)}
-    if params["full_at"] is not None:
+    if params["full_at"] is not None and judged_series:
         soonest = sorted(
             (result for result in judged_series if result.findings),
             key=lambda result: -result.score,
