@@ -7,6 +7,7 @@ import time
 import uuid
 from typing import Any
 
+from accounts import SESSION
 from contract import Answer, Refused, Request, State
 
 MINUTE_MS = 60_000
@@ -61,7 +62,8 @@ def watching(state: State, request: Request, parts: list[str]) -> Answer:
             return 200, {"events": _feed(state, request), "next": None}, {}
         case ["events", id_, "ack"]:
             (acknowledged,) = (one for one in state.events if one["id"] == id_)
-            acknowledged["acknowledged_by"] = "ada@example.org"
+            acknowledged["acknowledged_by"] = SESSION["user"]["id"]
+            acknowledged["acknowledged_at"] = "2026-01-01T00:00:00Z"
             return 200, acknowledged, {}
         case ["watches" | "silences" as name, *rest]:
             return _one_of(state, name, request.method, rest, body)

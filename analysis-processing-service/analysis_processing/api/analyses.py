@@ -12,10 +12,14 @@ router = APIRouter(prefix="/api/v1", tags=["analyses"])
 
 @router.get("/analyses")
 async def list_analyses(_: Reader, held: ServicesDep) -> dict[str, Any]:
-    """The kinds of analysis, and the bounds of one job."""
+    """The kinds of analysis that can be run here, and the bounds of one job."""
     settings = held.settings
     return {
-        "analyses": [analysis.as_json() for analysis in ANALYSES.values()],
+        "analyses": [
+            analysis.as_json()
+            for kind, analysis in ANALYSES.items()
+            if kind != "own" or settings.own_analyses
+        ],
         "limits": {
             "series_max": settings.series_max,
             "points_max": settings.points_max,

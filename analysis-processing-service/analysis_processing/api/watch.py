@@ -4,13 +4,14 @@ from datetime import datetime
 from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
+import anyio
 from fastapi import APIRouter, Depends, Path, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from analysis_processing.analyses import resolved_params
 from analysis_processing.api.deps import Analyst, PostedJson, Reader, ServicesDep
-from analysis_processing.api.jobs import instant
+from analysis_processing.api.jobs import check_query, instant
 from analysis_processing.chassis.kinds import ServiceError
 from analysis_processing.errors import InvalidJob, WatchNotFound
 from analysis_processing.jobs.database import transaction
@@ -83,6 +84,7 @@ Wanted = Annotated[dict[str, Any], Depends(wanted_watch)]
 @router.post("", status_code=201, openapi_extra=DOCUMENT)
 def make_watch(wanted: Wanted, caller: Analyst, held: ServicesDep) -> dict[str, Any]:
     """A new watch, which runs from now on; 409 when its name is taken."""
+    anyio.from_thread.run(check_query, held, caller.tenant, wanted["query"])
     most, by = held.settings.watch_count_max, caller.subject
     with transaction(held.engine) as db:
         now = held.now(db)
@@ -116,6 +118,7 @@ def change_watch(
     identity: OwnWatch, wanted: Wanted, caller: Analyst, held: ServicesDep
 ) -> dict[str, Any]:
     """The watch as it is from now on; with another query, step or parameters it learns anew."""
+    anyio.from_thread.run(check_query, held, caller.tenant, wanted["query"])
     with transaction(held.engine) as db:
         now = held.now(db)
         return shown(watches.change(db, caller.tenant, identity, wanted, now), now)

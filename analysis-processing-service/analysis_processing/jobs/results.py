@@ -48,7 +48,7 @@ def rows(part: Part) -> list[dict[str, Any]]:
     return [
         {
             "row_no": number,
-            "score": ranked(result.score),
+            "score": -1.0 if result.note else ranked(result.score),  # last
             "findings": len(result.findings),
             "labels": plain(result.labels),
             "detail": {

@@ -272,14 +272,14 @@ class Runner:
         series = [one for number in sorted(work.series) for one in work.series[number]]
         notes = Counter(one.note for one in series if one.note is not None)
         findings = sum(len(one.findings) for one in series)
-        judged = len(series) - notes.total()
+        judged, troubled = len(series) - notes.total(), sum(bool(one.findings) for one in series)
         summary: dict[str, Any] = {
             "series": len(series),
             "judged": judged,
             "points": work.points,
             "findings": findings,
             "notes": [{"note": note, "series": count} for note, count in notes.most_common()],
-            "sentence": f"{findings:,} findings; judged {judged:,} of {len(series):,} series",
+            "sentence": f"{findings:,} findings in {troubled:,} of {judged:,} series judged",
         }
         conclude = getattr(importlib.import_module(work.question.module), "conclude", None)
         if conclude is None:

@@ -2,6 +2,7 @@
 
 from sqlalchemy import (
     ARRAY,
+    JSON,
     BigInteger,
     Boolean,
     Column,
@@ -53,7 +54,7 @@ job = Table(
     Column("claimed_by", Text),
     Column("lease_until", DateTime(timezone=True)),
     Column("written_series", ARRAY(Text), nullable=False),
-    Column("summary", JSONB, nullable=False),
+    Column("summary", JSON, nullable=False),
     Column("computing", ARRAY(Text), nullable=False),
     Column("suspects", ARRAY(Text), nullable=False),
 )
@@ -80,7 +81,7 @@ series = Table(
     Column("score", Double, nullable=False),
     Column("findings", Integer, nullable=False),
     Column("labels", JSONB, nullable=False),
-    Column("detail", JSONB, nullable=False),
+    Column("detail", JSON, nullable=False),
     Column("note", Text),
 )
 

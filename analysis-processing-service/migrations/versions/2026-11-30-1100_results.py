@@ -10,6 +10,10 @@ depends_on = None
 UP = """
 DELETE FROM analysis.chunk;
 DELETE FROM analysis.job WHERE state = 'succeeded';
+ALTER TABLE analysis.job
+  ALTER COLUMN summary DROP DEFAULT,
+  ALTER COLUMN summary TYPE json USING summary::json,
+  ALTER COLUMN summary SET DEFAULT '{}';
 ALTER TABLE analysis.chunk
   ADD COLUMN digest bytea  NOT NULL,
   ADD COLUMN points bigint NOT NULL;
@@ -25,11 +29,11 @@ CREATE TABLE analysis.series (
   score     double precision NOT NULL,
   findings  integer          NOT NULL,
   labels    jsonb            NOT NULL,
-  detail    jsonb            NOT NULL,
+  detail    json             NOT NULL,
   note      text,
   PRIMARY KEY (job_id, chunk_no, row_no));
 COMMENT ON TABLE analysis.series IS
-  'one series of a result; detail = its facts and findings; its columns are in the chunk';
+  'one series of a result; detail = its facts and findings, in order; columns are in the chunk';
 CREATE INDEX series_by_score ON analysis.series (job_id, score DESC, chunk_no, row_no);
 """
 
@@ -41,5 +45,8 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.execute(
         "DROP TABLE analysis.series;"
-        "ALTER TABLE analysis.chunk DROP COLUMN digest, DROP COLUMN points"
+        "ALTER TABLE analysis.chunk DROP COLUMN digest, DROP COLUMN points;"
+        "ALTER TABLE analysis.job ALTER COLUMN summary DROP DEFAULT,"
+        "  ALTER COLUMN summary TYPE jsonb USING summary::jsonb,"
+        "  ALTER COLUMN summary SET DEFAULT '{}'"
     )

@@ -86,7 +86,7 @@ def test_columns_come_with_a_few_series(result):
 
 @pytest.fixture
 def labelled(call, engine):
-    """Like `result`, of three series with labels, two of which have something to tell."""
+    """Like `result`, of three series with labels; the last was not judged, and ranks last."""
     identity = call("POST", "/api/v1/jobs", "a", json=ASKED).json()["id"]
     series = [
         SeriesResult({"__name__": "up", "a": 'x"y', "b": "1"}, 3.0, findings=[FINDING]),
@@ -99,7 +99,7 @@ def labelled(call, engine):
         answer = call("GET", f"/api/v1/jobs/{identity}/result", "a", params=params)
         if answer.status_code != 200:
             return answer
-        return [int(3 - series["score"]) for series in answer.json()["series"]]
+        return [(3.0, 2.0, -1.0).index(series["score"]) for series in answer.json()["series"]]
 
     get.id = identity
     return get

@@ -158,7 +158,7 @@ def test_a_kind_is_prepared_run_by_chunks_and_concluded(world):
         "points": 10 * STEPS,
         "findings": 0,
         "notes": [],
-        "sentence": "0 findings; judged 10 of 10 series",
+        "sentence": "0 findings in 0 of 10 series judged",
         "total": sum(score for _, _, score, _ in rows),
     }
     assert (job.progress.done, job.progress.total) == (1, 1)

@@ -112,6 +112,7 @@ def test_series_that_come_and_go_are_named_so():
         "appeared",
     ]
     assert changed_rows(results) == [3, 4, 5]
+    assert [results[row].findings[0].end_ms for row in (3, 4, 5)] == [None] * 3
     assert "2 appeared" in summary["sentence"]
 
 

@@ -147,6 +147,9 @@ def test_chunks_and_scale_change_nothing(power, cut):
     results = [one for chunk in chunks for one in run.run(chunk, FIRST, context).series]
     assert [one.score for one in results] == pytest.approx([one.score for one in whole], abs=1e-3)
     assert significant(results) == [3]
+    beside = results[3].columns["target"]
+    assert np.corrcoef(beside, values[0])[0, 1] > 0.99
+    assert np.ptp(beside) == pytest.approx(np.ptp(results[3].columns["values"]), rel=0.5)
 
 
 @given(

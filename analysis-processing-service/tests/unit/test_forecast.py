@@ -246,7 +246,7 @@ def test_what_fills_first_comes_first():
     assert ranked[0].findings[0].text.endswith(", at or over 430 already")
     summary = run.conclude(part.series, wanted, None)
     assert [row["labels"]["n"] for row in summary["soonest"]] == ["4", "1", "2"]
-    assert summary["sentence"].startswith("3 of 5 series are expected to be at 430 within 100h")
+    assert summary["sentence"].startswith("3 of 5 series are expected to reach 430 within 100h")
 
 
 def test_a_limit_below_is_reached_downwards():

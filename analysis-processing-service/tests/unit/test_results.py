@@ -159,5 +159,7 @@ def test_a_score_that_is_no_number_is_ranked():
     part = Part(0, 10, 3, [series("x", score=score, facts=facts) for score in (np.nan, np.inf, 1)])
     first, second, third = results.rows(part)
     assert first["score"] == 0.0 < third["score"] < second["score"] < np.inf
+    (noted,) = results.rows(Part(0, 10, 3, [SeriesResult({}, note="all gaps")]))
+    assert noted["score"] < first["score"]
     assert first["detail"]["facts"] == {"n": 3, "ok": True, "odd": None, "nul": "a\ufffdb"}
     json.dumps(first, allow_nan=False)

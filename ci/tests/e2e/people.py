@@ -93,6 +93,7 @@ class SignIn:
         page.get_by_role("button", name="Join").click()
         page.locator("coh-shell").wait_for()
         SESSIONS[email] = page.context.storage_state()
+        self.refused.clear()  # nobody was signed in at first
         return page
 
     def viewer(self, hash_: str = "", **how: Any) -> Any:

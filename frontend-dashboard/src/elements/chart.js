@@ -24,6 +24,7 @@ const FAR_PX = -10_000; // above the plot: near no line, so none is singled out
  * @property {import("../charts/options.js").Line[]} lines
  * @property {(number|null)[][]} columns what is drawn, one for each line
  * @property {(number|null)[][]} [values] what is told, where it differs (stacked areas)
+ * @property {(number|null)[][]} [inView] what the value axis must hold; all columns where it is left out
  * @property {{lows: (number|null)[]|null, highs: (number|null)[]|null}[]} [bounds] least and greatest of each step
  * @property {string} unit
  * @property {[number, number]} span seconds
@@ -147,7 +148,7 @@ export class Chart extends HTMLElement {
       unit: model.unit,
       mirrored: model.mirrored,
       span: () => this.#model.span,
-      extent: () => extentOf(this.#model.columns, this.#model.bounds ?? []),
+      extent: () => extentOf(this.#model.inView ?? this.#model.columns, this.#model.bounds ?? []),
       theme: chartTheme(),
       zeroBased: model.zeroBased,
       top: model.top ?? null,

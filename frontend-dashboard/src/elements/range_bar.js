@@ -99,7 +99,7 @@ export class RangeBar extends HTMLElement {
       this.#label,
       presetLabel(range) ??
         (isRelative(range)
-          ? `${range.from} to ${range.to}`
+          ? [range.from, range.to].map((at) => (/^\d+$/.test(at) ? shortTime(Number(at), zone) : at)).join(" to ")
           : `${shortTime(span.fromMs, zone)} – ${shortTime(span.toMs, zone)}`),
     );
     const { on, words } = liveness(this.#pageRange, nowMs, (ms) => clockTime(ms, zone));

@@ -1,14 +1,15 @@
 /** Events of watches, as the page tells them. Pure. */
 
 import { fullName } from "./query.js";
+import { queryOf } from "./results.js";
 
 const ROOM_MS = 3_600_000;
 
-/** Where Explore shows the event: its series where that has a name, else all of the watch's query. */
+/** Where Explore shows the event: its series, as the watch asks for it. */
 export function placeOf({ labels, start_ms: startMs, end_ms: endMs }, query) {
   const room = Math.max((endMs ?? startMs) - startMs, ROOM_MS);
   return {
-    q: labels.__name__ ? fullName(labels) : query,
+    q: query && !labels.__name__ ? queryOf(query, { labels, facts: {} }) : fullName(labels),
     from: String(startMs - room),
     to: endMs === null ? "now" : String(endMs + room),
   };

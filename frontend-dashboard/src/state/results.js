@@ -6,14 +6,29 @@ import { fullName, quote } from "./query.js";
 
 const BELOW = ["upper", "lower", "upper_80", "lower_80", "expected"]; // drawn first, in this order
 const NOT_DRAWN = new Set(["score", ...BELOW, "values"]);
-const ALWAYS = new Set(["series", "judged", "points", "findings", "notes", "sentence", "ranked"]);
+const ALWAYS = new Set([
+  "series",
+  "judged",
+  "points",
+  "findings",
+  "notes",
+  "sentence",
+  "ranked",
+  "changed",
+  "outliers",
+  "methods",
+]);
 const TITLES = {
   changes: "What changed",
   causes: "What may have caused it",
   companions: "What changed shortly before",
   soonest: "Soonest to be full",
-  slo: "Objectives",
-  burn_rates: "Burn rates",
+  groups: "By group",
+  related: "What moves with it",
+  times: "When most moved",
+  mase: "Error in the backtest (MASE)",
+  mase_naive: "Error of the naive forecast",
+  backed_off: "Limits raised, times",
 };
 const EPOCH_MS_MIN = 1e11; // a shorter `_ms` is a length of time
 
@@ -22,6 +37,9 @@ export function wordsOf(name) {
   const words = name.replace(/_(?:ms|s)$/, "").replaceAll("_", " ");
   return words.charAt(0).toUpperCase() + words.slice(1);
 }
+
+/** What `expected` is; of other kinds just that. */
+export const EXPECTED = { slo: "objective", group_outliers: "middle of the group", change_points: "level" };
 
 /** Where a finding ends on a chart: a change is a moment, what else lasts goes on. */
 export function endOf({ kind, start_ms: startMs, end_ms: endMs }) {
@@ -38,7 +56,7 @@ export function columnsOf({ start_ms: startMs, step_ms: stepMs, steps }, { colum
   const numbers = (name) =>
     columns[name].map((value) => (typeof value === "number" && Number.isFinite(value) ? value : null));
   const others = Object.keys(columns).filter((name) => !NOT_DRAWN.has(name));
-  const names = [...BELOW, "values", ...others].filter((name) => columns[name]);
+  const names = [...BELOW, ...others, "values"].filter((name) => columns[name]);
   const drawn = Object.fromEntries(names.map((name) => [name, numbers(name)]));
   if (drawn.values) {
     drawn.unusual = drawn.values.map(() => null);
@@ -49,6 +67,13 @@ export function columnsOf({ start_ms: startMs, step_ms: stepMs, steps }, { colum
     }
   }
   return { times: Array.from({ length: steps }, (_, at) => (startMs + at * stepMs) / 1000), columns: drawn };
+}
+
+/** All but the outermost of these: a band that was wide while little was known must not flatten a chart. */
+export function usualOf(values) {
+  const numbers = values.filter((value) => value !== null).sort((a, b) => a - b);
+  const outer = Math.floor(numbers.length / 20);
+  return numbers.slice(outer, numbers.length - outer);
 }
 
 const PAST_MAX = 1000;
@@ -99,17 +124,20 @@ export function textOf(name, value) {
     return isLabels(value)
       ? fullName(value)
       : Object.entries(value)
-          .map(([inner, one]) => `${wordsOf(inner).toLowerCase()} ${textOf(inner, one)}`)
+          .map(([inner, one]) => `${inner === "labels" ? "" : `${wordsOf(inner).toLowerCase()} `}${textOf(inner, one)}`)
           .join(", ");
   if (typeof value !== "number") return String(value);
   if (name.endsWith("_ms")) return value >= EPOCH_MS_MIN ? shortTime(value) : duration(value / 1000);
   if (name.endsWith("_s")) return duration(value);
+  if (name === "chance" && value < 0.001) return "< 0.001";
   return format(value, /(?:^|_)(?:ratio|share|fraction|good|left)$/.test(name) ? "ratio" : "none");
 }
 
 /** The scalars of an object in words. */
 export function factsOf(facts) {
-  return Object.entries(facts).map(([name, value]) => [wordsOf(name), textOf(name, value)]);
+  return Object.entries(facts)
+    .filter(([, value]) => value !== null)
+    .map(([name, value]) => [TITLES[name] ?? wordsOf(name), textOf(name, value)]);
 }
 
 /**
@@ -157,8 +185,9 @@ export function kindsOf(findings) {
     .map(([kind, count]) => `${kind.replaceAll("_", " ")}${count > 1 ? ` × ${count}` : ""}`);
 }
 
-/** How long it lasted, or that it lasts. */
-export function lasted({ start_ms: fromMs, end_ms: toMs }, stepMs = 0) {
+/** How long it lasted, or that it lasts; a change is a moment. */
+export function lasted({ kind, start_ms: fromMs, end_ms: toMs }, stepMs = 0) {
+  if (kind === "change") return "";
   return toMs === null ? "lasts" : duration(Math.max(toMs - fromMs, stepMs) / 1000);
 }
 

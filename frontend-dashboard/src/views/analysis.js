@@ -82,6 +82,7 @@ export class AnalysisView extends HTMLElement {
         ),
       );
     this.#list.mark(id);
+    for (const select of this.#filters.children) select.value = this.#filter[select.name];
   }
 
   #startButton(drawing) {

@@ -2,6 +2,7 @@
 
 import { el, fill } from "../dom.js";
 import { markedQuery } from "../elements/states.js";
+import { shortTime } from "../format/time.js";
 import { duration } from "../format/units.js";
 import { hubClock } from "../state/clock.js";
 import { stepChoices } from "../state/jobs.js";
@@ -14,13 +15,15 @@ const SHOWN_AT_ONCE = 4;
 
 /**
  * @param {object[]} analyses as aps describes them
- * @param {{kind?: string, q?: string, from?: string, to?: string}} params of the URL
+ * @param {{kind?: string, q?: string, from?: string, to?: string, step?: string, with?: string}} params of the URL; `with`: the
+ * parameters of that kind as JSON
  * @param {object} acts
  * @param {(kind: string) => void} acts.choose another kind was chosen
  * @param {(submission: object) => Promise<void>} acts.start what it throws is told in the form
  */
 export function analysisForm(analyses, params, { choose, start }) {
   const chosen = () => analyses.find(({ kind }) => kind === kinds.value);
+  const { kind: givenKind, with: given = "{}" } = params;
   const kinds = choice(
     {
       class: "select wide",
@@ -47,32 +50,36 @@ export function analysisForm(analyses, params, { choose, start }) {
   });
   const wanted = { from: params.from ?? "now-24h", to: params.to ?? "now" };
   const presets = PRESETS.map(([length, words]) => [`now-${length}`, `last ${words}`]);
+  const exact = resolve(wanted, hubClock.now()) ?? resolve({ from: "now-24h", to: "now" }, hubClock.now());
   const isPreset = wanted.to === "now" && presets.some(([from]) => from === wanted.from);
   const range = choice(
     { class: "select wide", name: "range", on: { change: () => fillSteps() } },
-    isPreset ? presets : [["", "the range from Explore"], ...presets],
+    isPreset ? presets : [["", `${shortTime(exact.fromMs)} – ${shortTime(exact.toMs)}`], ...presets],
     isPreset ? wanted.from : "",
   );
   const step = el("select", { class: "select wide", name: "step" });
-  const span = () =>
-    resolve(range.value ? { from: range.value, to: "now" } : wanted, hubClock.now()) ??
-    resolve({ from: "now-24h", to: "now" }, hubClock.now());
+  const span = () => (range.value ? resolve({ from: range.value, to: "now" }, hubClock.now()) : exact);
   const fillSteps = () => {
     const { choices, best } = stepChoices(span());
+    const first = !range.value && choices.includes(Number(params.step)) ? Number(params.step) : best;
     fill(
       step,
-      choices.map((seconds) => el("option", { value: String(seconds), selected: seconds === best }, duration(seconds))),
+      choices.map((seconds) =>
+        el("option", { value: String(seconds), selected: seconds === first }, duration(seconds)),
+      ),
     );
   };
   fillSteps();
   const about = el("div", { class: "form-head" });
-  const parameters = el("div", { class: "stack" });
+  const inputs = el("div", { class: "stack" });
   const drawKind = () => {
-    const { title, description, parameters: all } = chosen();
+    const { title, description, parameters } = chosen();
+    const values = kinds.value === givenKind ? JSON.parse(given) : {};
+    const all = parameters.map((parameter) => ({ ...parameter, default: valueGiven(parameter, values) }));
     fill(about, el("h2", {}, title), el("p", { class: "quiet" }, description));
     const rest = all.slice(SHOWN_AT_ONCE);
     fill(
-      parameters,
+      inputs,
       el("div", { class: "fields" }, all.slice(0, SHOWN_AT_ONCE).map(parameterField)),
       rest.length > 0 &&
         el("details", {}, el("summary", {}, "More settings"), el("div", { class: "fields" }, rest.map(parameterField))),
@@ -120,13 +127,19 @@ export function analysisForm(analyses, params, { choose, start }) {
     field("Query", query),
     place,
     el("div", { class: "fields" }, field("Range", range), field("Step", step)),
-    parameters,
+    inputs,
     trouble,
     el("div", { class: "form-actions" }, submit, el("a", { class: "button plain", href: "#/analysis" }, "Cancel")),
   );
 }
 
 const PLACEHOLDERS = { duration: "such as 6h", labels: "zone, service" };
+
+/** What the input of a parameter holds first: a length of time as text; a moment is not carried over. */
+function valueGiven({ name, type, default: usual }, { [name]: value }) {
+  if (type === "time" || value === undefined || value === null) return usual;
+  return type === "duration" ? `${value / 1000}s` : value;
+}
 
 /** One input for one parameter, as its type describes it. */
 function parameterField(parameter) {

@@ -48,7 +48,15 @@ export function jobHead(app, job, title, { submit, changed }) {
       }),
     );
   const again = () => submit({ kind, query, start_ms, end_ms, step_ms, params, force: true });
-  const alike = { new: 1, kind, q: query, from: start_ms, to: end_ms };
+  const alike = {
+    new: 1,
+    kind,
+    q: query,
+    from: start_ms,
+    to: end_ms,
+    step: step_ms / 1000,
+    with: JSON.stringify(params),
+  };
   return el(
     "header",
     { class: "job-head" },
@@ -62,10 +70,12 @@ export function jobHead(app, job, title, { submit, changed }) {
     el(
       "p",
       { class: "quiet" },
-      `${shortTime(start_ms)} – ${shortTime(end_ms)}, one point each ${duration(step_ms / 1000)}`,
+      `${shortTime(start_ms)} – ${shortTime(end_ms)}, step ${duration(step_ms / 1000)}`,
       job.attempts > 1 && `, attempt ${job.attempts}`,
     ),
-    state === "succeeded" && job.error && el("p", { class: "quiet", role: "status" }, icon("warning"), ` ${job.error}`),
+    state === "succeeded" &&
+      job.error &&
+      el("p", { class: "quiet job-warning", role: "status" }, icon("warning"), el("span", {}, job.error)),
     el(
       "div",
       { class: "job-actions" },

@@ -85,6 +85,7 @@ function keyOf(series) {
 
 function summaryOf(app, summary, path) {
   const [judged, ...notes] = judgedWords(summary);
+  const [sentence, ...more] = (summary.sentence ?? "").split(/(?<=\.) /);
   const fact = (number, words) => el("span", { class: "fact" }, el("strong", {}, format(number)), ` ${words}`);
   const save = async (type, name) => {
     app.toast(`${name} is being fetched`);
@@ -96,7 +97,8 @@ function summaryOf(app, summary, path) {
   };
   const files = menu(el("button", { class: "button small" }, "Download"), "Download the whole result", FILES, save);
   return [
-    summary.sentence && el("p", { class: "result-sentence" }, summary.sentence),
+    el("p", { class: "result-sentence" }, sentence),
+    more.length > 0 && el("p", {}, more.join(" ")),
     el(
       "div",
       { class: "result-facts" },

@@ -7,12 +7,23 @@ import { chartTheme } from "../charts/theme.js";
 import { el, fill } from "../dom.js";
 import { Chart } from "../elements/chart.js";
 import { dataTable, longTable, row } from "../elements/data_table.js";
+import { swatchOf } from "../elements/swatch.js";
 import { emptyState, failedState, loadingState } from "../elements/states.js";
 import { shortTime } from "../format/time.js";
 import { format, unitOfQuery } from "../format/units.js";
 import { fullName } from "../state/query.js";
 import { Refresher } from "../state/refresher.js";
-import { columnsOf, endOf, factsOf, lasted, pointsBefore, queryOf, withPast } from "../state/results.js";
+import {
+  columnsOf,
+  EXPECTED,
+  endOf,
+  factsOf,
+  lasted,
+  pointsBefore,
+  queryOf,
+  usualOf,
+  withPast,
+} from "../state/results.js";
 import { themeEvents } from "../state/theme.js";
 import { formatHash } from "../state/url.js";
 import { card } from "./settings/section.js";
@@ -25,6 +36,7 @@ const NAMES = {
   lower_80: "at least, 4 of 5 times",
 };
 const EDGES = new Set(["upper", "lower", "upper_80", "lower_80"]);
+const KEYED = new Set([...EDGES, "values", "expected", "unusual"]);
 
 /** The card of one series, asked for with its columns when it is chosen. */
 export function chosenSeries(app, job, ask, signal) {
@@ -76,7 +88,9 @@ export function chosenSeries(app, job, ask, signal) {
         !one.note && el("span", { class: "fact" }, "score ", el("strong", {}, format(one.score))),
       ),
       one.note && el("p", { class: "quiet" }, one.note),
-      one.columns && Object.keys(one.columns).length > 0 && chartParts(app, query, unit, axis, one),
+      one.columns &&
+        Object.keys(one.columns).length > 0 &&
+        chartParts(app, query, unit, axis, one, EXPECTED[job.kind] ?? "expected"),
       one.findings.length > 0 && findingsTable(one.findings, query, unit, job.step_ms),
       Object.keys(one.facts).length > 0 && factList(factsOf(one.facts)),
     );
@@ -97,7 +111,7 @@ async function past(app, job, axis, one, signal) {
   }
 }
 
-function chartParts(app, query, unit, axis, one) {
+function chartParts(app, query, unit, axis, one, expected) {
   const { times, columns } = columnsOf(axis, one);
   const names = Object.keys(columns);
   const theme = chartTheme();
@@ -111,7 +125,10 @@ function chartParts(app, query, unit, axis, one) {
     more += 1;
     return { color: theme.series[more % theme.series.length], width: 1.5 };
   };
-  const lines = names.map((name) => ({ name: NAMES[name] ?? name.replaceAll("_", " "), ...styleOf(name) }));
+  const lines = names.map((name) => ({
+    name: { ...NAMES, expected }[name] ?? name.replaceAll("_", " "),
+    ...styleOf(name),
+  }));
   const at = (name) => names.indexOf(name) + 1;
   const chart = new Chart();
   chart.classList.add("chart-large");
@@ -126,6 +143,8 @@ function chartParts(app, query, unit, axis, one) {
       name: finding.kind.replaceAll("_", " "),
       text: finding.text,
     })),
+    // of a band that is judged as time goes on, the first of it is wide
+    ...(one.columns.score && { inView: names.map((name) => (EDGES.has(name) ? usualOf : Array.from)(columns[name])) }),
     unit,
     span: [times[0], times.at(-1)],
     title: fullName(one.labels),
@@ -146,8 +165,11 @@ function chartParts(app, query, unit, axis, one) {
       "div",
       { class: "chart-key" },
       columns.values && key("key-line", "value"),
-      columns.expected && key("key-dash", "expected"),
+      columns.expected && key("key-dash", expected),
       edges.length > 0 && key("key-band", edges.length > 1 ? "19 of 20 times; inner band: 4 of 5" : "expected band"),
+      lines
+        .filter((_, n) => !KEYED.has(names[n]))
+        .map((line) => el("span", { class: "key-item" }, swatchOf(line), line.name)),
       one.findings.length > 0 && key("key-bad", "unusual"),
       el("button", { class: "link", "aria-label": "This chart as a table", on: { click: showTable } }, "Table"),
     ),

@@ -11,7 +11,7 @@ import { causeWords, placeOf } from "../state/events.js";
 import { fullName } from "../state/query.js";
 import { formatHash } from "../state/url.js";
 import { card, choice, field, refreshing, section, textInput } from "./settings/section.js";
-import { watchSections } from "./watches.js";
+import { NO_WATCH, watchSections } from "./watches.js";
 
 const PAGE = 50;
 const OPEN_MAX = 500;
@@ -117,7 +117,7 @@ export class EventsView extends HTMLElement {
           ? emptyState("No event is like this")
           : emptyState(
               "Nothing noticed",
-              watches.length === 0 ? "There is no watch yet." : `${watches.length} watches look at what comes in.`,
+              watches.length === 0 ? NO_WATCH : `${watches.length} watches look at what comes in.`,
             );
       const queries = new Map(watches.map(({ id, query }) => [id, query]));
       const more = () => {
@@ -189,7 +189,8 @@ export class EventsView extends HTMLElement {
         el("code", {}, fullName(event.labels)),
         ` · ${event.watch}`,
         event.because_of.length > 0 && ` · perhaps because of ${event.because_of.map(causeWords).join(", ")}`,
-        event.acknowledged_by && ` · acknowledged by ${event.acknowledged_by}`,
+        event.acknowledged_by &&
+          ` · acknowledged ${event.acknowledged_by === this.app.session.user.id ? "by you " : ""}${relativeTime(Date.parse(event.acknowledged_at))}`,
         event.silenced_until && ` · silenced until ${shortTime(Date.parse(event.silenced_until))}`,
       ),
       el(

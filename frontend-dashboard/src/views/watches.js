@@ -8,6 +8,8 @@ import { relativeTime, shortTime } from "../format/time.js";
 import { fullName } from "../state/query.js";
 import { card, choice, dangerButton, field, form, refreshing, section, textInput } from "./settings/section.js";
 
+export const NO_WATCH =
+  "The usual watches are made within five minutes of the first samples; a watch of your own looks at any query.";
 const STEPS = [
   ["60000", "1 min"],
   ["300000", "5 min"],
@@ -20,10 +22,10 @@ export function watchSections(app, signal) {
   const mayRun = app.can("analysis:run");
   const list = section(app, "Watches", signal, async (part, ended) => {
     const { watches } = await ask("watches", { signal: ended });
-    if (watches.length === 0) return emptyState("No watch yet", "A watch looks at a query all the time.");
+    if (watches.length === 0) return emptyState("No watch yet", NO_WATCH);
     return table(
       ["Watch", "State", "Series", "Judged until", ""],
-      watches.map((watch) => watchRow(ask, part, watch, mayRun)),
+      watches.map((watch) => watchRow(ask, part, watch, mayRun && making.edit)),
     );
   });
   const silences = section(app, "Silences", signal, async (part, ended) => {
@@ -41,45 +43,67 @@ export function watchSections(app, signal) {
       ),
     );
   });
+  const making = watchForm(app, ask, list);
   refreshing(list, signal);
-  return [
-    mayRun && card(el("h2", { class: "section-title" }, "New watch"), watchForm(app, ask, list)),
-    list.card,
-    silences.card,
-  ];
+  return [mayRun && card(el("h2", { class: "section-title" }, "Watch a query"), making.node), list.card, silences.card];
 }
 
+/** A new watch; `edit` fills in one that is there, which is then changed. */
 function watchForm(app, ask, list) {
-  const make = async (values, sent) => {
+  let edited = null;
+  const submit = el("button", { type: "submit", class: "button primary" }, "Watch");
+  const cancel = el("button", { type: "reset", class: "button plain", hidden: true }, "Cancel");
+  const begin = (watch) => {
+    edited = watch;
+    submit.textContent = watch ? "Save" : "Watch";
+    cancel.hidden = !watch;
+  };
+  const send = async (values, sent) => {
     const sensitivity = values.get("sensitivity");
+    const { sensitivity: _, ...params } = edited?.params ?? {};
     const json = {
       name: values.get("name"),
       query: values.get("query").trim(),
-      step_ms: Number(values.get("step")),
-      params: sensitivity ? { sensitivity: Number(sensitivity) } : {},
+      step_ms: Number(values.get("step")) || edited.step_ms, // a step that is not offered stays
+      params: sensitivity ? { ...params, sensitivity: Number(sensitivity) } : params,
+      ...(edited && { enabled: edited.enabled }),
     };
-    await ask("watches", { method: "POST", json });
-    app.toast("It watches from now on");
+    await ask(edited ? pathOf(edited) : "watches", { method: edited ? "PUT" : "POST", json });
+    app.toast(edited ? "Saved" : "It watches from now on");
     sent.reset();
     list.reload();
   };
-  return form(make, [
+  const node = form(send, [
     field("Name", textInput({ name: "name", maxLength: 200 })),
     field("Query", textInput({ name: "query", class: "input mono", placeholder: "rate(http_requests_total[5m])" }), {
       grow: true,
     }),
-    field("Each", choice({ name: "step" }, STEPS)),
+    field("Every", choice({ name: "step" }, STEPS)),
     field(
       "Sensitivity",
       textInput({ name: "sensitivity", type: "number", step: "any", required: false, placeholder: "as usual" }),
     ),
-    el("button", { type: "submit", class: "button primary" }, "Watch"),
+    submit,
+    cancel,
   ]);
+  node.addEventListener("reset", () => begin(null));
+  const edit = (watch) => {
+    begin(watch);
+    const { name, query, step_ms: step, params } = watch;
+    for (const [input, value] of Object.entries({ name, query, step, sensitivity: params.sensitivity ?? "" }))
+      node.elements[input].value = value;
+    node.elements.query.focus();
+  };
+  return { node, edit };
 }
 
-function watchRow(ask, part, watch, mayRun) {
+function pathOf({ id }) {
+  return `watches/${encodeURIComponent(id)}`;
+}
+
+function watchRow(ask, part, watch, edit) {
   const { name, query, step_ms, params, enabled, error } = watch;
-  const path = `watches/${encodeURIComponent(watch.id)}`;
+  const path = pathOf(watch);
   const words = enabled ? "Pause" : "Resume";
   const json = { name, query, step_ms, params, enabled: !enabled };
   const turn = () => part.change(() => ask(path, { method: "PUT", json }), `${words}d`);
@@ -87,6 +111,8 @@ function watchRow(ask, part, watch, mayRun) {
     confirmed(`Delete “${name}”?`, "Its events stay in the feed.", "Delete", () =>
       part.change(() => ask(path, { method: "DELETE" }), "Deleted"),
     );
+  const act = (verb, click) =>
+    el("button", { class: "button small plain", "aria-label": `${verb} ${name}`, on: { click } }, verb);
   const state = error ? "failing" : watch.state;
   const made = row(
     el(
@@ -107,13 +133,7 @@ function watchRow(ask, part, watch, mayRun) {
     ],
     ["number", String(watch.series ?? "–")],
     ["quiet", watch.judged_until_ms ? relativeTime(watch.judged_until_ms) : "not yet"],
-    [
-      "end",
-      mayRun && [
-        el("button", { class: "button small plain", "aria-label": `${words} ${name}`, on: { click: turn } }, words),
-        dangerButton("Delete", remove),
-      ],
-    ],
+    ["end nowrap", edit && [act("Edit", () => edit(watch)), act(words, turn), dangerButton("Delete", remove)]],
   );
   made.classList.toggle("off", !enabled);
   return made;

@@ -35,10 +35,10 @@ test("A finding that lasts is marked to the end, a change where it was, one outs
   equal(marked([{ kind: "change", start_ms: 12_000, end_ms: null }]), [null, null, 3, null]);
 });
 
-test("Bands and what is expected are drawn below the values, columns of a kind above.", () => {
+test("Bands, what is expected and columns of a kind are drawn below the values.", () => {
   const all = ["companion", "values", "lower_80", "expected", "upper", "upper_80", "lower"];
   const { columns } = columnsOf(axis, { columns: Object.fromEntries(all.map((name) => [name, []])), findings: [] });
-  const drawn = ["upper", "lower", "upper_80", "lower_80", "expected", "values", "companion", "unusual"];
+  const drawn = ["upper", "lower", "upper_80", "lower_80", "expected", "companion", "values", "unusual"];
   equal(Object.keys(columns), drawn);
   equal(columnsOf(axis, { columns: { expected: [1] }, findings: [] }).columns, { expected: [1] });
 });
@@ -67,7 +67,7 @@ test("What a kind adds to a summary is tables and facts; what each has is told e
     target: { job: "a" },
     changes: [{ zone: "b", count: 31, none: null, labels: { a: "1" } }, { zone: "a" }],
     methods: {},
-    slo: { budget_left_ratio: 0.5, burn_rates: [{ window_s: 3600, rate: 2 }] },
+    objectives: { budget_left_ratio: 0.5, burn_rates: [{ window_s: 3600, rate: 2 }] },
     soonest: [],
   });
   equal(sections, [

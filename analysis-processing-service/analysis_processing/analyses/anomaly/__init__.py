@@ -16,8 +16,7 @@ ANOMALY = Analysis(
             "sensitivity",
             "number",
             0.5,
-            "How many false alarms you accept: at most about 0.1 × 50^(2 × sensitivity - 1) a "
-            "series-week, whatever its distribution: 0.002 at 0, 0.1 at a half, 5 at 1.",
+            "How many false alarms you accept: a series-week about 0.002 at 0, 0.1 at 0.5, 5 at 1.",
             minimum=0.0,
             maximum=1.0,
         ),

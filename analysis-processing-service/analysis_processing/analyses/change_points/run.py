@@ -48,7 +48,7 @@ def of_series(block: Block, row: int, penalty: float) -> SeriesResult:
     centres = np.array([np.median(samples[a:b]) for a, b in pairs])
     jumps = np.minimum(np.abs(np.diff(centres)) / max(noise, 1e-9), SCORE_MAX)
     expected = np.full(values.size, np.nan)
-    starts = [0, *columns[places].tolist(), values.size]
+    starts = [int(columns[0]), *columns[places].tolist(), values.size]
     for level, first, last in zip(levels, starts[:-1], starts[1:], strict=True):
         expected[first:last] = level
     findings = []

@@ -157,7 +157,8 @@ def finding_of(
         elif not view[0, onset:].any():
             kind, words = "vanished", "vanished"
     start_ms = block.start_ms + onset * block.step_ms
-    end_ms = None if last == steps else block.start_ms + (last - 1) * block.step_ms
+    is_open = last == steps or kind in {"appeared", "vanished"}
+    end_ms = None if is_open else block.start_ms + (last - 1) * block.step_ms
     text = f"{words}, since {clock(start_ms)}"
     return move(kind, (start_ms, end_ms), score, (before, after), text)
 

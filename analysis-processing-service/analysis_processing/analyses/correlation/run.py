@@ -20,6 +20,7 @@ from analysis_processing.analyses.block import F64, I64, Block, Part, SeriesResu
 from analysis_processing.analyses.robust import (
     discovery_bound,
     number,
+    quantiles,
     short_name,
     span,
     standardised,
@@ -49,9 +50,13 @@ SELECTOR = re.compile(r"\s*([A-Za-z_:][\w:.]*)?\s*(?:\{(.*)\})?\s*", re.ASCII | 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """target: (time,) innovations, 0 where there is none; chance_max: of what is a discovery."""
+    """target: (time,) innovations, 0 where there is none; chance_max: of what is a discovery.
+
+    samples: (time,) the target around its median in its own spread, NaN in gaps.
+    """
 
     labels: Labels
+    samples: F64
     target: F64
     chance_max: float
 
@@ -78,7 +83,9 @@ def prepare(block: Block, params: dict[str, Any]) -> Context:
         for part, usable in [innovations(block.rows(first, first + SLICE_SERIES))]
     ]
     others = np.sort(np.concatenate(chances))[1:]  # the first is the target with itself
-    return Context(block.labels[rows[0]], target[0], discovery_bound(others, params["false_share"]))
+    chance_max = discovery_bound(others, params["false_share"])
+    samples = standardised(block.values[rows[0], None], REACH)[0]
+    return Context(block.labels[rows[0]], samples, target[0], chance_max)
 
 
 def labels_of(target: str) -> Labels:
@@ -232,7 +239,9 @@ def autocorrelations(values: F64) -> F64:
 
 
 def run(block: Block, params: dict[str, Any], context: Context) -> Part:
-    """Each series with its correlation and lag; values of what is a discovery."""
+    """Each series with its correlation and lag; a discovery with its values, and the target's
+    as if it were as high and as widely spread, to be drawn beside them.
+    """
     others, judged = innovations(block)
     r, lags, chances = related(context.target, others, params["lag_steps"])
     results = []
@@ -255,6 +264,10 @@ def run(block: Block, params: dict[str, Any], context: Context) -> Part:
                 "significant": significant,
             }
             score = round(abs(float(r[row])), 4)
+            if significant:
+                low, median, high = quantiles(block.values[row, None], 0.1, 0.5, 0.9)[:, 0]
+                with np.errstate(over="ignore", invalid="ignore"):
+                    values["target"] = median + (high - low) / 2.563 * context.samples
             results.append(
                 SeriesResult(labels, score, facts, columns=values if significant else {})
             )

@@ -267,7 +267,7 @@ def conclude(results: list[SeriesResult], params: dict[str, Any], context: Any) 
     if context is not None and context.note:
         sentence += f" {context.note[0].upper()}{context.note[1:]}."
     summary: dict[str, Any] = {"methods": dict(methods)}
-    if params["full_at"] is not None:
+    if params["full_at"] is not None and judged_series:
         soonest = sorted(
             (result for result in judged_series if result.findings),
             key=lambda result: -result.score,
@@ -275,7 +275,7 @@ def conclude(results: list[SeriesResult], params: dict[str, Any], context: Any) 
         due = sum(result.facts["full_in_ms"] is not None for result in soonest)
         limit = capacity.readable(params["full_at"])
         sentence = (
-            f"{due} of {len(judged_series)} series are expected to be at {limit} within {horizon}, "
+            f"{due} of {len(judged_series)} series are expected to reach {limit} within {horizon}, "
             f"{len(soonest) - due} more may be. {sentence}"
         )
         summary["soonest"] = [

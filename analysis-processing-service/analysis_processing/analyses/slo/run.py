@@ -73,9 +73,9 @@ def judged(
     facts = {
         "good": round(1.0 - share, 6),
         "budget_left": round(left, 4),
-        **{f"burn_{name}": rate if rate is None else round(rate, 2) for name, rate in now.items()},
         "alert": alert,
         "gone_in_ms": 0 if left <= 0 else gone_ms,
+        **{f"burn_{name}": rate if rate is None else round(rate, 2) for name, rate in now.items()},
     }
     rates = bad / budget if longest is None else burns[longest]
     return SeriesResult(labels, share / budget, facts, findings, columns | {"score": rates})
