@@ -56,7 +56,7 @@ def result_of(  # noqa: PLR0917 - what one row of several tables is about
     if samples < needed:
         return SeriesResult(labels, note=f"{samples} samples; {needed} are needed to judge one")
     expected, lower, upper = judged.expected[row], judged.lower[row], judged.upper[row]
-    digits = decimals(upper - lower)
+    digits = decimals(lower, upper)
     return SeriesResult(
         labels,
         score=max((alarm.size for alarm in alarms), default=0.0),
@@ -166,10 +166,10 @@ def duration(span_ms: float) -> str:
     return f"{round(span_ms / 86_400_000, 1):g} days"
 
 
-def decimals(widths: F64) -> F64:
-    """How many decimals say all there is to say about a value within limits `widths` apart."""
+def decimals(lower: F64, upper: F64) -> F64:
+    """How many decimals say all there is to say about a value within these limits."""
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        wanted = 4.0 - np.floor(np.log10(widths))
+        wanted = 4.0 - np.floor(np.log10(upper - lower))
     return np.clip(np.nan_to_num(wanted, nan=6.0, posinf=12.0, neginf=0.0), 0.0, 12.0)
 
 
