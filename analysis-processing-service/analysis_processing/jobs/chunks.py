@@ -134,13 +134,8 @@ def compute(question: Question, block: Block, is_rate: Sequence[bool]) -> Outcom
         if is_rate[row] and one.note is None:
             part.series[row] = replace(one, facts=one.facts | {"taken_as": "rate"})
     points = int(np.count_nonzero(~np.isnan(block.values)))
-    return outcome(part, points, [marked(one, question.marks) for one in written])
-
-
-def marked(one: Written, marks: Labels) -> Written:
-    """The series with the marks of its question, and without empty labels."""
-    labels = {name: text for name, text in one.labels.items() if text}
-    return replace(one, labels=labels | marks)
+    marked = [replace(one, labels=one.labels | question.marks) for one in written]
+    return outcome(part, points, marked)
 
 
 def judge(module: Any, question: Question, block: Block) -> tuple[Part, list[Written]]:

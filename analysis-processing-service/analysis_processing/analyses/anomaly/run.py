@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from analysis_processing.analyses.anomaly.detector import Detector, Episode, Judgement
-from analysis_processing.analyses.block import F64, Block, Part, SeriesResult, Written
+from analysis_processing.analyses.block import F64, Block, Part, SeriesResult, Written, labels_about
 from analysis_processing.model import Finding
 
 __all__ = ["Detector", "Episode", "Judgement", "findings", "run", "written"]
@@ -75,25 +75,27 @@ def result_of(  # noqa: PLR0917 - what one row of several tables is about
 def written(part: Part, params: dict[str, Any]) -> list[Written]:
     """All alarms first, then the scores: whoever bounds what goes back cuts from the end.
 
-    An alarm is a series with the label `anomaly_kind`, its size at each step of the episode.
+    An alarm is a series with the label `anomaly_kind`: 1 while an episode lasts, 0 once after it.
     """
     times_ms = part.start_ms + part.step_ms * np.arange(part.steps, dtype=np.int64)
     alarms, scores = [], []
     for result in part.series:
-        labels = {name: value for name, value in result.labels.items() if name != "__name__"}
-        if "__name__" in result.labels:
-            labels["source_metric"] = result.labels["__name__"]
         for kind in sorted({finding.kind for finding in result.findings}):
-            sizes = np.full(part.steps, np.nan)
-            for finding in result.findings:
-                if finding.kind == kind:
-                    last_ms = math.inf if finding.end_ms is None else finding.end_ms
-                    sizes[(times_ms >= finding.start_ms) & (times_ms <= last_ms)] = finding.size
-            made = labels | {"__name__": ALARM_METRIC, "anomaly_kind": kind}
-            alarms.append(Written(made, times_ms, sizes))
+            spans = [
+                (one.start_ms, math.inf if one.end_ms is None else one.end_ms)
+                for one in result.findings
+                if one.kind == kind
+            ]
+            alarm = np.full(part.steps, np.nan)
+            for _, end_ms in spans:
+                alarm[times_ms == end_ms + part.step_ms] = 0.0
+            for start_ms, end_ms in spans:
+                alarm[(times_ms >= start_ms) & (times_ms <= end_ms)] = 1.0
+            labels = labels_about(result.labels, ALARM_METRIC, anomaly_kind=kind)
+            alarms.append(Written(labels, times_ms, alarm))
         if params["write_back"] and "score" in result.columns:
-            made = labels | {"__name__": SCORE_METRIC}
-            scores.append(Written(made, times_ms, result.columns["score"]))
+            labels = labels_about(result.labels, SCORE_METRIC)
+            scores.append(Written(labels, times_ms, result.columns["score"]))
     return alarms + scores
 
 
