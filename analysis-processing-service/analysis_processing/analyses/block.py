@@ -79,6 +79,14 @@ class Written:
     values: F64
 
 
+def labels_about(labels: Labels, metric: str, **more: str) -> Labels:
+    """Labels of a series `metric` about another one, whose name becomes `source_metric`."""
+    own = {name: text for name, text in labels.items() if name != "__name__" and text}
+    if "__name__" in labels:
+        own["source_metric"] = labels["__name__"]
+    return own | {"__name__": metric} | more
+
+
 class Runs(Protocol):
     """`Analysis.module`, seen by whoever runs it. params: every parameter, checked.
 

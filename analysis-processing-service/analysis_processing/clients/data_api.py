@@ -8,7 +8,7 @@ point only das knows.
 """
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 
 import anyio.to_thread
@@ -17,9 +17,9 @@ import pyarrow as pa
 
 from analysis_processing.clients.http import Door
 from analysis_processing.clients.together import together
-from analysis_processing.errors import Refused
-from analysis_processing.frames import Grid
-from analysis_processing.model import Request
+from analysis_processing.errors import Refused, Unreachable
+from analysis_processing.frames import F64, Grid
+from analysis_processing.model import Labels, Request
 
 ANSWER_POINTS = 4_000_000
 """32 MiB of values; das answers at most 128 MiB by default."""
@@ -29,6 +29,11 @@ READERS = 3
 TOO_MUCH = frozenset({413, 422})
 PROMQL = "PromQL "
 """How warnings about the query begin; any other is about missing samples, as of a corrupt block."""
+
+END = b"\xff\xff\xff\xff\0\0\0\0"
+"""Ends an Arrow stream; without it, what came last may be any batch."""
+Batch = tuple[list[Labels], F64]
+"""Some series of an answer, and their values (series, steps)."""
 
 
 def window_steps(series: int) -> int:
@@ -88,36 +93,51 @@ class DataApi:
             return {}
 
     async def _window(self, request: Request, grid: Grid, first: int, steps: int) -> None:
-        start_ms = request.start_ms + first * request.step_ms
-        form = {
-            "query": request.query,
-            "start": seconds(start_ms),
-            "end": seconds(start_ms + (steps - 1) * request.step_ms),
-            "step": seconds(request.step_ms),
-        }
-        body = await self.door.post("/api/v1/query_range_arrow", data=form)
-        await anyio.to_thread.run_sync(self._pour, body, grid, first, steps, start_ms)
+        def pour(batches: Iterator[Batch]) -> None:
+            for labels, values in batches:
+                grid.add(first, labels, values)
 
-    def _pour(self, body: bytes, grid: Grid, first: int, steps: int, start_ms: int) -> None:
+        start_ms = request.start_ms + first * request.step_ms
+        batches = await matrix(self.door, request.query, start_ms, request.step_ms, steps)
+        await anyio.to_thread.run_sync(pour, batches)
+
+
+async def matrix(das: Door, query: str, start_ms: int, step_ms: int, steps: int) -> Iterator[Batch]:
+    """The answer to a range query in batches, NaN where there is no sample; read as it is used.
+
+    Raises Refused, also for what is no whole matrix of these steps, or Unreachable, also for an
+    answer that was cut off.
+    """
+    form = {
+        "query": query,
+        "start": seconds(start_ms),
+        "end": seconds(start_ms + (steps - 1) * step_ms),
+        "step": seconds(step_ms),
+    }
+    body = await das.post("/api/v1/query_range_arrow", data=form)
+
+    def refusal(detail: str) -> Refused:
+        return Refused(service=das.service, detail=detail)
+
+    def batches() -> Iterator[Batch]:
         try:
             with pa.ipc.open_stream(body) as stream:
                 facts = {key: value.decode() for key, value in stream.schema.metadata.items()}
+                if not body.endswith(END):
+                    raise Unreachable(service=das.service, detail="its answer was cut off")
                 if (int(facts[b"start_ms"]), int(facts[b"steps"])) != (start_ms, steps):
-                    self._refuse("other steps than those asked for")
+                    raise refusal("other steps than those asked for")
                 for warning in json.loads(facts.get(b"warnings", "[]")):
                     if not warning.startswith(PROMQL):
-                        self._refuse(f"a partial answer: {warning}")
+                        raise refusal(f"a partial answer: {warning}")
                 for batch in stream:
                     labels = [dict(pairs) for pairs in batch.column("metric").to_pylist()]
                     flat = batch.column("values").flatten().to_numpy(zero_copy_only=False)
-                    values = flat.astype(np.float64, copy=False).reshape(len(labels), steps)
-                    grid.add(first, labels, values)
+                    yield labels, flat.astype(np.float64, copy=False).reshape(len(labels), steps)
         except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
-            shown = body[:80].decode(errors="replace")
-            raise Refused(service=self.door.service, detail=f"not a matrix: {shown}") from exc
+            raise refusal(f"not a matrix: {body[:80].decode(errors='replace')}") from exc
 
-    def _refuse(self, detail: str) -> None:
-        raise Refused(service=self.door.service, detail=detail)
+    return batches()
 
 
 def seconds(ms: int) -> str:

@@ -19,12 +19,14 @@ import structlog
 
 from analysis_processing.analyses.block import Block, Part, SeriesResult, Written
 from analysis_processing.analyses.parameters import Analysis
+from analysis_processing.chassis.kinds import ServiceError
 from analysis_processing.jobs import results
 from analysis_processing.model import Labels, Request
 
 log = structlog.get_logger()
 SERIES_MAX = 256
 POINTS = 650_000
+NOT_JUDGED = "could not be judged"
 ALARM = "_alarm"
 """How the names of series end that are written back whatever their number."""
 
@@ -127,41 +129,32 @@ def digest(
 
 def compute(question: Question, block: Block, is_rate: Sequence[bool]) -> Outcome:
     """The outcome of a chunk. A series that cannot be judged gets a note and fails no other."""
-    module = importlib.import_module(question.module)
-    axis, series = judge(module, question, block)
-    for row, one in enumerate(series):
+    part, written = judge(importlib.import_module(question.module), question, block)
+    for row, one in enumerate(part.series[: len(is_rate)]):
         if is_rate[row] and one.note is None:
-            series[row] = replace(one, facts=one.facts | {"taken_as": "rate"})
-    part = Part(*axis, series)
-    written = module.written(part, question.params) if question.writes_back else []
+            part.series[row] = replace(one, facts=one.facts | {"taken_as": "rate"})
     points = int(np.count_nonzero(~np.isnan(block.values)))
-    return outcome(part, points, [marked(one, question.marks) for one in written])
+    marked = [replace(one, labels=one.labels | question.marks) for one in written]
+    return outcome(part, points, marked)
 
 
-def marked(one: Written, marks: Labels) -> Written:
-    """The series with the marks of its question, and without empty labels."""
-    labels = {name: text for name, text in one.labels.items() if text}
-    return replace(one, labels=labels | marks)
-
-
-def judge(
-    module: Any, question: Question, block: Block
-) -> tuple[tuple[int, int, int], list[SeriesResult]]:
-    """The axis and the results of `run`; what it cannot take is halved until it stands alone."""
+def judge(module: Any, question: Question, block: Block) -> tuple[Part, list[Written]]:
+    """What `run` and `written` give; what they cannot take is halved until it stands alone."""
     try:
         part: Part = module.run(block, question.params, question.context)
+        return part, module.written(part, question.params) if question.writes_back else []
     except Exception as error:  # noqa: BLE001  whatever one series does to an analysis
         count = len(block.labels)
         if count > 1:
-            first = judge(module, question, block.rows(0, count // 2))
-            last = judge(module, question, block.rows(count // 2, count))
-            is_judged = any(one.note is None for one in first[1])
-            return (first if is_judged else last)[0], first[1] + last[1]
+            first, written = judge(module, question, block.rows(0, count // 2))
+            last, more = judge(module, question, block.rows(count // 2, count))
+            is_judged = any(one.note is None for one in first.series)
+            series = [*first.series, *last.series]
+            return replace(first if is_judged else last, series=series), written + more
         log.warning("series_not_judged", module=question.module, error=repr(error)[:300])
+        reason = str(error) if isinstance(error, ServiceError) else type(error).__name__
         axis = (block.start_ms, block.step_ms, block.values.shape[1])
-        note = f"could not be judged: {type(error).__name__}"
-        return axis, [SeriesResult(block.labels[0], note=note)]
-    return (part.start_ms, part.step_ms, part.steps), list(part.series)
+        return Part(*axis, [SeriesResult(block.labels[0], note=f"{NOT_JUDGED}: {reason}")]), []
 
 
 def noted(block: Block, labels: list[Labels], note: str) -> Outcome:
@@ -173,10 +166,11 @@ def noted(block: Block, labels: list[Labels], note: str) -> Outcome:
 
 def outcome(part: Part, points: int = 0, written: Sequence[Written] = ()) -> Outcome:
     """A part as it is stored and passed on."""
+    rows = results.rows(part)
     return Outcome(
         payload=results.encode(part),
-        rows=results.rows(part),
-        series=[replace(one, columns={}) for one in part.series],
+        rows=rows,
+        series=[results.series_of(row) for row in rows],
         points=points,
         alarms=[one for one in written if one.labels["__name__"].endswith(ALARM)],
         scores=[one for one in written if not one.labels["__name__"].endswith(ALARM)],

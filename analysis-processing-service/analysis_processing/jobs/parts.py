@@ -4,15 +4,17 @@ begin (computing) ──▶ store: chunk and its series in one transaction ─�
        └─ the worker is lost ──▶ claims.claim: suspects
 """
 
+import json
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, Text, cast, delete, func, insert, select
 
 from analysis_processing.analyses.block import SeriesResult
+from analysis_processing.jobs import results
 from analysis_processing.jobs.chunks import Chunk, Outcome
 from analysis_processing.jobs.claims import hold, update_claimed
 from analysis_processing.jobs.tables import chunk, job, series
-from analysis_processing.model import Claim, Finding
+from analysis_processing.model import Claim
 
 
 def suspects(db: Connection, claim: Claim) -> list[str]:
@@ -69,18 +71,18 @@ def digests(db: Connection, claim: Claim) -> dict[int, bytes]:
 
 def series_of(db: Connection, claim: Claim, number: int) -> list[SeriesResult]:
     """The results of a stored part, without columns, in its order."""
+    c = series.c
     rows = db.execute(
-        select(series.c.labels, series.c.score, series.c.detail, series.c.note)
-        .where(series.c.job_id == claim.job.id, series.c.chunk_no == number)
-        .order_by(series.c.row_no)
+        select(c.labels, c.score, cast(c.detail, Text).label("detail"), c.note)
+        .where(c.job_id == claim.job.id, c.chunk_no == number)
+        .order_by(c.row_no)
     )
     return [
-        SeriesResult(
-            labels=labels,
-            score=score,
-            facts=detail["facts"],
-            findings=[Finding(**one) for one in detail["findings"]],
-            note=note,
-        )
-        for labels, score, detail, note in rows
+        results.series_of({**row, "detail": json.loads(row["detail"], parse_int=whole)})
+        for row in rows.mappings()
     ]
+
+
+def whole(digits: str) -> float:
+    """The number; Postgres writes 1e300 as an integer, which no array would take."""
+    return int(digits) if len(digits) < 19 else float(digits)

@@ -12,7 +12,7 @@ import io
 import json
 import math
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -22,8 +22,9 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from analysis_processing.analyses.block import F64, Part
+from analysis_processing.analyses.block import F64, Part, SeriesResult
 from analysis_processing.jobs.repository import HEAD_BYTES
+from analysis_processing.model import Finding
 
 BATCH_POINTS = 4_096
 ROUNDED = frozenset({"expected", "lower", "upper", "lower_80", "upper_80", "score"})
@@ -61,20 +62,27 @@ def rows(part: Part) -> list[dict[str, Any]]:
     ]
 
 
+def series_of(row: Mapping[str, Any]) -> SeriesResult:
+    """The result, without columns, of a row of analysis.series, whether it is stored yet or not."""
+    detail = row["detail"]
+    findings = [Finding(**finding) for finding in detail["findings"]]
+    return SeriesResult(row["labels"], row["score"], detail["facts"], findings, note=row["note"])
+
+
 def ranked(score: float) -> float:
     """A score that can be compared: NaN ranks last, infinity first."""
     return 0.0 if math.isnan(score) else min(float(score), sys.float_info.max)
 
 
 def plain(value: Any) -> Any:
-    """What JSON and Postgres can hold: null for NaN and infinity, U+FFFD for NUL, no numpy."""
+    """What JSON and Postgres hold: null for NaN and infinity, U+FFFD for NUL, no numpy."""
     match value:
         case dict():
             return {plain(name): plain(one) for name, one in value.items()}
         case list() | tuple():
             return [plain(one) for one in value]
         case str():
-            return value.replace("\0", "\ufffd")
+            return value.replace("\0", "\ufffd").encode(errors="replace").decode()
         case float():
             return float(value) if math.isfinite(value) else None
         case _:

@@ -44,7 +44,8 @@ RETRIED = frozenset({Kind.UNAVAILABLE, Kind.TIMEOUT, Kind.RATE_LIMITED})
 LOSSES_MAX = 2
 """Workers that a chunk may take with it before it is split; a half may take none."""
 NO_SAMPLES = "no samples in this range"
-LOST = "could not be judged: the process that computed it was lost"
+LOST = f"{chunks.NOT_JUDGED}: the process that computed it was lost"
+NOTES_MAX = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,19 +274,21 @@ class Runner:
         notes = Counter(one.note for one in series if one.note is not None)
         findings = sum(len(one.findings) for one in series)
         judged, troubled = len(series) - notes.total(), sum(bool(one.findings) for one in series)
+        common = notes.most_common(NOTES_MAX)
         summary: dict[str, Any] = {
             "series": len(series),
             "judged": judged,
             "points": work.points,
             "findings": findings,
-            "notes": [{"note": note, "series": count} for note, count in notes.most_common()],
+            "notes": [{"note": note, "series": count} for note, count in common],
             "sentence": f"{findings:,} findings in {troubled:,} of {judged:,} series judged",
         }
         conclude = getattr(importlib.import_module(work.question.module), "conclude", None)
-        if conclude is None:
-            return summary
-        joined: dict[str, Any] = conclude(series, work.question.params, work.question.context)
-        return summary | joined
+        if conclude is not None:
+            summary |= conclude(series, work.question.params, work.question.context)
+        if judged == 0:
+            summary["sentence"] = f"None of {len(series):,} series was judged: {common[0][0]}"
+        return summary
 
     async def _end(self, claim: Claim, error: str, *, again: bool) -> None:
         def end(db: Connection, now: Any) -> None:

@@ -1,29 +1,24 @@
 """What a watch asks of the other services: its next columns, new versions; and its alarm series.
 
-The alarm series of an event is `cloudopshub_anomaly_alarm{watch, kind, <labels of the series>}`:
-1 at each column while it lasts, 0 once when it ended; a metric's own name is the label
-`source_metric`.
+The alarm series of an event has the labels of the anomaly analysis' own and `watch`: 1 at each
+column while it lasts, 0 once when it ended.
 """
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-
+from analysis_processing.analyses.anomaly.run import ALARM_METRIC
+from analysis_processing.analyses.block import labels_about
 from analysis_processing.clients import remote_write
-from analysis_processing.clients.data_api import PROMQL, seconds
+from analysis_processing.clients.data_api import matrix
 from analysis_processing.clients.http import Door
-from analysis_processing.errors import Refused
 from analysis_processing.frames import F64
 from analysis_processing.model import Labels
 from analysis_processing.watch.defaults import instant
 from analysis_processing.watch.watches import Watch
 
-ALARM_METRIC = "cloudopshub_anomaly_alarm"
 ALARM_SERIES_A_REQUEST = 500
 NEW_VERSIONS = (
     'group by (job, service, version) ({{__name__=~".+_build_info",version!=""}}) unless '
@@ -39,29 +34,8 @@ async def columns(das: Door, watch: Watch, first_ms: int, steps: int) -> list[tu
 
     Raises Refused or Unreachable.
     """
-    form = {
-        "query": watch.query,
-        "start": seconds(first_ms),
-        "end": seconds(first_ms + (steps - 1) * watch.step_ms),
-        "step": seconds(watch.step_ms),
-    }
-    body = await das.post("/api/v1/query_range_arrow", data=form)
-    answer: list[tuple[Labels, F64]] = []
-    try:
-        with pa.ipc.open_stream(body) as stream:
-            warnings = json.loads(stream.schema.metadata.get(b"warnings", b"[]"))
-            for batch in stream:
-                labels = [dict(pairs) for pairs in batch.column("metric").to_pylist()]
-                flat = batch.column("values").flatten().to_numpy(zero_copy_only=False)
-                values = flat.astype(np.float64, copy=False).reshape(len(labels), steps)
-                answer += zip(labels, values, strict=True)
-    except (pa.ArrowException, OSError, ValueError, TypeError, AttributeError) as exc:
-        shown = body[:80].decode(errors="replace")
-        raise Refused(service=das.service, detail=f"not a matrix: {shown}") from exc
-    partial = [warning for warning in warnings if not warning.startswith(PROMQL)]
-    if partial:
-        raise Refused(service=das.service, detail=f"a partial answer: {partial[0]}")
-    return answer
+    batches = await matrix(das, watch.query, first_ms, watch.step_ms, steps)
+    return [one for labels, values in batches for one in zip(labels, values, strict=True)]
 
 
 async def new_versions(das: Door, at_ms: int, ago_ms: int) -> list[Labels]:
@@ -89,20 +63,14 @@ def alarms(
         until = event["silenced_until"]
         is_silenced = until is not None and until > now
         for kind in (event["kind"], *event["former_kinds"]):
-            own = series[alarm_labels(watch, event["labels"], kind)]
+            labels = labels_about(
+                event["labels"], ALARM_METRIC, watch=watch.name, anomaly_kind=kind
+            )
+            own = series[tuple(sorted(labels.items()))]
             value = 0.0 if is_silenced or kind != event["kind"] else 1.0
             for at_ms, sample in samples.items():
                 own[at_ms] = max(own.get(at_ms, 0.0), sample * value)
     return [(dict(labels), sorted(own.items())) for labels, own in series.items() if own]
-
-
-def alarm_labels(watch: Watch, labels: Labels, kind: str) -> tuple[tuple[str, str], ...]:
-    """The alarm series of an event; the hub's own labels win over equal ones."""
-    made = {name: value for name, value in labels.items() if name != "__name__" and value}
-    if "__name__" in labels:
-        made["source_metric"] = labels["__name__"]
-    made |= {"__name__": ALARM_METRIC, "watch": watch.name, "kind": kind}
-    return tuple(sorted(made.items()))
 
 
 async def write_alarms(dis: Door, series: Sequence[AlarmSeries]) -> None:

@@ -1,137 +1,26 @@
 """One claimed job against fake neighbours and a real Postgres: how it goes and how it can end."""
 
 import math
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
-import anyio
 import httpx
 import probe_kind
 import pytest
-from neighbours import TENANT_A, Neighbours
+from job_world import ATTEMPTS, STEPS, World
 from probe_kind import PROBE, calls
-from sqlalchemy import select
+from sqlalchemy import select, update
 
-from analysis_processing.analyses import ANALYSES, resolved_params
-from analysis_processing.clients.data_api import DataApi
-from analysis_processing.clients.data_ingest import DataIngest
-from analysis_processing.clients.http import Door
-from analysis_processing.jobs import chunks, claims, repository
-from analysis_processing.jobs.executors import ChunkLost, Local
-from analysis_processing.jobs.runner import LOST, NO_SAMPLES, Bounds, Runner
-from analysis_processing.jobs.tables import chunk, series
-from analysis_processing.model import Request, State
+from analysis_processing.analyses import ANALYSES
+from analysis_processing.analyses.block import Part, SeriesResult
+from analysis_processing.errors import InvalidJob
+from analysis_processing.jobs import chunks, claims, runner
+from analysis_processing.jobs.executors import ChunkLost
+from analysis_processing.jobs.runner import LOST, NO_SAMPLES, Bounds
+from analysis_processing.jobs.tables import job as job_table
+from analysis_processing.jobs.tables import series
+from analysis_processing.model import Finding, State
 
-NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
-STEP_MS = 60_000
-STEPS = 50
 WIDTH = 4
-ATTEMPTS = 4
-
-
-class Failing(Local):
-    """Threads here, but `fail` may raise for the labels of a chunk before it is computed."""
-
-    def __init__(self, fail, in_flight):
-        super().__init__()
-        self.fail, self.in_flight = fail, in_flight
-
-    async def run(self, key, question, block, is_rate):
-        self.fail([one["n"] for one in block.labels])
-        return await super().run(key, question, block, is_rate)
-
-
-class World:
-    """Neighbours, a job, and `run()` that claims and runs it and returns how it stands then."""
-
-    def __init__(self, engine):
-        self.engine = engine
-        self.fakes = Neighbours()
-        self.bounds = Bounds(100, 10**6, 10**7, 10_000, ATTEMPTS)
-        self.now = NOW
-        self.fail = lambda _labels: None
-        self.in_flight = 3
-        self.serve(10)
-
-    def serve(self, count, **more):
-        """So many series, n = 00 …; `more`: a label of some of them, by number."""
-        self.fakes.series = [
-            (
-                {"n": f"{n:02}"} | {name: text for name, (at, text) in more.items() if at == n},
-                lambda ms, n=n: float(n + ms // STEP_MS % 3),
-            )
-            for n in range(count)
-        ]
-
-    def submit(self, kind="probe", **params):
-        resolved = resolved_params(kind, params, STEP_MS)
-        request = Request(kind, "q", 0, (STEPS - 1) * STEP_MS, STEP_MS, resolved)
-        with self.engine.begin() as db:
-            job, _ = repository.submit(
-                db, TENANT_A, request, "key:x", now=self.now, unfinished_max=9
-            )
-        self.id = job.id
-
-    def claim(self):
-        with self.engine.begin() as db:
-            claim = claims.claim(db, "w", self.now, 15, ATTEMPTS)
-        assert claim is not None
-        return claim
-
-    def run(self, claim=None):
-        async def token() -> str:
-            return "t"
-
-        async def nap(_seconds: float) -> None:
-            return None
-
-        @asynccontextmanager
-        async def executor():
-            yield Failing(self.fail, self.in_flight)
-
-        async def go(claim):
-            async with httpx.AsyncClient(transport=self.fakes.transport()) as http:
-                door = Door("neighbour", "http://n.test", http, token, nap)
-                runner = Runner(
-                    engine=self.engine,
-                    clock=lambda _db: self.now,
-                    bounds=self.bounds,
-                    monotonic=lambda: 0.0,
-                    data_api=lambda _claim: DataApi(door),
-                    data_ingest=lambda _claim: DataIngest(door),
-                    executor=executor,
-                )
-                await runner.run(claim)
-
-        calls.clear()
-        anyio.run(go, claim or self.claim())
-        return self.job()
-
-    def run_until_lost(self):
-        """The job's process dies when `fail` says so; the worker notices."""
-        claim = self.claim()
-        with pytest.raises(claims.LeaseLost):
-            self.run(claim)
-        with self.engine.begin() as db:
-            claims.try_again(db, claim, self.now, "lost", ATTEMPTS, is_lost=True)
-        self.now += timedelta(seconds=60)
-
-    def job(self):
-        with self.engine.begin() as db:
-            return repository.get(db, TENANT_A, self.id)
-
-    def stored(self):
-        """(part, n, score, note) of each series of the result, and the numbers of the chunks."""
-        with self.engine.begin() as db:
-            columns = (
-                series.c.chunk_no,
-                series.c.labels["n"].astext,
-                series.c.score,
-                series.c.note,
-            )
-            rows = db.execute(select(*columns).order_by(series.c.chunk_no, series.c.row_no))
-            numbers = db.scalars(select(chunk.c.chunk_no).order_by(chunk.c.chunk_no))
-            return [tuple(row) for row in rows], list(numbers)
 
 
 @pytest.fixture
@@ -189,6 +78,59 @@ def test_bad_and_silent_series_get_notes(world):
         {"note": note, "series": 1},
         {"note": NO_SAMPLES, "series": 1},
     ]
+
+
+def test_a_job_that_judged_nothing_says_why(world, monkeypatch):
+    """An error that is meant for people reaches them, of `run` or `written`, whatever the kind."""
+    for name in ("run", "written"):
+        with monkeypatch.context() as patch:
+
+            def refuse(*_):
+                raise InvalidJob(detail="mine.py:3: it is Monday")
+
+            patch.setattr(probe_kind, name, refuse)
+            world.submit(write_back=True, salt=len(name))
+            job = world.run()
+        note = "could not be judged: The job cannot be run as asked: mine.py:3: it is Monday"
+        assert (job.state, job.summary["judged"]) == (State.SUCCEEDED, 0)
+        assert job.summary["notes"] == [{"note": note, "series": 10}]
+        assert job.summary["sentence"] == f"None of 10 series was judged: {note}"
+
+
+def test_the_summary_holds_a_bounded_number_of_notes(world, monkeypatch):
+    """The most frequent ones; each series has its own."""
+    monkeypatch.setattr(runner, "NOTES_MAX", 2)
+
+    def run(block, _params, _context):
+        series = [SeriesResult(one, note=f"{min(int(one['n']), 6)}") for one in block.labels]
+        return Part(block.start_ms, block.step_ms, block.values.shape[1], series)
+
+    monkeypatch.setattr(probe_kind, "run", run)
+    world.submit()
+    assert [one["note"] for one in world.run().summary["notes"]] == ["6", "0"]
+
+
+@pytest.mark.parametrize("size", [1e308, math.inf, 0.5])
+def test_a_stored_part_is_concluded_like_a_computed_one(world, monkeypatch, size):
+    """`conclude` gets equal results after a lost process, numbers beyond int64 among them."""
+    finding = Finding("x", 0, None, 0, size, size, 1e20, None, None, "up", "a\0b")
+
+    def run(block, _params, _context):
+        facts = {"size": size, "names": ("a", "b")}
+        series = [SeriesResult(one, size, facts, [finding]) for one in block.labels]
+        return Part(block.start_ms, block.step_ms, block.values.shape[1], series)
+
+    def conclude(results, _params, _context):
+        return {"seen": repr(results)}
+
+    monkeypatch.setattr(probe_kind, "run", run)
+    monkeypatch.setattr(probe_kind, "conclude", conclude)
+    world.submit()
+    computed = world.run().summary
+    with world.engine.begin() as db:
+        again = {"state": "queued", "finished_at": None, "attempts": 0}
+        db.execute(update(job_table).values(**again))
+    assert world.run().summary == computed
 
 
 def test_counters_are_taken_as_rates(world):

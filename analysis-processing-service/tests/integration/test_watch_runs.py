@@ -45,10 +45,12 @@ def test_an_episode_is_one_event_from_its_begin_to_its_end(world):
     assert closed["start_ms"] == event["start_ms"] < closed["end_ms"]
     assert world.read(watch).error is None
     labels = {"watch": "cpu", "source_metric": "cpu", "host": "a"}
-    alarms = world.alarms(**labels, kind=closed["kind"])
+    alarms = world.alarms(**labels, anomaly_kind=closed["kind"])
     assert alarms[max(alarms)] == 0.0
-    assert 1.0 in alarms.values() or 1.0 in world.alarms(**labels, kind=event["kind"]).values()
-    assert world.alarms(**labels | {"host": "b"}, kind=closed["kind"]) == {}
+    assert (
+        1.0 in alarms.values() or 1.0 in world.alarms(**labels, anomaly_kind=event["kind"]).values()
+    )
+    assert world.alarms(**labels | {"host": "b"}, anomaly_kind=closed["kind"]) == {}
 
 
 def test_what_was_over_before_a_watch_began_is_no_event(world):
@@ -238,7 +240,7 @@ def test_alarms_that_could_not_be_written_are_made_up_for(world):
     (event,) = world.events()
     samples = {}
     for kind in (event["kind"], *event["former_kinds"]):
-        labels = {"watch": "cpu", "source_metric": "cpu", "host": "a", "kind": kind}
+        labels = {"watch": "cpu", "source_metric": "cpu", "host": "a", "anomaly_kind": kind}
         samples |= world.alarms(**labels)
     first, last = min(samples), max(samples)
     assert sorted(samples) == list(range(first, last + 1, STEP_MS))

@@ -363,5 +363,8 @@ def test_run_over_a_block():
         *["cloudopshub_anomaly_score"] * 3,
     ]
     assert back[0].labels["anomaly_kind"] == "spike"
-    assert np.flatnonzero(np.isfinite(back[0].values)).tolist() == [1500]
+    at = np.flatnonzero(np.isfinite(back[0].values))
+    lasted = (finding.end_ms - finding.start_ms) // MINUTE_MS + 1
+    assert at.tolist() == list(range(1500, 1500 + lasted + 1))
+    assert back[0].values[at].tolist() == [1.0] * lasted + [0.0]
     assert len(written(part, params | {"write_back": False})) == 1

@@ -214,18 +214,27 @@ def test_an_answer_is_not_asked_for_twice():
     [
         b"",
         b"<html>",
-        arrow([({}, [1.0] * 5)], 60_000, 1_000, 5)[:300],
         arrow([({}, [1.0] * 5)], 0, 1_000, 5),
         arrow([({}, [1.0] * 4)], 60_000, 1_000, 4),
         arrow([({}, [1.0] * 5)], 60_000, 1_000, 5, ["PromQL x", "block y"]),
     ],
-    ids=["empty", "html", "torn", "another time", "another length", "partial"],
+    ids=["empty", "html", "another time", "another length", "partial"],
 )
 def test_what_is_no_whole_matrix_is_refused(body):
     """Any bytes from a neighbour are the whole matrix asked for, or a clear error."""
     fakes = Neighbours()
     fakes.refuse["/api/v1/query_range_arrow"] = [httpx.Response(200, content=body)]
     with pytest.raises(Refused):
+        through(fakes, read())
+
+
+@pytest.mark.parametrize("cut", [8, 9, 200, 300])
+def test_an_answer_that_was_cut_off_is_worth_another_attempt(cut):
+    """Also between two batches, where what is left is a stream in itself."""
+    fakes = Neighbours()
+    body = arrow([({}, [1.0] * 5)], 60_000, 1_000, 5)[:-cut]
+    fakes.refuse["/api/v1/query_range_arrow"] = [httpx.Response(200, content=body)]
+    with pytest.raises(Unreachable, match="cut off"):
         through(fakes, read())
 
 

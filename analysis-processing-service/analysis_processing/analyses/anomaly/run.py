@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from analysis_processing.analyses.anomaly.detector import Detector, Episode, Judgement
-from analysis_processing.analyses.block import F64, Block, Part, SeriesResult, Written
+from analysis_processing.analyses.block import F64, Block, Part, SeriesResult, Written, labels_about
 from analysis_processing.model import Finding
 
 __all__ = ["Detector", "Episode", "Judgement", "findings", "run", "written"]
@@ -56,7 +56,7 @@ def result_of(  # noqa: PLR0917 - what one row of several tables is about
     if samples < needed:
         return SeriesResult(labels, note=f"{samples} samples; {needed} are needed to judge one")
     expected, lower, upper = judged.expected[row], judged.lower[row], judged.upper[row]
-    digits = decimals(upper - lower)
+    digits = decimals(lower, upper)
     return SeriesResult(
         labels,
         score=max((alarm.size for alarm in alarms), default=0.0),
@@ -75,25 +75,27 @@ def result_of(  # noqa: PLR0917 - what one row of several tables is about
 def written(part: Part, params: dict[str, Any]) -> list[Written]:
     """All alarms first, then the scores: whoever bounds what goes back cuts from the end.
 
-    An alarm is a series with the label `anomaly_kind`, its size at each step of the episode.
+    An alarm is a series with the label `anomaly_kind`: 1 while an episode lasts, 0 once after it.
     """
     times_ms = part.start_ms + part.step_ms * np.arange(part.steps, dtype=np.int64)
     alarms, scores = [], []
     for result in part.series:
-        labels = {name: value for name, value in result.labels.items() if name != "__name__"}
-        if "__name__" in result.labels:
-            labels["source_metric"] = result.labels["__name__"]
         for kind in sorted({finding.kind for finding in result.findings}):
-            sizes = np.full(part.steps, np.nan)
-            for finding in result.findings:
-                if finding.kind == kind:
-                    last_ms = math.inf if finding.end_ms is None else finding.end_ms
-                    sizes[(times_ms >= finding.start_ms) & (times_ms <= last_ms)] = finding.size
-            made = labels | {"__name__": ALARM_METRIC, "anomaly_kind": kind}
-            alarms.append(Written(made, times_ms, sizes))
+            spans = [
+                (one.start_ms, math.inf if one.end_ms is None else one.end_ms)
+                for one in result.findings
+                if one.kind == kind
+            ]
+            alarm = np.full(part.steps, np.nan)
+            for _, end_ms in spans:
+                alarm[times_ms == end_ms + part.step_ms] = 0.0
+            for start_ms, end_ms in spans:
+                alarm[(times_ms >= start_ms) & (times_ms <= end_ms)] = 1.0
+            labels = labels_about(result.labels, ALARM_METRIC, anomaly_kind=kind)
+            alarms.append(Written(labels, times_ms, alarm))
         if params["write_back"] and "score" in result.columns:
-            made = labels | {"__name__": SCORE_METRIC}
-            scores.append(Written(made, times_ms, result.columns["score"]))
+            labels = labels_about(result.labels, SCORE_METRIC)
+            scores.append(Written(labels, times_ms, result.columns["score"]))
     return alarms + scores
 
 
@@ -150,7 +152,7 @@ def sentence(one: Episode, step_ms: int) -> str:  # noqa: PLR0911 - one a kind
         case "spread" | "rhythm":
             ratio = one.shown / one.usual if one.usual > 0 else math.inf
             what = "from sample to sample" if one.kind == "spread" else "around its own mean"
-            return f"it moves {shown} {what} where {usual} is usual: {float(f"{ratio:.2g}"):g} times as much"
+            return f"it moves {shown} {what} where {usual} is usual: {float(f'{ratio:.2g}'):g} times as much"
         case _ if not math.isfinite(one.value):
             return f"the value is {one.value:+}"
         case _:
@@ -166,10 +168,10 @@ def duration(span_ms: float) -> str:
     return f"{round(span_ms / 86_400_000, 1):g} days"
 
 
-def decimals(widths: F64) -> F64:
-    """How many decimals say all there is to say about a value within limits `widths` apart."""
+def decimals(lower: F64, upper: F64) -> F64:
+    """How many decimals say all there is to say about a value within these limits."""
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        wanted = 4.0 - np.floor(np.log10(widths))
+        wanted = 4.0 - np.floor(np.log10(upper - lower))
     return np.clip(np.nan_to_num(wanted, nan=6.0, posinf=12.0, neginf=0.0), 0.0, 12.0)
 
 

@@ -11,7 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from analysis_processing.analyses.block import F64, I64, Block, Part, SeriesResult, Written
+from analysis_processing.analyses.block import (
+    F64,
+    I64,
+    Block,
+    Part,
+    SeriesResult,
+    Written,
+    labels_about,
+)
 from analysis_processing.analyses.forecast import baselines, booster, capacity, intervals
 from analysis_processing.analyses.forecast.history import HELD_OUT_ORIGINS, History, history_of
 from analysis_processing.analyses.parameters import UNITS_MS
@@ -306,14 +314,11 @@ def written(part: Part, params: dict[str, Any]) -> list[Written]:
     for result in part.series:
         if result.note is not None:
             continue
-        own = {name: value for name, value in result.labels.items() if name != "__name__"}
-        if "__name__" in result.labels:
-            own["source_metric"] = result.labels["__name__"]
         samples = [(METRIC, bound, result.columns[bound][-1]) for bound in BOUNDS]
         for bound, fact in zip(BOUNDS, FULL_FACTS, strict=True):
             if result.facts.get(fact) is not None:
                 samples.append((FULL_METRIC, bound, result.facts[fact] / 1000.0))
         for name, bound, value in samples:
-            labels = own | {"__name__": name, "bound": bound, "horizon": horizon}
+            labels = labels_about(result.labels, name, bound=bound, horizon=horizon)
             series.append(Written(labels, at_ms, np.array([value])))
     return series
