@@ -6,12 +6,10 @@ the page is escaped. Charts are lines, of one picture for both.
 
 import base64
 import hashlib
-import importlib.util
 import io
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from html import escape
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import RowMapping
@@ -87,15 +85,15 @@ def html(title: str, sections: Sequence[dict[str, Any]]) -> bytes:
 
 
 def pdf(title: str, sections: Sequence[dict[str, Any]]) -> bytes:
-    """Pages of A4 in DejaVu Sans, which has more than Latin letters."""
-    from fpdf import FPDF  # noqa: PLC0415  memory that the web process does not pay at start
+    """Pages of A4 in FiraGO, which has more than Latin letters."""
+    # memory that the web process does not pay at start
+    import pymupdf_fonts  # noqa: PLC0415
+    from fpdf import FPDF  # noqa: PLC0415
+    from fpdf.fonts import TTFFont  # noqa: PLC0415
 
-    package = importlib.util.find_spec("matplotlib")  # for its font: it is not imported
-    assert package is not None
-    assert package.origin is not None
     paper = FPDF()
-    fonts = Path(package.origin).parent / "mpl-data" / "fonts" / "ttf"
-    paper.add_font("sans", "", fonts / "DejaVuSans.ttf")
+    font = io.BytesIO(pymupdf_fonts.myfont("figo"))
+    paper.fonts["sans"] = TTFFont(paper, font, "sans", "")  # type: ignore[arg-type] # it reads files too
     paper.set_title(plain(title))
     paper.add_page()
 

@@ -152,7 +152,8 @@ def sentence(one: Episode, step_ms: int) -> str:  # noqa: PLR0911 - one a kind
         case "spread" | "rhythm":
             ratio = one.shown / one.usual if one.usual > 0 else math.inf
             what = "from sample to sample" if one.kind == "spread" else "around its own mean"
-            return f"it moves {shown} {what} where {usual} is usual: {float(f'{ratio:.2g}'):g} times as much"
+            times = f"{float(f'{ratio:.2g}'):g} times as much"
+            return f"it moves {shown} {what} where {usual} is usual: {times}"
         case _ if not math.isfinite(one.value):
             return f"the value is {one.value:+}"
         case _:
