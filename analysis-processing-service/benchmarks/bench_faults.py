@@ -38,7 +38,7 @@ from analysis_processing.jobs import repository  # noqa: E402
 from analysis_processing.jobs.database import engine_for, transaction  # noqa: E402
 from analysis_processing.model import Request  # noqa: E402
 
-SERIES, STEPS, STEP_MS, JOBS = 300, 400, 60_000, 20
+SERIES, STEPS, STEP_MS, JOBS = 300, 100, 60_000, 20
 END_MS = 1_760_000_040_000
 FUNCTION = "def run(frame, params):\n    return frame.rolling(5).mean()"
 
