@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from uuid import UUID
 
 import anyio.to_thread
 import httpx
@@ -19,7 +18,7 @@ from analysis_processing.chassis.clock import Clock
 from analysis_processing.chassis.identity import IdentityClient
 from analysis_processing.chassis.identity.billing import Billing
 from analysis_processing.chassis.telemetry import RequestLog
-from analysis_processing.clients.http import Door
+from analysis_processing.clients.doors import Doors
 from analysis_processing.jobs.claims import TimeOf, database_clock
 from analysis_processing.jobs.database import engine_for, transaction
 from analysis_processing.jobs.metrics import QueueMetrics
@@ -50,12 +49,7 @@ def create_app(
     drain = probes.Drain()
     queue = QueueMetrics(engine)
 
-    def data_api(tenant: UUID) -> Door:
-        async def token() -> str:
-            return await identity.service_token_for(tenant, "das", ["metrics:read"])
-
-        return Door("data-api-service", settings.das_url, client, token)
-
+    data_api = Doors(settings, client, identity).das
     seeder = Seeder(engine, time_of(clock), billing, data_api, settings)
     issuer = Issuer(engine, time_of(clock), data_api, settings)
 

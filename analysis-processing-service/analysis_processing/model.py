@@ -81,19 +81,6 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class Anomaly:
-    """One episode: from its first to its last unusual sample, and the worst of them."""
-
-    start_ms: int
-    end_ms: int
-    peak_ms: int
-    peak_score: float
-    peak_value: float
-    expected: float
-    direction: str
-
-
-@dataclass(frozen=True, slots=True)
 class Finding:
     """Something that happened in a series, or will: one alarm, one row of the event feed.
 

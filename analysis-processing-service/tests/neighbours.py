@@ -195,7 +195,7 @@ class Port:
                 answer = neighbours.answer(request)
                 try:
                     self.send_response(answer.status_code)
-                    self.send_header("Content-Length", str(len(answer.content)))
+                    self.send_header("Content-Length", answer.headers.get("content-length", "0"))
                     self.end_headers()
                     self.wfile.write(answer.content)
                 except (BrokenPipeError, ConnectionResetError):

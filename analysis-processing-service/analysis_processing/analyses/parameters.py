@@ -117,7 +117,7 @@ class Parameter:
         if not self.minimum <= value <= self.maximum:
             self._refuse(value, wanted)
         if self.type == "number":
-            return float(value)
+            return float(value) + 0.0  # -0.0 is 0.0
         if value != int(value):
             self._refuse(value, wanted)
         return int(value)
@@ -154,7 +154,7 @@ class Parameter:
             self._refuse(value, f"a whole multiple of the step ({step_ms} ms)")
         if not PHASES_MIN <= season_ms // step_ms <= PHASES_MAX:
             self._refuse(value, f"{PHASES_MIN} to {PHASES_MAX} steps long")
-        return str(value)
+        return duration_text(season_ms)
 
     def _refuse(self, value: Any, wanted: str) -> None:
         raise InvalidJob(detail=f"params.{self.name} is {str(value)[:60]!r}, not {wanted}")
@@ -170,7 +170,7 @@ def is_text(value: Any, characters_max: float) -> bool:
 def duration_text(ms: float) -> str:
     """The duration in its largest whole unit."""
     unit = max((unit for unit in UNITS_MS if ms % UNITS_MS[unit] == 0), key=UNITS_MS.__getitem__)
-    return f"{ms / UNITS_MS[unit]:g}{unit}"
+    return f"{ms / UNITS_MS[unit]:.15g}{unit}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,19 +5,24 @@ import base64
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from datetime import datetime
+from typing import Annotated, Any, Final, TypeVar
 from uuid import UUID
 
 from fastapi import Depends, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
 from sqlalchemy import Engine
 
 from analysis_processing.chassis.identity import IdentityClient, Principal
+from analysis_processing.chassis.kinds import ServiceError
 from analysis_processing.chassis.probes import Drain
 from analysis_processing.clients.http import Door
 from analysis_processing.errors import BodyTooLarge, InvalidJob, InvalidPage
 from analysis_processing.jobs.claims import TimeOf
 from analysis_processing.settings import Settings
 
+Body = TypeVar("Body", bound=BaseModel)
 BODY_BYTES_MAX: Final = 128 * 1024
 """Above the longest query with each character escaped."""
 
@@ -79,6 +84,30 @@ async def posted_json(request: Request, _: Analyst) -> Any:
 
 
 PostedJson = Annotated[Any, Depends(posted_json)]
+
+
+def validated(model: type[Body], posted: Any) -> Body:
+    """The body of a request; raises RequestValidationError."""
+    try:
+        return model.model_validate(posted)
+    except ValidationError as exc:
+        faults = [error | {"loc": ("body", *error["loc"])} for error in exc.errors()]
+        raise RequestValidationError(faults) from exc
+
+
+def identity_of(text: str, absent: type[ServiceError]) -> UUID:
+    """The id in a path; what is no UUID names nothing, and raises `absent`."""
+    try:
+        return UUID(text)
+    except ValueError:
+        raise absent(id=text[:64]) from None
+
+
+def instant(at: datetime | None) -> str | None:
+    """RFC 3339 in UTC, to the millisecond."""
+    if at is None:
+        return None
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def cursor_of(*place: str | float) -> str:

@@ -8,9 +8,17 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from sqlalchemy import RowMapping
 
-from analysis_processing.api.deps import Analyst, PostedJson, Reader, ServicesDep
-from analysis_processing.api.jobs import instant
-from analysis_processing.api.watch import identity_of, validated
+from analysis_processing.api.deps import (
+    Analyst,
+    PostedJson,
+    Reader,
+    ServicesDep,
+    cursor_of,
+    identity_of,
+    instant,
+    place_of,
+    validated,
+)
 from analysis_processing.errors import EventNotFound, InvalidJob, SilenceNotFound
 from analysis_processing.jobs.database import transaction
 from analysis_processing.watch import events
@@ -41,14 +49,11 @@ def wanted_silence(posted: PostedJson) -> SilenceBody:
 
 
 def place(cursor: Text = None) -> tuple[int, UUID] | None:
-    """Where a page begins, from the `next` of the one before; raises InvalidJob."""
+    """Where a page begins, from the `next` of the one before; raises InvalidPage."""
     if cursor is None:
         return None
-    try:
-        start_ms, identity = cursor.split(".")
-        return int(start_ms), UUID(identity)
-    except ValueError:
-        raise InvalidJob(detail="cursor is none that this route gave") from None
+    start_ms, identity = place_of(cursor, int, str)
+    return start_ms, identity_of(identity, EventNotFound)
 
 
 @router.get("/events")
@@ -73,7 +78,8 @@ def list_events(
         raise InvalidJob(detail="a filter holds a NUL")
     with transaction(held.engine) as db:
         rows = events.feed(db, caller.tenant, filters, after=after, limit=limit, now=held.now(db))
-    more = f"{rows[-1]['start_ms']}.{rows[-1]['id']}" if len(rows) == limit else None
+    last = rows[-1] if len(rows) == limit else None
+    more = last and cursor_of(last["start_ms"], str(last["id"]))
     return {"events": [shown(row) for row in rows], "next": more}
 
 

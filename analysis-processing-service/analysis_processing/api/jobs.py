@@ -11,10 +11,9 @@ import anyio.from_thread
 import anyio.to_thread
 import structlog
 from fastapi import APIRouter, Depends, Path, Query, Response
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import StreamingResponse
 from prometheus_client import Counter
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from analysis_processing.analyses import resolved_params
 from analysis_processing.analyses.parameters import EPOCH_MS_MAX
@@ -25,7 +24,10 @@ from analysis_processing.api.deps import (
     Services,
     ServicesDep,
     cursor_of,
+    identity_of,
+    instant,
     place_of,
+    validated,
 )
 from analysis_processing.chassis.kinds import ServiceError
 from analysis_processing.errors import (
@@ -73,11 +75,7 @@ class Submission(BaseModel):
 
 def submission(posted: PostedJson) -> Submission:
     """The body of a submit; raises RequestValidationError."""
-    try:
-        return Submission.model_validate(posted)
-    except ValidationError as exc:
-        faults = [error | {"loc": ("body", *error["loc"])} for error in exc.errors()]
-        raise RequestValidationError(faults) from exc
+    return validated(Submission, posted)
 
 
 SUBMIT_DOCUMENT = {
@@ -90,10 +88,7 @@ SUBMIT_DOCUMENT = {
 
 def job_id(text: str) -> UUID:
     """The id in the path; what is no UUID names no job."""
-    try:
-        return UUID(text)
-    except ValueError:
-        raise JobNotFound(id=text[:64]) from None
+    return identity_of(text, JobNotFound)
 
 
 def checked(submitted: Submission, now: datetime, steps_max: int) -> Request:
@@ -316,10 +311,3 @@ def shown(job: Job) -> dict[str, Any]:
         "finished_at": instant(job.finished_at),
         "created_by": job.created_by,
     }
-
-
-def instant(at: datetime | None) -> str | None:
-    """RFC 3339 in UTC, to the millisecond."""
-    if at is None:
-        return None
-    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")

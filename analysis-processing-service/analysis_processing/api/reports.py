@@ -6,9 +6,15 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Path, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from analysis_processing.api.deps import Analyst, PostedJson, Reader, ServicesDep
-from analysis_processing.api.jobs import instant, job_id, shown
-from analysis_processing.api.watch import validated
+from analysis_processing.api.deps import (
+    Analyst,
+    PostedJson,
+    Reader,
+    ServicesDep,
+    instant,
+    validated,
+)
+from analysis_processing.api.jobs import job_id, shown
 from analysis_processing.errors import JobNotFound, WrongState
 from analysis_processing.jobs import repository
 from analysis_processing.jobs.database import transaction

@@ -1,24 +1,29 @@
 """Watch routes: what is watched for the caller's organisation, and how each watch fares."""
 
 from datetime import datetime
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 from uuid import UUID
 
 import anyio
 from fastapi import APIRouter, Depends, Path, Response
-from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from analysis_processing.analyses import resolved_params
-from analysis_processing.api.deps import Analyst, PostedJson, Reader, ServicesDep
-from analysis_processing.api.jobs import check_query, instant
-from analysis_processing.chassis.kinds import ServiceError
+from analysis_processing.api.deps import (
+    Analyst,
+    PostedJson,
+    Reader,
+    ServicesDep,
+    identity_of,
+    instant,
+    validated,
+)
+from analysis_processing.api.jobs import check_query
 from analysis_processing.errors import InvalidJob, WatchNotFound
 from analysis_processing.jobs.database import transaction
 from analysis_processing.watch import watches
 from analysis_processing.watch.watches import Watch
 
-Body = TypeVar("Body", bound=BaseModel)
 router = APIRouter(prefix="/api/v1/watches", tags=["watches"])
 
 
@@ -40,23 +45,6 @@ DOCUMENT = {
         "content": {"application/json": {"schema": WatchBody.model_json_schema()}},
     }
 }
-
-
-def validated(model: type[Body], posted: Any) -> Body:
-    """The body of a request; raises RequestValidationError."""
-    try:
-        return model.model_validate(posted)
-    except ValidationError as exc:
-        faults = [error | {"loc": ("body", *error["loc"])} for error in exc.errors()]
-        raise RequestValidationError(faults) from exc
-
-
-def identity_of(text: str, absent: type[ServiceError]) -> UUID:
-    """The id in a path; what is no UUID names nothing, and raises `absent`."""
-    try:
-        return UUID(text)
-    except ValueError:
-        raise absent(id=text[:64]) from None
 
 
 def wanted_watch(posted: PostedJson) -> dict[str, Any]:

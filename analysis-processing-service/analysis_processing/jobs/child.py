@@ -25,11 +25,10 @@ from sqlalchemy import Engine
 
 from analysis_processing.chassis import telemetry
 from analysis_processing.chassis.database import DatabaseUnavailable
-from analysis_processing.chassis.identity import IdentityClient
 from analysis_processing.chassis.settings import load
 from analysis_processing.clients.data_api import DataApi
 from analysis_processing.clients.data_ingest import DataIngest
-from analysis_processing.clients.http import Door
+from analysis_processing.clients.doors import Doors
 from analysis_processing.jobs import claims
 from analysis_processing.jobs.database import engine_for, transaction
 from analysis_processing.jobs.executors import executor_for
@@ -88,8 +87,7 @@ async def run(claim: Claim, inbox: Inbox, settings: Settings, engine: Engine) ->
     with anyio.CancelScope() as scope:
         inbox.enter(claim.token, scope)
         async with httpx.AsyncClient(timeout=HTTP_TIMEOUT) as http:
-            secret = settings.service_token.get_secret_value()
-            identity = IdentityClient(settings.ubs_url, secret, "aps", http)
+            doors = Doors.of(settings, http)
             runner = Runner(
                 engine=engine,
                 clock=claims.database_clock,
@@ -102,26 +100,8 @@ async def run(claim: Claim, inbox: Inbox, settings: Settings, engine: Engine) ->
                 ),
                 monotonic=time.monotonic,
                 executor=lambda: executor_for(settings.dask_scheduler),
-                data_api=lambda claim: DataApi(
-                    Door(
-                        "data-api-service",
-                        settings.das_url,
-                        http,
-                        lambda: identity.service_token_for(
-                            claim.job.tenant, "das", ["metrics:read"]
-                        ),
-                    )
-                ),
-                data_ingest=lambda claim: DataIngest(
-                    Door(
-                        "data-ingest-service",
-                        settings.dis_url,
-                        http,
-                        lambda: identity.service_token_for(
-                            claim.job.tenant, "dis", ["metrics:write"]
-                        ),
-                    )
-                ),
+                data_api=lambda claim: DataApi(doors.das(claim.job.tenant)),
+                data_ingest=lambda claim: DataIngest(doors.dis(claim.job.tenant)),
             )
             await runner.run(claim)
     inbox.leave()

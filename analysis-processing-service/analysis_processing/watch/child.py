@@ -8,10 +8,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 import anyio
 import httpx
@@ -20,9 +18,8 @@ from sqlalchemy import Engine
 
 from analysis_processing.chassis import telemetry
 from analysis_processing.chassis.database import DatabaseUnavailable
-from analysis_processing.chassis.identity import IdentityClient
 from analysis_processing.chassis.settings import load
-from analysis_processing.clients.http import Door
+from analysis_processing.clients.doors import Doors
 from analysis_processing.jobs.claims import LeaseLost, database_clock
 from analysis_processing.jobs.database import engine_for
 from analysis_processing.settings import Settings
@@ -33,25 +30,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 HTTP_TIMEOUT = httpx.Timeout(60.0, connect=5.0)
-
-
-def runner_for(settings: Settings, engine: Engine, http: httpx.AsyncClient) -> Runner:
-    """A runner that asks data-api-service and writes to data-ingest-service as each tenant."""
-    secret = settings.service_token.get_secret_value()
-    identity = IdentityClient(settings.ubs_url, secret, "aps", http)
-
-    def door(name: str, url: str, audience: str, scope: str) -> Callable[[UUID], Door]:
-        return lambda tenant: Door(
-            name, url, http, lambda: identity.service_token_for(tenant, audience, [scope])
-        )
-
-    return Runner(
-        engine,
-        database_clock,
-        settings,
-        das=door("data-api-service", settings.das_url, "das", "metrics:read"),
-        dis=door("data-ingest-service", settings.dis_url, "dis", "metrics:write"),
-    )
 
 
 async def serve(worker: Connection, settings: Settings, engine: Engine) -> None:
@@ -69,7 +47,8 @@ async def serve(worker: Connection, settings: Settings, engine: Engine) -> None:
 
     threading.Thread(target=listen, daemon=True, name="worker-inbox").start()
     async with httpx.AsyncClient(timeout=HTTP_TIMEOUT) as http:
-        runner = runner_for(settings, engine, http)
+        doors = Doors.of(settings, http)
+        runner = Runner(engine, database_clock, settings, das=doors.das, dis=doors.dis)
         while True:
             batch = await batches.get()
             for claim in batch:

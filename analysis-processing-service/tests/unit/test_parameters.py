@@ -130,3 +130,19 @@ def test_a_form_reads_bounds_where_there_are_some():
     }
     assert REACH.as_json()["minimum"] == 60_000
     assert AT.as_json().keys() == {"name", "type", "default", "description"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "step_ms", "same"),
+    [
+        ("forecast", {"horizon": "6h"}, MINUTE, {"horizon": 21_600_000}),
+        ("anomaly", {"season": "24h"}, MINUTE, {"season": "1d"}),
+        ("anomaly", {"season": "1037000s"}, 61_000, {"season": "1037000000ms"}),
+        ("anomaly", {"sensitivity": 0}, MINUTE, {"sensitivity": -0.0}),
+    ],
+)
+def test_one_value_has_one_spelling(kind, given, step_ms, same):
+    """So that the same question is the same job, and what `run` gets can be read again."""
+    resolved = resolved_params(kind, given, step_ms)
+    assert repr(resolved) == repr(resolved_params(kind, same, step_ms))
+    assert resolved_params(kind, resolved, step_ms) == resolved
