@@ -42,7 +42,7 @@ DOC_COMMENT = re.compile(r"^[ \t]*/\*\*(?:[^*]|\*(?!/))*\*/[ \t]*\n", re.MULTILI
 COMMENT = re.compile(
     DOC_COMMENT.pattern + r"|^[ \t]*// [^\n]*\n|[ \t]+// [^\n\"'`]*$", re.MULTILINE
 )
-INDENT = re.compile(r"^[ \t]+", re.MULTILINE)
+INDENT = re.compile(r"^\s+", re.MULTILINE)
 OPEN_END = re.compile(r"^((?:(?!//).)*[(\[{,])\n", re.MULTILINE)
 HTML_ASSET = re.compile(r"""(?P<head>\b(?:src|href)=)"(?P<path>(?!https?:|#|/|data:)[^"]+)\"""")
 COMPRESSED = frozenset({".html", ".js", ".css", ".svg", ".json", ".webmanifest"})
@@ -106,9 +106,9 @@ def resolve(importer: str, specifier: str) -> str:
 
 
 def hashed_name(path: str, content: bytes) -> str:
-    """`views/explore.js` → `assets/views/explore.1f0a9c44.js`."""
+    """`views/explore.js` → `assets/views/explore.1f0a9c.js`."""
     pure = PurePosixPath(path)
-    digest = hashlib.sha256(content).hexdigest()[:8]
+    digest = hashlib.sha256(content).hexdigest()[:6]
     return str(PurePosixPath("assets") / pure.parent / f"{pure.stem}.{digest}{pure.suffix}")
 
 
@@ -139,7 +139,7 @@ def join_styles(path: str, files: Mapping[str, bytes]) -> str:
 
 def lighter(text: str) -> str:
     """A file without what only its reader needs: comments (one with a quote in it stays at the
-    end of a line, where it might be a string), indentation, and the end of a line that is open.
+    end of a line, where it might be a string), indentation, empty lines, the end of an open line.
     Text over several lines (`…`) means its blanks: a file with some stays as it is written.
     """
     if any(line.count("`") % 2 for line in text.splitlines()):

@@ -15,8 +15,8 @@ const SHOWN_AT_ONCE = 4;
 
 /**
  * @param {object[]} analyses as aps describes them
- * @param {{kind?: string, q?: string, from?: string, to?: string, step?: string, with?: string}} params of the URL; `with`: the
- * parameters of that kind as JSON
+ * @param {Record<"kind"|"q"|"from"|"to"|"step"|"with", string>} params of the URL, none needed; `with`: the kind's
+ * parameters as JSON
  * @param {object} acts
  * @param {(kind: string) => void} acts.choose another kind was chosen
  * @param {(submission: object) => Promise<void>} acts.start what it throws is told in the form
@@ -138,7 +138,7 @@ const PLACEHOLDERS = { duration: "such as 6h", labels: "zone, service" };
 /** What the input of a parameter holds first: a length of time as text; a moment is not carried over. */
 function valueGiven({ name, type, default: usual }, { [name]: value }) {
   if (type === "time" || value === undefined || value === null) return usual;
-  return type === "duration" ? `${value / 1000}s` : value;
+  return type !== "duration" ? value : value % 3_600_000 ? `${value / 60_000}m` : `${value / 3_600_000}h`;
 }
 
 /** One input for one parameter, as its type describes it. */

@@ -154,6 +154,7 @@ export class EventsView extends HTMLElement {
   #event(event, query, part) {
     const { start_ms: startMs, end_ms: endMs } = event;
     const isOpen = endMs === null;
+    const isMine = event.acknowledged_by === this.app.session.user.id;
     const named = (words) => ({ "aria-label": `${words}: ${event.text}, ${fullTime(startMs)}` });
     const button = (words, act) => el("button", { class: "button small", ...named(words), on: { click: act } }, words);
     const acknowledge = () =>
@@ -190,7 +191,7 @@ export class EventsView extends HTMLElement {
         ` · ${event.watch}`,
         event.because_of.length > 0 && ` · perhaps because of ${event.because_of.map(causeWords).join(", ")}`,
         event.acknowledged_by &&
-          ` · acknowledged ${event.acknowledged_by === this.app.session.user.id ? "by you " : ""}${relativeTime(Date.parse(event.acknowledged_at))}`,
+          ` · acknowledged ${isMine ? "by you " : ""}${relativeTime(Date.parse(event.acknowledged_at))}`,
         event.silenced_until && ` · silenced until ${shortTime(Date.parse(event.silenced_until))}`,
       ),
       el(

@@ -112,6 +112,8 @@ def test_no_answer_stands_under_another_query(open_page: Open) -> None:
     with page.expect_request(lambda one: "node_load1" in (one.post_data or "")):
         page.get_by_role("button", name="Run", exact=True).click()
     assert page.locator("coh-legend tbody tr:visible").count() == 0
+    while not stopped:  # a request is told before it is held
+        page.wait_for_timeout(10)
     stopped[0].continue_()
     expect(page.locator("coh-legend tbody tr")).to_have_count(1)
 

@@ -30,7 +30,7 @@ def files(**modules: str) -> dict[str, bytes]:
 def built_name(out: dict[str, bytes], stem: str) -> str:
     """The one built path of this stem."""
     (found,) = [
-        path for path in out if re.fullmatch(rf"assets/(?:.*/)?{stem}\.[0-9a-f]{{8}}\.\w+", path)
+        path for path in out if re.fullmatch(rf"assets/(?:.*/)?{stem}\.[0-9a-f]{{6}}\.\w+", path)
     ]
     return found
 
@@ -71,14 +71,14 @@ def test_text_that_looks_like_an_import_is_left_alone() -> None:
 
 
 def test_what_only_a_reader_needs_is_not_served() -> None:
-    """Comments, indentation and open ends of lines stay behind; what stands within a string does
+    """Comments, blanks and open ends of lines stay behind; what stands within a string does
     not.
     """
     text = (
         "/** One\n * * two / three.\n */\n"
         'const s = "/** no comment */ // nor this";\n'
         "  // short\n"
-        "  const n = 1; // at a line's end\n"
+        "\n  const n = 1; // at a line's end\n"
         "  const m = 2; // at its end\n"
         "  f(\n    1,\n    2, // it's two\n  );\n"
     )

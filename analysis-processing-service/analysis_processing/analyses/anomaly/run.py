@@ -150,10 +150,9 @@ def sentence(one: Episode, step_ms: int) -> str:  # noqa: PLR0911 - one a kind
         case "drift":
             return f"the level has been moving away for {lasted}: {shown} where {usual} is usual"
         case "spread" | "rhythm":
-            ratio = one.shown / one.usual if one.usual > 0 else math.inf
+            ratio = float(f"{one.shown / one.usual:.2g}") if one.usual > 0 else math.inf
             what = "from sample to sample" if one.kind == "spread" else "around its own mean"
-            times = f"{float(f'{ratio:.2g}'):g} times as much"
-            return f"it moves {shown} {what} where {usual} is usual: {times}"
+            return f"it moves {shown} {what} where {usual} is usual: {ratio:g} times as much"
         case _ if not math.isfinite(one.value):
             return f"the value is {one.value:+}"
         case _:
