@@ -76,13 +76,17 @@ def coarser(step_ms: int, horizon_ms: int) -> int:
 
 
 def averaged(values: F64, factor: int) -> F64:
-    """Means of `factor` columns each, counted from the end; NaN where all are."""
-    if factor == 1:
-        return values
-    usable = values[:, values.shape[1] % factor :].reshape(len(values), -1, factor)
-    present = ~np.isnan(usable)
-    with np.errstate(invalid="ignore"):
-        means: F64 = np.where(present, usable, 0.0).sum(axis=2) / present.sum(axis=2)
+    """Means of `factor` columns each, counted from the end, at most HISTORY_MAX; gaps are left out.
+
+    NaN where all are gaps: NaN, or beyond MAGNITUDE_MAX. A row at a time: a block is large.
+    """
+    steps = min(values.shape[1] // factor, HISTORY_MAX)
+    means = np.empty((len(values), steps))
+    for row, samples in enumerate(values[:, values.shape[1] - steps * factor :]):
+        usable = samples.reshape(steps, factor)
+        present = np.abs(usable) <= MAGNITUDE_MAX
+        with np.errstate(invalid="ignore"):
+            means[row] = np.where(present, usable, 0.0).sum(axis=1) / present.sum(axis=1)
     return means
 
 
@@ -105,8 +109,7 @@ def history_of(block: Block, params: dict[str, Any]) -> History:
     factor = coarser(block.step_ms, max(horizon_ms, block.step_ms))
     step_ms = block.step_ms * factor
     ahead = max(horizon_ms // step_ms, 1)
-    finite = np.where(np.abs(block.values) <= MAGNITUDE_MAX, block.values, np.nan)
-    values = averaged(finite, factor)[:, -HISTORY_MAX:]
+    values = averaged(block.values, factor)
     steps = values.shape[1]
     present = ~np.isnan(values)
     counts = present.sum(axis=1)
@@ -132,7 +135,7 @@ def history_of(block: Block, params: dict[str, Any]) -> History:
         axis=1,
     )
     return History(
-        values=np.ascontiguousarray(values - offsets),
+        values=np.subtract(values, offsets, out=values),
         offsets=offsets,
         step_ms=step_ms,
         end_ms=block.start_ms + (block.values.shape[1] - 1) * block.step_ms,
