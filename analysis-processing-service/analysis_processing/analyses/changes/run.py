@@ -110,7 +110,8 @@ def views_of(values: F64) -> tuple[F64, F64, F64]:
 def likely(scores: F64, tails: list[F64]) -> F64:
     """The chance of the clearest of (views, …) scores in a series that did not change."""
     chances = [chance(of_view, tail) for of_view, tail in zip(scores, tails, strict=True)]
-    return np.minimum(len(VIEWS) * np.fmin.reduce(chances), 1.0)
+    least: F64 = np.minimum(len(VIEWS) * np.fmin.reduce(chances), 1.0)
+    return least
 
 
 def scored(values: F64, split: int, memories: list[F64 | None]) -> tuple[F64, list[Shifts]]:

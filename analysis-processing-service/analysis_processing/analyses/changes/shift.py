@@ -137,7 +137,8 @@ def likeness(values: F64, means: F64) -> F64:
     centred = np.nan_to_num(values - means[:, None])
     products = np.einsum("ij,ij->i", centred[:, 1:], centred[:, :-1])
     powers = np.einsum("ij,ij->i", centred, centred)
-    return np.nan_to_num(products / powers)
+    alike: F64 = np.nan_to_num(products / powers)
+    return alike
 
 
 def memory_of(alike: F64, shares: F64) -> F64 | None:
