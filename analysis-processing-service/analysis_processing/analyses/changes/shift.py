@@ -27,6 +27,7 @@ JITTER = 1e-9  # of the level; floating-point noise of a constant is no change
 SCORE_MAX = 1000.0
 GROUPS_MAX = 24  # of series that are equally alike
 GROUP_MIN = 40
+MEDIAN_TO_MEAN = 1.1  # of a variance that eight blocks tell
 # (first, last, how much further than all of `after` a random walk strays there): eighths of `after`
 WINDOWS = (
     (0, 8, 1.0),
@@ -46,7 +47,7 @@ WINDOWS = (
 # AR(1) from 0.5 to 0.97, 1 a random walk, so that walks alone are one place further on.
 # Source: benchmarks/bench_explain.py calibrate.
 STEADY_TAIL = np.array([0.1, 1.7, 2.7, 3.5, 4.4, 5.3])
-WANDERING_TAIL = np.array([0.1, 2.1, 4.3, 7.2, 9.8, 12.3, 16.0])
+WANDERING_TAIL = np.array([0.1, 2.2, 4.6, 8.0, 11.0, 14.0, 17.5])
 DECADES_SEEN = 3
 EXCEEDING_MIN = 4  # series that a quantile is read off
 
@@ -142,7 +143,7 @@ def likeness(values: F64, means: F64) -> F64:
 
 
 def memory_of(alike: F64, shares: F64) -> F64 | None:
-    """(2, groups) likeness of groups of series, ascending, and their mean share; None without any.
+    """(2, groups) likeness of groups of series, ascending, and their usual share; None without any.
 
     All of a query's series that are equally alike share their memory; one alone tells it badly.
     """
@@ -151,7 +152,8 @@ def memory_of(alike: F64, shares: F64) -> F64 | None:
         return None
     groups = min(max(usable.size // GROUP_MIN, 1), GROUPS_MAX)
     ordered = np.array_split(usable[np.argsort(alike[usable], kind="stable")], groups)
-    return np.array([[column[one].mean() for one in ordered] for column in (alike, shares)])
+    middles = [[np.median(column[one]) for one in ordered] for column in (alike, shares)]
+    return np.array(middles) * [[1.0], [MEDIAN_TO_MEAN]]
 
 
 def tail_of(quiet: F64, scores: F64) -> F64:

@@ -60,7 +60,7 @@ def seasons_of(seasons: tuple[int, ...]) -> tuple[int, int]:
 def usable(history: History, near: int) -> I64:
     """Numbers of the series that are long enough to learn from."""
     room = history.values.shape[1] - history.held_out - history.begins
-    good = np.array([note is None for note in history.notes])
+    good = np.array([note is None for note in history.notes], dtype=bool)
     rows: I64 = np.flatnonzero(good & (room >= (CYCLES_MIN + 1) * near + 1))
     return rows
 
