@@ -40,6 +40,7 @@ from analysis_processing.model import Finding
 
 SLICE_SERIES = 256  # scratch stays within the processor's cache
 VIEWS = ("shift", "spread", "gaps")
+GROWTHS = (1.0, 0.85, 1.0)  # of the tails of VIEWS: spreads are steadier than levels
 PARTS = ("alike", "shares")
 LISTED_MAX = 50
 
@@ -67,8 +68,8 @@ def prepare(block: Block, params: dict[str, Any]) -> Context:
         else scores[:, :0]
     )
     tails = [
-        tail_of(before[~np.isnan(before)], of_view[~np.isnan(of_view)])
-        for before, of_view in zip(quiet, scores, strict=True)
+        tail_of(before[~np.isnan(before)], of_view[~np.isnan(of_view)], growth)
+        for before, of_view, growth in zip(quiet, scores, GROWTHS, strict=True)
     ]
     chances = likely(scores, tails)
     bound = discovery_bound(chances[~np.isnan(chances)], params["false_share"])

@@ -156,7 +156,7 @@ def memory_of(alike: F64, shares: F64) -> F64 | None:
     return np.array(middles) * [[1.0], [MEDIAN_TO_MEAN]]
 
 
-def tail_of(quiet: F64, scores: F64) -> F64:
+def tail_of(quiet: F64, scores: F64, growth: float) -> F64:
     """Scores that unchanged series exceed by chances of 10⁰, 10⁻¹ …, as `quiet` ones do; no NaN.
 
     quiet: of halves of the range before, which are shorter than what `scores` are of: how much that
@@ -171,7 +171,8 @@ def tail_of(quiet: F64, scores: F64) -> F64:
                 wholes = min(float(np.quantile(scores, 0.9)) / level, 1.0)
             level *= wholes
         elif decade <= DECADES_SEEN:
-            level = tail[decade - 1] * WANDERING_TAIL[decade] / WANDERING_TAIL[decade - 1]
+            ratio = WANDERING_TAIL[decade] / WANDERING_TAIL[decade - 1]
+            level = tail[decade - 1] * ratio**growth
         else:
             level = 2.0 * tail[decade - 1] - tail[decade - 2]
         tail[decade] = np.clip(level, STEADY_TAIL[decade], WANDERING_TAIL[decade + 1])
