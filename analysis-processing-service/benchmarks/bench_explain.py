@@ -1,9 +1,9 @@
 """How good and how fast the analyses that explain are, on synthetic series with fixed seeds.
 
-    .venv/bin/python benchmarks/bench_explain.py [calibrate] [changes] [change_points] [others]
+    .venv/bin/python benchmarks/bench_explain.py [PART …]
 
-calibrate prints what stands in `changes/shift.py` as TAIL_SCORES and WINDOWS (for walks); the rest
-is quoted in the README. Its kinds of series are those that the constants were chosen on.
+Parts: changes, query, change_points, others, which the README quotes; and calibrate, which prints
+what stands in `changes/shift.py` as tails. Its kinds of series are those they were chosen on.
 """
 
 import sys
@@ -19,14 +19,12 @@ sys.path[:0] = [str(Path(__file__).resolve().parent.parent)]
 from analysis_processing.analyses.block import Block  # noqa: E402  found beside the benchmarks
 from analysis_processing.analyses.change_points import run as change_points  # noqa: E402
 from analysis_processing.analyses.changes import run as changes  # noqa: E402
-from analysis_processing.analyses.changes import shift  # noqa: E402
 from analysis_processing.analyses.correlation import run as correlation  # noqa: E402
 from analysis_processing.analyses.group_outliers import run as group_outliers  # noqa: E402
 from analysis_processing.analyses.seasonality import run as seasonality  # noqa: E402
 
 # How much of unchanged series is what: the memory of an AR(1); 1 is a random walk.
 MEMORIES = {0.0: 0.4, 0.5: 0.2, 0.9: 0.2, 0.97: 0.1, 1.0: 0.1}
-KINDS = ("noise", "AR 0.5", "AR 0.9", "walk", "lognormal", "wave", "rare events", "gaps")
 CHUNK = 128
 CHANGE_PARAMS = {"split_at": None, "false_share": 0.01}
 
@@ -38,26 +36,56 @@ def remembering(rng: np.random.Generator, rows: int, steps: int, memory: float) 
     return lfilter([size], [1.0, -memory], shocks, axis=1)[:, 200:]
 
 
-def calibrate(steps: int = 240, rows: int = 400_000) -> None:
-    """Print which score unchanged series exceed with chances of 10⁰, 10⁻¹ …, level and spread."""
+def calibrate(steps: int = 240, rows: int = 100_000) -> None:
+    """Print which score unchanged series exceed with chances of 10⁰, 10⁻¹ …: mixed, and noise."""
     rng = np.random.default_rng(7)
-    levels, spreads = [], []
-    for memory, share in MEMORIES.items():
-        for _ in range(int(rows * share) // 4000):
-            values = remembering(rng, 4000, 2 * steps, memory)
-            levels.append(shift.shifts(values, steps).scores)
-            noise = np.exp(values) * rng.normal(size=values.shape) if memory < 1.0 else values
-            spreads.append(shift.shifts(changes.views_of(noise)[1], steps).scores)
-    for name, scores in (("level", levels), ("spread", spreads)):
+    for name, kinds in (("mixed", MEMORIES), ("noise", {0.0: 1.0})):
+        scores = []
+        for _ in range(rows // 4000):
+            parts = [
+                remembering(rng, int(4000 * share), 2 * steps, one) for one, share in kinds.items()
+            ]
+            scores.append(changes.all_scores(np.concatenate(parts), steps)[1][0])
         tail = np.quantile(np.concatenate(scores), 1.0 - 10.0 ** -np.arange(6.0))
         print(f"{name:8}", " ".join(f"{score:7.2f}" for score in tail))
-    walks = remembering(rng, rows // 10, 2 * steps, 1.0)
-    windows, strays = shift.WINDOWS, []
-    for first, last, _ in windows:
-        shift.WINDOWS = ((first, last, 1.0),)
-        strays.append(np.quantile(shift.shifts(walks, steps).scores, 0.999))
-        print(f"eighths {first}-{last}: {strays[-1] / strays[0]:.2f}")
-    shift.WINDOWS = windows
+
+
+def windowed(rng: np.random.Generator, rows: int, news: np.ndarray) -> np.ndarray:
+    """Means of windows of 20 samples, as `rate(x[5m])` at 15 s has them, in their deviation.
+
+    news: what the samples themselves rise by, in deviations of the means.
+    """
+    samples = rng.normal(size=(rows, news.shape[1] + 19)) * np.sqrt(20.0)
+    samples[:, 19:] += news
+    return lfilter(np.ones(20) / 20.0, [1.0], samples, axis=1)[:, 19:]
+
+
+def bench_query(rows: int = 8_000, steps: int = 480, size: float = 5.0) -> None:
+    """Print what is named of one query's series, 37 of which step, 31 in one zone."""
+    times = np.arange(steps)
+    for walks in (0.0, 0.1):
+        for kind in ("noise", "AR 0.5", "AR 0.9", WINDOWS, "lognormal", "wave", "gaps"):
+            rng = np.random.default_rng(21)
+            zones = rng.choice(list("abc"), rows)
+            walking = rng.random(rows) < walks
+            stepped = np.zeros(rows, dtype=bool)
+            stepped[np.flatnonzero((zones == "b") & ~walking)[:31]] = True
+            stepped[np.flatnonzero((zones != "b") & ~walking)[:6]] = True
+            news = size * np.outer(stepped, times >= steps // 2)
+            if kind == WINDOWS:
+                values = windowed(rng, rows, news)
+            else:
+                values = MAKERS[kind](rng, rows, times)
+                values += news * np.nanstd(values, axis=1, keepdims=True)
+            values[walking] = remembering(rng, int(walking.sum()), steps, 1.0)
+            labels = [{"zone": zone, "series": str(row)} for row, zone in enumerate(zones)]
+            block = Block(labels, 1_700_000_000_000, 15_000, 100.0 + values)
+            results, summary, took = timed(changes, block, CHANGE_PARAMS)
+            named = np.array([bool(result.findings) for result in results])
+            print(
+                f"{kind}, {walks:.0%} walks: {(named & stepped).sum()} of 37, false "
+                f"{(named & ~stepped).sum()}; {summary['sentence']}; {took}"
+            )
 
 
 def in_chunks(module: Any, block: Block, params: dict, context: Any) -> list:
@@ -81,32 +109,37 @@ def timed(module: Any, block: Block, params: dict) -> tuple[list, dict, str]:
     return results, summary, f"{took}; CPU {cpu.sum():.1f} s"
 
 
+MAKERS = {
+    "noise": lambda rng, n, times: remembering(rng, n, times.size, 0.0),
+    "AR 0.5": lambda rng, n, times: remembering(rng, n, times.size, 0.5),
+    "AR 0.9": lambda rng, n, times: remembering(rng, n, times.size, 0.9),
+    "walk": lambda rng, n, times: remembering(rng, n, times.size, 1.0),
+    "lognormal": lambda rng, n, times: np.exp(rng.normal(size=(n, times.size))),
+    "wave": lambda rng, n, times: (
+        20 * np.sin(2 * np.pi * (times / 5760 + rng.random((n, 1))))
+        + rng.normal(size=(n, times.size))
+    ),
+    "rare events": lambda rng, n, times: (rng.random((n, times.size)) < 0.02).astype(float),
+    "gaps": lambda rng, n, times: np.where(
+        rng.random((n, times.size)) < 0.4, np.nan, rng.normal(size=(n, times.size))
+    ),
+}
+KINDS = tuple(MAKERS)
+WINDOWS = "windows of 20"
+
+
 def mixed(rng: np.random.Generator, rows: int, steps: int) -> np.ndarray:
     """Rows of eight kinds in turn, none of which changes."""
-    times = np.arange(steps)
     values = np.empty((rows, steps))
-    makers = (
-        lambda n: remembering(rng, n, steps, 0.0),
-        lambda n: remembering(rng, n, steps, 0.5),
-        lambda n: remembering(rng, n, steps, 0.9),
-        lambda n: remembering(rng, n, steps, 1.0),
-        lambda n: np.exp(rng.normal(size=(n, steps))),
-        lambda n: (
-            20 * np.sin(2 * np.pi * (times / 5760 + rng.random((n, 1))))
-            + rng.normal(size=(n, steps))
-        ),
-        lambda n: (rng.random((n, steps)) < 0.02).astype(float),
-        lambda n: np.where(rng.random((n, steps)) < 0.4, np.nan, rng.normal(size=(n, steps))),
-    )
-    for kind, make in enumerate(makers):
-        values[kind::8] = make(len(range(kind, rows, 8)))
+    for kind, make in enumerate(MAKERS.values()):
+        values[kind::8] = make(rng, len(range(kind, rows, 8)), np.arange(steps))
     return 100.0 + values
 
 
 def bench_changes(rows: int = 10_000, steps: int = 480) -> None:
     """Print time, recall by size of step, and false discoveries; two hours of 15 s."""
     for size in (0.0, 2.0, 3.0, 5.0):
-        rng = np.random.default_rng(11)
+        rng = np.random.default_rng(31)
         values = mixed(rng, rows, steps)
         labels = [
             {"__name__": f"m{row % 40}", "zone": "abc"[row // 8 % 3], "series": str(row)}
@@ -163,10 +196,11 @@ def bench_others(rows: int = 1_000, steps: int = 1_440) -> None:
 
 
 if __name__ == "__main__":
-    names = sys.argv[1:] or ["changes", "change_points", "others"]
+    names = sys.argv[1:] or ["changes", "query", "change_points", "others"]
     benches = {
         "calibrate": calibrate,
         "changes": bench_changes,
+        "query": bench_query,
         "change_points": bench_change_points,
         "others": bench_others,
     }

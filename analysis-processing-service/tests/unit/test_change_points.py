@@ -54,6 +54,19 @@ def test_series_of_one_level_have_no_steps(kind):
     assert sum(bool(result.findings) for result in judged(QUIET[kind](40))) <= 1
 
 
+DRIFTING = {
+    "slopes": lambda rows: np.arange(LENGTH) / 60 + noise(rows),
+    "heavy": lambda rows: np.exp(1.5 * noise(rows)),
+    "walks": lambda rows: np.cumsum(noise(rows), axis=1),
+}
+
+
+@pytest.mark.parametrize("kind", DRIFTING)
+def test_what_drifts_is_not_cut_into_stairs(kind):
+    """Of 40 slopes, walks or series with heavy tails most have no step at all."""
+    assert sum(bool(result.findings) for result in judged(DRIFTING[kind](40))) <= 8
+
+
 def test_steps_of_two_deviations_are_found_where_they_are():
     """Steps of twice the noise are all found within a few samples, and nothing else."""
     values = noise(20)

@@ -89,6 +89,17 @@ def test_a_step_of_four_deviations_is_found_where_it_began(kind):
     assert summary["sentence"].startswith(f"of 100 series {len(rows)} changed")
 
 
+def test_one_querys_series_tell_each_others_memory():
+    """Means of overlapping windows: 5 deviations stand out where no series of the query walks."""
+    samples = np.random.default_rng(6).normal(size=(1000, 480 + 19)) * np.sqrt(20)
+    samples[::50, 240 + 19 :] += 5
+    sums = np.cumsum(np.pad(samples, ((0, 0), (1, 0))), axis=1)
+    results, _ = judged(block_of((sums[:, 20:] - sums[:, :-20]) / 20))
+    rows = set(changed_rows(results))
+    assert len(rows & set(range(0, 1000, 50))) >= 12
+    assert len(rows - set(range(0, 1000, 50))) <= 1
+
+
 def test_the_spread_alone_can_change():
     """A series that scatters five times as widely has changed, at the same level."""
     values = noise(50)
@@ -181,7 +192,7 @@ def test_chunks_and_scale_change_nothing(cuts, power):
         for result in run.run(scaled.rows(first, last), PARAMS, context).series
     ]
     assert [one.score for one in chunked] == [one.score for one in whole]
-    assert run.prepare(scaled, PARAMS) == context
+    assert run.prepare(scaled, PARAMS).chance_max == context.chance_max
     assert changed_rows(chunked) == [0, 7, 14, 21, 28]
 
 

@@ -20,6 +20,7 @@ def few_trees(monkeypatch):
     """Small enough for a test."""
     monkeypatch.setattr(booster, "TREES", 25)
     monkeypatch.setattr(booster, "ROWS_MAX", 6_000)
+    monkeypatch.setattr(booster, "SECONDS_MAX", 600.0)
     small = {"num_leaves": 15, "learning_rate": 0.2, "min_data_in_leaf": 10}
     monkeypatch.setattr(booster, "SETTINGS", booster.SETTINGS | small)
 
@@ -52,6 +53,15 @@ def test_the_held_out_end_is_never_learned_from(echoes):
     ]
     assert models[0] is not None
     assert models[0] == models[1] == models[2]
+
+
+def test_training_ends_when_its_time_is_over(echoes, monkeypatch):
+    """What is learned by then is a model that forecasts: one tree, where there is no time."""
+    monkeypatch.setattr(booster, "SECONDS_MAX", 0.0)
+    history = history_of(echoes, PARAMS)
+    model = booster.train(history, (8, 0))
+    assert model.count("Tree=") == 1
+    assert np.isfinite(booster.paths(history, model, (8, 0))).all()
 
 
 def test_the_booster_serves_the_series_whose_backtest_it_wins(echoes):

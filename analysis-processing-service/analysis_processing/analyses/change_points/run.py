@@ -1,9 +1,11 @@
 """Change points: a series as stretches of one level each.
 
-    samples ─▶ thinned ─▶ median of three ─▶ in units of its noise ─▶ KernelCPD ─▶ places refined
+    samples ─▶ thinned ─▶ median of three ─▶ tails bent in ─▶ in units of its noise
+            ─▶ KernelCPD ─▶ what is no stair ─▶ places refined
 
 The noise counts with its memory: where neighbouring samples resemble each other, a mean of many is
-hardly surer than one, and a walk or a wave would be cut into stairs.
+hardly surer than one. What remains of a slope, a walk or a wave are stairs: at a step the level
+moves at once, and much further than it does in as short a time elsewhere.
 """
 
 from collections import Counter
@@ -20,6 +22,8 @@ SAMPLES_MIN = 16
 POINTS_MAX = 2_000
 STRETCH_MIN = 4
 STEPS_MAX = 100
+SHARP = 0.5  # of the move between stretches happens within a quarter of the shorter one
+SUDDEN = 3.2  # usual deviations of moves in as short a time
 MEMORY_SHARE = 1 / 40  # of the series' length, over which its memory is looked for
 SCORE_MAX = 1000.0
 TOGETHER_MS = 300_000
@@ -82,17 +86,13 @@ def steps_of(samples: F64, penalty: float) -> tuple[I64, float]:
     thin = np.median(samples[:whole].reshape(-1, width), axis=1)
     padded = np.concatenate((thin[:1], thin, thin[-1:]))
     smooth = np.median([padded[:-2], padded[1:-1], padded[2:]], axis=0)
-    noise, unit = noise_of(smooth)
+    noise, bent = noise_of(smooth)[0], np.arcsinh(smooth)
+    unit = noise_of(bent)[1]
     if unit == 0.0:
         return np.empty(0, dtype=np.int64), 0.0
     search = ruptures.KernelCPD(kernel="linear", min_size=STRETCH_MIN)
-    ends = search.fit((smooth / unit).reshape(-1, 1)).predict(pen=penalty * np.log(smooth.size))
-    cuts = np.array(ends[:-1], dtype=np.int64)
-    bounds = np.concatenate(([0], cuts, [smooth.size]))
-    means = np.array([smooth[a:b].mean() for a, b in pairwise(bounds)])
-    strongest = np.argsort(-np.abs(np.diff(means)), kind="stable")[:STEPS_MAX]
-    cuts = np.sort(cuts[strongest])
-    places = cuts * width
+    ends = search.fit((bent / unit).reshape(-1, 1)).predict(pen=penalty * np.log(bent.size))
+    places = steepest(bent, np.array([0, *ends], dtype=np.int64)) * width
     near = STRETCH_MIN * width
     edges = np.concatenate(([0], (places[1:] + places[:-1]) // 2, [samples.size]))
     for index, place in enumerate(places.tolist()):
@@ -100,6 +100,24 @@ def steps_of(samples: F64, penalty: float) -> tuple[I64, float]:
         last = min(int(edges[index + 1]), place + near)
         places[index] = first + step_at(samples[first:last])
     return places, noise
+
+
+def steepest(samples: F64, bounds: I64) -> I64:
+    """The inner bounds at which the level moves at once; at most STEPS_MAX, ascending."""
+    sums = np.concatenate(([0.0], np.cumsum(samples)))
+    steps = []
+    for first, cut, last in zip(bounds[:-2], bounds[1:-1], bounds[2:], strict=True):
+        near = max(min(cut - first, last - cut) // 4, STRETCH_MIN)
+        means = (sums[near:] - sums[:-near]) / near
+        moves = means[near:] - means[:-near]
+        usual = np.quantile(np.abs(moves), 0.25) / 0.3186  # few steps hardly move it
+        whole = abs(
+            (sums[last] - sums[cut]) / (last - cut) - (sums[cut] - sums[first]) / (cut - first)
+        )
+        move = abs(moves[cut - near])
+        if move >= max(SHARP * whole, SUDDEN * usual):
+            steps.append((-whole, cut))
+    return np.array(sorted(cut for _, cut in sorted(steps)[:STEPS_MAX]), dtype=np.int64)
 
 
 def noise_of(samples: F64) -> tuple[float, float]:

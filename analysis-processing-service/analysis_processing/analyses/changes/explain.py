@@ -27,16 +27,17 @@ def shared_labels(labels: list[Labels], changed: list[Labels]) -> list[dict[str,
 
     Each explains what those before it left unexplained, so that a zone and its pods are not told
     twice. chance: bound on the tail of the hypergeometric distribution (Hoeffding 1963), times the
-    values that were tried; at most CHANCE_MAX.
+    values that so many series have at all; at most CHANCE_MAX.
     """
     everywhere = Counter(pair for one in labels for pair in one.items())
+    tried = sum(count >= GROUP_CHANGED_MIN for count in everywhere.values())
     series, groups = len(labels), list[dict[str, Any]]()
     while len(changed) >= GROUP_CHANGED_MIN and len(groups) < GROUPS_MAX:
         pairs = Counter(pair for one in changed for pair in one.items())
         names = sorted(pairs)
         inside = np.array([pairs[pair] for pair in names], dtype=np.float64)
         share = np.array([everywhere[pair] for pair in names]) / series
-        bounds = np.minimum(tail_bound(inside, len(changed), share) + np.log(len(everywhere)), 0.0)
+        bounds = np.minimum(tail_bound(inside, len(changed), share) + np.log(max(tried, 1)), 0.0)
         bounds[inside < GROUP_CHANGED_MIN] = 0.0
         best = int(np.argmin(bounds)) if names else 0
         if not names or bounds[best] > np.log(CHANCE_MAX):

@@ -1,10 +1,11 @@
 """What changed between two ranges: which series, where they are alike, what came first, and why.
 
     block ─▶ three views: level, spread (steps between samples), presence
-          ─▶ shifts ─▶ score of the clearest view ─▶ bound on false discoveries over all series
+          ─▶ memory of all series ─▶ shifts ─▶ chance of each score ─▶ bound on false discoveries
 
-`prepare` scores every series to find that bound; `run` scores its chunk again and names what is
-beyond it, so that a series' finding is the same in whatever chunk it stands.
+How high unchanged series score is seen in the range before the split, cut into halves. `prepare`
+scores every series to find the bound; `run` scores its chunk again and names what is beyond it, so
+that a series' finding is the same in whatever chunk it stands.
 """
 
 from dataclasses import dataclass
@@ -20,8 +21,10 @@ from analysis_processing.analyses.changes.shift import (
     WINDOWS,
     Shifts,
     chance,
+    memory_of,
     shifts,
     step_at,
+    tail_of,
 )
 from analysis_processing.analyses.robust import (
     bounded,
@@ -37,28 +40,54 @@ from analysis_processing.model import Finding
 
 SLICE_SERIES = 256  # scratch stays within the processor's cache
 VIEWS = ("shift", "spread", "gaps")
-SPREAD_STEADIER = 1.5  # than levels are: benchmarks/bench_explain.py calibrate
+GROWTHS = (1.0, 0.85, 1.0)  # of the tails of VIEWS: spreads are steadier than levels
+PARTS = ("alike", "shares")
 LISTED_MAX = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """split: the first column of `after`. chance_max: of what is called changed."""
+    """split: the first column of `after`. chance_max: of what is called changed.
+
+    memories, tails: one a view, of `memory_of` and `tail_of`.
+    """
 
     split: int
+    memories: list[F64 | None]
+    tails: list[F64]
     chance_max: float
 
 
 def prepare(block: Block, params: dict[str, Any]) -> Context:
     """Where the ranges meet and how much is a change; raises DoesNotFit for a split outside."""
     split = split_column(block, params["split_at"])
-    slices = [
-        scored(block.values[first : first + SLICE_SERIES], split)[0]
-        for first in range(0, len(block.values), SLICE_SERIES)
+    memories, scores = all_scores(block.values, split)
+    quiet = (
+        all_scores(block.values[:, :split], split // 2)[1]
+        if split // 2 >= SAMPLES_MIN
+        else scores[:, :0]
+    )
+    tails = [
+        tail_of(before[~np.isnan(before)], of_view[~np.isnan(of_view)], growth)
+        for before, of_view, growth in zip(quiet, scores, GROWTHS, strict=True)
     ]
-    scores = np.concatenate([np.empty(0), *slices])
-    chances = likely(scores[~np.isnan(scores)])
-    return Context(split, discovery_bound(chances, params["false_share"]))
+    chances = likely(scores, tails)
+    bound = discovery_bound(chances[~np.isnan(chances)], params["false_share"])
+    return Context(split, memories, tails, bound)
+
+
+def all_scores(values: F64, split: int) -> tuple[list[F64 | None], F64]:
+    """The memory of all series in each view, and (views, series) scores by it."""
+    firsts = range(0, len(values), SLICE_SERIES)
+    slices = [values[first : first + SLICE_SERIES] for first in firsts]
+    if not slices:
+        return [None] * len(VIEWS), np.empty((len(VIEWS), 0))
+    alone = [scored(part, split, [None] * len(VIEWS))[1] for part in slices]
+    memories = [
+        memory_of(*(np.concatenate([getattr(one[view], of) for one in alone]) for of in PARTS))
+        for view in range(len(VIEWS))
+    ]
+    return memories, np.concatenate([scored(part, split, memories)[0] for part in slices], axis=1)
 
 
 def split_column(block: Block, split_at: int | None) -> int:
@@ -79,43 +108,49 @@ def views_of(values: F64) -> tuple[F64, F64, F64]:
     return values, steps, (~np.isnan(values)).astype(np.float64)
 
 
-def likely(scores: F64) -> F64:
-    """The chance of such a score in an unchanged series, which has three views to show it."""
-    return np.minimum(len(VIEWS) * chance(scores), 1.0)
+def likely(scores: F64, tails: list[F64]) -> F64:
+    """The chance of the clearest of (views, …) scores in a series that did not change."""
+    chances = [chance(of_view, tail) for of_view, tail in zip(scores, tails, strict=True)]
+    least: F64 = np.minimum(len(VIEWS) * np.fmin.reduce(chances), 1.0)
+    return least
 
 
-def scored(values: F64, split: int) -> tuple[F64, list[Shifts]]:
-    """The score of each series, NaN where it has too few samples, and its shift in each view.
+def scored(values: F64, split: int, memories: list[F64 | None]) -> tuple[F64, list[Shifts]]:
+    """(views, series) scores, NaN where there are too few samples, and the shifts.
 
     A series without gaps that is there on one side only has changed, however late it came.
     """
-    views = [shifts(view, split) for view in views_of(values)]
-    views[1].scores[:] *= SPREAD_STEADIER
+    views = [
+        shifts(view, split, memory) for view, memory in zip(views_of(values), memories, strict=True)
+    ]
     present = ~np.isnan(values)
     samples = present.sum(axis=1)
     life = present.shape[1] - present.argmax(axis=1) - present[:, ::-1].argmax(axis=1)
     one_sided = present[:, :split].any(axis=1) != present[:, split:].any(axis=1)
     views[2].scores[one_sided & (samples >= 0.5 * life)] = SCORE_MAX
-    scores = np.fmax.reduce([view.scores for view in views], axis=0)
+    scores = np.stack([view.scores for view in views])
     return np.where(samples >= SAMPLES_MIN, scores, np.nan), views
 
 
 def run(block: Block, params: dict[str, Any], context: Context) -> Part:
     """Each series with its levels before and after; what changed has a finding and its values."""
-    scores, views = scored(block.values, context.split)
+    scores, views = scored(block.values, context.split, context.memories)
     results = [
         SeriesResult(labels, note=f"fewer than {SAMPLES_MIN} samples")
-        if np.isnan(scores[row])
-        else judged(block, row, views, context)
+        if np.isnan(scores[:, row]).all()
+        else judged(block, row, (scores[:, row], views), context)
         for row, labels in enumerate(block.labels)
     ]
     return Part(block.start_ms, block.step_ms, block.values.shape[1], results)
 
 
-def judged(block: Block, row: int, views: list[Shifts], context: Context) -> SeriesResult:
+def judged(
+    block: Block, row: int, seen: tuple[F64, list[Shifts]], context: Context
+) -> SeriesResult:
     """One series, by the first view that shows a change, or by that where it moved furthest."""
-    scores = np.nan_to_num([view.scores[row] for view in views], nan=-1.0)
-    over = likely(scores) <= context.chance_max
+    scores, views = np.nan_to_num(seen[0], nan=0.0), seen[1]
+    chances = np.array([chance(*one) for one in zip(scores, context.tails, strict=True)])
+    over = len(VIEWS) * chances <= context.chance_max
     index = int(np.argmax(over) if over.any() else np.argmax(scores))
     scale = 4.0 if VIEWS[index] == "spread" else 1.0
     with np.errstate(over="ignore"):
@@ -124,7 +159,7 @@ def judged(block: Block, row: int, views: list[Shifts], context: Context) -> Ser
         "change": VIEWS[index] if over.any() else None,
         "before": number(before),
         "after": number(after),
-        "chance": number(float(likely(scores.max()))),
+        "chance": number(min(len(VIEWS) * float(chances.min()), 1.0)),
     }
     score = round(float(scores.max()), 3)
     if not over.any():

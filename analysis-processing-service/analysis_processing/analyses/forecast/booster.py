@@ -4,6 +4,7 @@ Trained on samples before the held-out end only, so that the backtest of the las
 it has never seen. Where LightGBM cannot be loaded (its libgomp is missing) there is no booster.
 """
 
+import time
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ TRAINED_SERIES_MAX = 2_000
 ROWS_MAX = 600_000
 STEPS_OF_AN_ORIGIN = 8  # rows of one training origin, at random steps ahead
 TREES = 700
+SECONDS_MAX = 75.0  # of training; what is learned by then serves, if it does well enough
 CYCLES_MIN = 3  # short seasons before the first training origin
 FAR_OUT = 30.0  # scales; a target beyond is left out
 PIECE = 4_096  # (series, origin) pairs whose features are in memory at once
@@ -58,7 +60,7 @@ def seasons_of(seasons: tuple[int, ...]) -> tuple[int, int]:
 def usable(history: History, near: int) -> I64:
     """Numbers of the series that are long enough to learn from."""
     room = history.values.shape[1] - history.held_out - history.begins
-    good = np.array([note is None for note in history.notes])
+    good = np.array([note is None for note in history.notes], dtype=bool)
     rows: I64 = np.flatnonzero(good & (room >= (CYCLES_MIN + 1) * near + 1))
     return rows
 
@@ -95,7 +97,13 @@ def train(history: History, seasons: tuple[int, int]) -> str | None:
     if not sum(target.size for target in targets):
         return None
     data = lightgbm.Dataset(np.concatenate(seen), np.concatenate(targets), free_raw_data=True)
-    model = lightgbm.train(SETTINGS, data, num_boost_round=TREES)
+    end_s = time.monotonic() + SECONDS_MAX
+
+    def stop(state: Any) -> None:
+        if time.monotonic() >= end_s:
+            raise lightgbm.callback.EarlyStopException(state.iteration, [])
+
+    model = lightgbm.train(SETTINGS, data, num_boost_round=TREES, callbacks=[stop])
     return str(model.model_to_string())
 
 

@@ -53,6 +53,7 @@ class History:
     def future(self) -> F64:
         """(series, origins but the last, ahead): what really came after each origin."""
         steps = self.origins[:, :-1, None] + np.arange(self.ahead)
+        steps = np.minimum(steps, self.values.shape[1] - 1)
         future: F64 = self.values[np.arange(len(steps))[:, None, None], steps]
         return future
 

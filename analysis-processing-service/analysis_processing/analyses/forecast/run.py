@@ -94,7 +94,7 @@ def prepare(block: Block, params: dict[str, Any]) -> Context:
     if params["method"] not in {"auto", "booster"}:
         return Context()
     history = history_of(block, params)
-    if not history.seasons:
+    if not block.labels or not history.seasons:
         return Context(note="no booster: the history does not show a season twice")
     seasons = booster.seasons_of(history.seasons)
     count, least = booster.usable(history, seasons[0]).size, booster.SERIES_MIN
