@@ -44,6 +44,7 @@ PROFILE_RATE = 0.3
 MEMORY_RATE = 0.18
 MEMORY_SHARE = 0.25  # a surprise of the remembered size scores 1 / this
 MEMORY_DECAY = 1.0 / 2048.0
+EXCUSE = 0.5  # a model on trial judges what it was off by less than this share of the error
 ERROR_CAP = 8.0  # scales, in the contest between models
 
 # marks of a series: samples, unit, steps since the last one, the recent ring, a restart's end
@@ -124,8 +125,7 @@ def choose_judge(seasons: np.ndarray, models: np.ndarray, now: np.ndarray) -> in
             and models[m, FILLED] >= SETTLED
             and models[m, TRIAL] < seasons[m, PERIOD]
         )
-        closer = abs(now[m, ERROR]) * now[judge, WIDTH] < abs(now[judge, ERROR]) * now[m, WIDTH]
-        if on_trial and closer:
+        if on_trial and abs(now[m, ERROR]) < EXCUSE * abs(now[judge, ERROR]):
             judge = m
     return judge
 
@@ -272,6 +272,7 @@ def widen(residual: float, model: np.ndarray, ring: np.ndarray, ranked: np.ndarr
 def learn(
     x: float,
     at_step: int,
+    echo: bool,
     seasons: np.ndarray,
     phases: np.ndarray,
     now: np.ndarray,
@@ -310,8 +311,9 @@ def learn(
             move_season(move, error, surprising, phases[m], seasons[m, BIN], model, profile, visits)
         if abs(model[RUN]) >= RECENT and mark[RECENT_FILLED] == RECENT:
             rebase(m, seasons[m], model, recent, profile, scratch)
-        # the rest of a streak would widen what it stands out from
-        if abs(model[RUN]) <= 1.0 and abs(model[LEAN]) <= 1.0:
+        # the rest of a streak, or of an alarm, would widen what it stands out from
+        calm = not echo or abs(error) <= LEANING * width
+        if calm and abs(model[RUN]) <= 1.0 and abs(model[LEAN]) <= 1.0:
             widen(residual, model, rings[m], ranks[m])
     mark[SEEN] += 1.0
     mark[RESTARTING] = max(mark[RESTARTING] - 1.0, 0.0)

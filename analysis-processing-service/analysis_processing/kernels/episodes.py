@@ -14,8 +14,11 @@ import numpy as np
 from analysis_processing.chassis.jit import inlined
 from analysis_processing.kernels.tails import SCORE_MAX
 from analysis_processing.kernels.terms import (
+    ACCEPTED,
+    BORN,
     CRIED,
     CRIES,
+    DAY,
     DRIFT,
     KINDS,
     LOUDNESS,
@@ -32,6 +35,8 @@ from analysis_processing.kernels.terms import (
 LARGEST = 1.7e308
 FREE_CRIES = 3.0  # a day; with one more the limits are LOUDER times as far as the cries usually go
 LOUDER = 1.5
+CRIES_DAYS = 2.0
+CAUTION = 8.0
 
 # an episode, and a row of `events` with the series and whether it is over in front
 OPEN, KIND, SINCE, END, PEAK, SIZE, VALUE, EXPECT, BELOW, ABOVE, SIGN, USED, SEEN_NOW = range(13)
@@ -48,11 +53,18 @@ def bounded(x: float, unit: float) -> float:
 
 
 @inlined
-def loudness(habits: np.ndarray) -> float:
+def backed_off(habits: np.ndarray) -> float:
     """How many times as far the limits of a series lie because it cries often."""
     often = min(max(habits[CRIES] - FREE_CRIES, 0.0), 1.0)
     louder: float = 1.0 + often * max(LOUDER * habits[LOUDNESS] - 1.0, 0.0)
     return louder
+
+
+@inlined
+def caution(at_step: int, rules: np.ndarray, habits: np.ndarray) -> float:
+    """How many times as far the limits of a series lie because it is younger than a day."""
+    left: float = 1.0 - (at_step - habits[BORN]) / rules[DAY]
+    return 1.0 + CAUTION * max(left, 0.0)
 
 
 @inlined
@@ -68,9 +80,8 @@ def count_cry(at_step: int, severity: float, rules: np.ndarray, habits: np.ndarr
 
 
 @inlined
-def severity_of(rules: np.ndarray, habits: np.ndarray, verdict: np.ndarray) -> tuple[float, int]:
+def severity_of(louder: float, rules: np.ndarray, verdict: np.ndarray) -> tuple[float, int]:
     """The largest severity on the side that matters, and the kind that names it; 0 for no alarm."""
-    louder = loudness(habits)
     worst, naming = 0.0, 0
     for kind in range(1, KINDS):
         severity = verdict[kind, SEVERITY]
@@ -151,7 +162,9 @@ def follow(
     count: int,
 ) -> int:
     """The series' episode after this step: opened, lengthened or closed; how many events."""
-    if episode[OPEN] > 0.0 and at_step - episode[END] > rules[REFRACTORY]:
+    quiet = at_step - episode[END]
+    returned = habits[QUIET_STEP] > episode[END] or quiet > rules[ACCEPTED]
+    if episode[OPEN] > 0.0 and quiet > rules[REFRACTORY] and returned:
         count = emit(row, True, unit, episode, events, count)
     if naming > 0:
         lengthen(at_step, raw, severity, naming, habits, verdict, judged, episode)

@@ -28,6 +28,7 @@ FARTHER = 2.2  # a limit is so many times as far as anything in the past but the
 RECENT_PAST = 9
 SEASON_RATE = 0.3  # what the latest turn counts, at least
 CLIPPED = 3.0  # widths
+MEANS_REACH = 1.6  # times as far for means, of which a burst of samples makes more
 QUIET = 0.35  # of a limit; when a statistic was last so small is when its change began
 RUNS_MIN = 20
 EXTRA = 7.0  # ln(1 / how rarely, in rows, one is exceeded by chance)
@@ -45,8 +46,8 @@ NOW, FILLED, CURSOR, CENTRE, LOW, HIGH = range(6)
 PAST_FIELDS = 6
 # what is known besides
 LAST, LAST_X, EQUAL, LONGEST_RUN, RUNS, LONGEST_GAP, GAPS, SWING, SCATTER = range(9)
-QUIET_STEP, SHIFTED, SPREADING, STRIDES, CRIES, CRIED, LOUDNESS = range(9, 16)
-HABITS = 16
+QUIET_STEP, SHIFTED, SPREADING, STRIDES, CRIES, CRIED, LOUDNESS, BORN = range(9, 17)
+HABITS = 17
 # rows of `verdict`; a higher one names an episode that shows several
 SPIKE, RHYTHM, SPREAD, DRIFT, SHIFT, STUCK, MISSING = range(1, 8)
 KINDS = 8
@@ -103,7 +104,7 @@ def judge_run(
 
 
 @inlined
-def remember_past(past: np.ndarray, ring: np.ndarray, ranked: np.ndarray) -> None:
+def remember_past(times: float, past: np.ndarray, ring: np.ndarray, ranked: np.ndarray) -> None:
     """NOW is in the past, as far as its limits at most, and the limits are of that past."""
     filled = int(past[FILLED])
     value = past[NOW]
@@ -115,15 +116,15 @@ def remember_past(past: np.ndarray, ring: np.ndarray, ranked: np.ndarray) -> Non
     past[CURSOR] = float((int(past[CURSOR]) + 1) % HISTORY)
     aside = filled // 40
     centre = float(ranked[filled // 2])
-    reach = REACH * (1.0 + HISTORY_MIN / filled)
+    reach = times * REACH * (1.0 + HISTORY_MIN / filled)
     up, down = ranked[filled - 1 - aside] - centre, centre - ranked[aside]
     past[CENTRE] = centre
     most = least = 0.0
     for back in range(RECENT_PAST, filled):
         off = ring[(int(past[CURSOR]) - 1 - back) % HISTORY] - centre
         most, least = max(most, off), max(least, -off)
-    past[LOW] = centre - max(reach * max(down, 0.5 * up), FARTHER * least)
-    past[HIGH] = centre + max(reach * max(up, 0.5 * down), FARTHER * most)
+    past[LOW] = centre - max(reach * max(down, 0.5 * up), times * FARTHER * least)
+    past[HIGH] = centre + max(reach * max(up, 0.5 * down), times * FARTHER * most)
 
 
 @inlined
@@ -280,7 +281,9 @@ def judge_slow(
     """SHIFT or DRIFT, SPREAD, RHYTHM; what lasts as long as ACCEPTED is the new usual."""
     models = means.shape[0]
     m = narrowest(pasts, models)
-    if m >= 0:
+    if m < 0:
+        habits[QUIET_STEP] = float(at_step)
+    else:
         over = excess(pasts[m], rules[KEEN], rules[NARROW] * width)
         if abs(over) < QUIET:
             habits[QUIET_STEP] = float(at_step)
