@@ -33,7 +33,7 @@ from analysis_processing.kernels.terms import (
 )
 
 LARGEST = 1.7e308
-FREE_CRIES = 3.0  # a day; with one more the limits are LOUDER times as far as the cries usually go
+FREE_CRIES = 2.0  # a day; with one more the limits are LOUDER times as far as the cries usually go
 LOUDER = 1.5
 CRIES_DAYS = 2.0
 CAUTION = 8.0
@@ -75,7 +75,7 @@ def count_cry(at_step: int, severity: float, rules: np.ndarray, habits: np.ndarr
     if habits[CRIED] == 0.0 or at_step - habits[CRIED] > rules[REFRACTORY]:
         habits[CRIES] += 1.0
         habits[LOUDNESS] += 0.3 * (severity - habits[LOUDNESS])
-    habits[LOUDNESS] = max(habits[LOUDNESS], 0.5 * severity)
+    habits[LOUDNESS] = max(habits[LOUDNESS], 0.7 * severity)
     habits[CRIED] = at_step
 
 
