@@ -33,6 +33,7 @@ NEIGHBOURS = 7  # a phase is first learned as the median of so many: edges stay,
 SETTLED = 16  # residuals a model needs before its scale means something
 SURPRISE = 4.0  # scales; learning changes its manner here, whatever the caller's alarm threshold
 LEANING = 2.0  # scales; season residuals this far to one side again and again are no noise
+SMOOTH = 96  # residuals over which the scale is a mean
 CLIP = 3.0  # scales; a single sample moves a model at most as far as one of this size would
 GAP_RESTART = 32  # missing samples after which the old level is history
 RESTART_SAMPLES = 5.0  # samples after such a gap that the level alone does not judge
@@ -258,14 +259,14 @@ def rebase(
 
 @step
 def widen(residual: float, model: np.ndarray, ring: np.ndarray, ranked: np.ndarray) -> None:
-    """The residual is in the window, and SIGMA is of the window."""
+    """The residual is in the window, and SIGMA follows that of the window."""
     filled = int(model[FILLED])
     cursor = int(model[CURSOR])
     push(ring, ranked, filled, cursor, residual)
     filled = min(filled + 1, ring.size)
     model[FILLED] = float(filled)
     model[CURSOR] = float((cursor + 1) % ring.size)
-    model[SIGMA] = robust_sigma(ranked, filled)
+    model[SIGMA] += (robust_sigma(ranked, filled) - model[SIGMA]) / min(filled, SMOOTH)
 
 
 @step

@@ -75,7 +75,7 @@ def count_cry(at_step: int, severity: float, rules: np.ndarray, habits: np.ndarr
     if habits[CRIED] == 0.0 or at_step - habits[CRIED] > rules[REFRACTORY]:
         habits[CRIES] += 1.0
         habits[LOUDNESS] += 0.3 * (severity - habits[LOUDNESS])
-    habits[LOUDNESS] = max(habits[LOUDNESS], 0.7 * severity)
+    habits[LOUDNESS] = max(habits[LOUDNESS], 0.9 * severity)
     habits[CRIED] = at_step
 
 

@@ -137,11 +137,11 @@ def excess(past: np.ndarray, keen: float, narrow: float) -> float:
 
 @inlined
 def end_bin(
-    bins: int, mean: np.ndarray, past: np.ndarray, raws: np.ndarray, shape: np.ndarray
+    bins: int, narrow: float, mean: np.ndarray, past: np.ndarray, raws: np.ndarray, shape: np.ndarray
 ) -> None:
     """The mean of the stretch that is over is in the season, unless it is part of an alarm."""
     at = int(mean[BIN]) - 1
-    if at >= 0 and abs(excess(past, 1.0, 0.0)) < 1.0:
+    if at >= 0 and abs(excess(past, 1.0, narrow)) < 1.0:
         raw = np.float32(mean[BIN_SUM] / mean[BIN_COUNT])
         old = raws[at]
         raws[at] = raw
@@ -184,6 +184,7 @@ def move_means(
     base: np.ndarray,
 ) -> None:
     """Each season's means of what is left of the series without it, and their distance."""
+    narrow = rules[NARROW] * width
     for m in range(seasons.shape[0]):
         mean, bins, first = means[m], seasons[m, SLOW_BINS], seasons[m, SLOW_FIRST]
         base[m] = 0.0
@@ -195,9 +196,8 @@ def move_means(
                 raws[first : first + bins] = np.nan
                 shape[first : first + bins] = np.nan
             if at + 1 != mean[BIN]:
-                end_bin(
-                    bins, mean, pasts[m], raws[first : first + bins], shape[first : first + bins]
-                )
+                stretches = slice(first, first + bins)
+                end_bin(bins, narrow, mean, pasts[m], raws[stretches], shape[stretches])
                 mean[BIN] = at + 1
             base[m] = season_base(first + at, mean, raws, shape)
             mean[BIN_COUNT] += 1.0
@@ -210,7 +210,7 @@ def move_means(
             move = min(max(move, -CLIPPED * width), CLIPPED * width)
         mean[BIN_SUM] += base[m] + mean[MEAN] + move
         mean[MEAN] += move * max(rules[SHARE_MEAN], 1.0 / mean[COUNT])
-        if m == 0 and abs(excess(pasts[m], 1.0, 0.0)) < 1.0:
+        if m == 0 and abs(excess(pasts[m], 1.0, narrow)) < 1.0:
             mean[LONG] += (mean[MEAN] - mean[LONG]) / min(mean[COUNT], rules[DAY])
         pasts[m, NOW] = mean[MEAN] - mean[LONG]
 
