@@ -205,7 +205,7 @@ def advance(
             elif not learnable:
                 mark[GAP] = 0.0
                 if mark[SEEN] >= rules[terms.WARM_UP]:
-                    spike[terms.SEVERITY] = SCORE_MAX * np.sign(x)
+                    spike[terms.SEVERITY] = louder * SCORE_MAX * np.sign(x)
                     spike[terms.USUAL], spike[terms.SHOWN] = (
                         learned[0, OFFSET],
                         x,
@@ -256,7 +256,7 @@ def advance(
                     habits[terms.CRIES] *= max(1.0 - rules[terms.STRIDE] / (CRIES_DAYS * rules[terms.DAY]), 0.0)
                     for k in range(models + 2):
                         if k >= models or means[k, terms.COUNT] >= 32.0:
-                            terms.remember_past(terms.MEANS_REACH if k < models else 1.0, pasts[k], past_rings[k], past_ranks[k])
+                            terms.remember_past(pasts[k], past_rings[k], past_ranks[k])
                 echo = episode[BEFORE] > 0.0 and at_step - episode[BEFORE] <= RECENT
                 echo &= at_step - episode[SINCE] <= rules[terms.ACCEPTED]
                 often, changes = habits[terms.CRIES] >= FREE_CRIES, habits[terms.RUNS]

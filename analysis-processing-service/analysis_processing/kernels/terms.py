@@ -28,7 +28,6 @@ FARTHER = 2.2  # a limit is so many times as far as anything in the past but the
 RECENT_PAST = 9
 SEASON_RATE = 0.3  # what the latest turn counts, at least
 CLIPPED = 3.0  # widths
-MEANS_REACH = 1.6  # times as far for means, of which a burst of samples makes more
 QUIET = 0.35  # of a limit; when a statistic was last so small is when its change began
 RUNS_MIN = 20
 EXTRA = 7.0  # ln(1 / how rarely, in rows, one is exceeded by chance)
@@ -104,7 +103,7 @@ def judge_run(
 
 
 @inlined
-def remember_past(times: float, past: np.ndarray, ring: np.ndarray, ranked: np.ndarray) -> None:
+def remember_past(past: np.ndarray, ring: np.ndarray, ranked: np.ndarray) -> None:
     """NOW is in the past, as far as LIMIT at most, and CENTRE and LIMIT are of that past."""
     filled = int(past[FILLED])
     value = past[NOW]
@@ -122,7 +121,7 @@ def remember_past(times: float, past: np.ndarray, ring: np.ndarray, ranked: np.n
     for back in range(RECENT_PAST, filled):
         off = abs(ring[(int(past[CURSOR]) - 1 - back) % HISTORY] - centre)
         reach = max(reach, FARTHER * off)
-    past[LIMIT] = times * reach
+    past[LIMIT] = reach
 
 
 @inlined

@@ -28,7 +28,7 @@ KINDS = ("", "spike", "rhythm", "spread", "drift", "shift", "stuck", "missing")
 SIDES = {"both": 0.0, "up": 1.0, "down": -1.0}
 DAY_MS = 86_400_000
 MINUTE_MS = 60_000
-FALSE_WEEKLY = 0.25
+FALSE_WEEKLY = 0.2
 STRETCHES_MIN = 24  # of a season; one of fewer, an hour, is over before a slow term sees it
 THREAD_POINTS = 100_000  # a block smaller than that is not worth a second thread
 
@@ -76,7 +76,7 @@ class Judgement:
 
 
 def false_alarms_a_week(sensitivity: float) -> float:
-    """What a series may cry for nothing: 0.25 at a half, 12.5 at 1, 0.005 at 0."""
+    """What a series may cry for nothing: 0.2 at a half, 10 at 1, 0.004 at 0."""
     weekly: float = FALSE_WEEKLY * 50.0 ** (2.0 * sensitivity - 1.0)
     return weekly
 
