@@ -24,6 +24,7 @@ from analysis_processing.kernels.residuals import push
 HISTORY = 128
 HISTORY_MIN = 72  # a day; fewer values judge nothing
 REACH = 2.0
+YOUNG = 48.0  # values; of n of them the limits lie (1 + YOUNG / n) times as far
 FARTHER = 2.2  # a limit is so many times as far as anything in the past but the last 3 hours
 RECENT_PAST = 9
 SEASON_RATE = 0.3  # what the latest turn counts, at least
@@ -41,8 +42,8 @@ RULES = 15
 MEAN, LONG, COUNT, BIN, BIN_SUM, BIN_COUNT, SUM, BINS, TURNED, TREND = range(10)
 MEAN_FIELDS = 10
 # columns of `pasts`, one row a model, then one for the spread and one for the rhythm
-NOW, FILLED, CURSOR, CENTRE, LIMIT = range(5)
-PAST_FIELDS = 5
+NOW, FILLED, CURSOR, CENTRE, LOW, HIGH = range(6)
+PAST_FIELDS = 6
 # what is known besides
 LAST, LAST_X, EQUAL, LONGEST_RUN, RUNS, LONGEST_GAP, GAPS, SWING, SCATTER = range(9)
 QUIET_STEP, SHIFTED, SPREADING, STRIDES, CRIES, CRIED, LOUDNESS, BORN = range(9, 17)
@@ -104,24 +105,26 @@ def judge_run(
 
 @inlined
 def remember_past(past: np.ndarray, ring: np.ndarray, ranked: np.ndarray) -> None:
-    """NOW is in the past, as far as LIMIT at most, and CENTRE and LIMIT are of that past."""
+    """NOW is in the past, as far as its limits at most, and the limits are of that past."""
     filled = int(past[FILLED])
     value = past[NOW]
     if filled >= HISTORY_MIN:
-        value = min(max(value, past[CENTRE] - past[LIMIT]), past[CENTRE] + past[LIMIT])
+        value = min(max(value, past[LOW]), past[HIGH])
     push(ring, ranked, filled, int(past[CURSOR]), value)
     filled = min(filled + 1, HISTORY)
     past[FILLED] = float(filled)
     past[CURSOR] = float((int(past[CURSOR]) + 1) % HISTORY)
     aside = filled // 40
     centre = float(ranked[filled // 2])
-    farthest = max(ranked[filled - 1 - aside] - centre, centre - ranked[aside])
-    reach = REACH * (1.0 + HISTORY_MIN / filled) * farthest
+    reach = REACH * (1.0 + YOUNG / filled)
+    up, down = ranked[filled - 1 - aside] - centre, centre - ranked[aside]
     past[CENTRE] = centre
+    most = least = 0.0
     for back in range(RECENT_PAST, filled):
-        off = abs(ring[(int(past[CURSOR]) - 1 - back) % HISTORY] - centre)
-        reach = max(reach, FARTHER * off)
-    past[LIMIT] = reach
+        off = ring[(int(past[CURSOR]) - 1 - back) % HISTORY] - centre
+        most, least = max(most, off), max(least, -off)
+    past[LOW] = centre - max(reach * max(down, 0.5 * up), FARTHER * least)
+    past[HIGH] = centre + max(reach * max(up, 0.5 * down), FARTHER * most)
 
 
 @inlined
@@ -130,7 +133,8 @@ def excess(past: np.ndarray, keen: float, narrow: float) -> float:
     if past[FILLED] < HISTORY_MIN:
         return 0.0
     off = past[NOW] - past[CENTRE]
-    limit = max(keen * past[LIMIT], narrow)
+    limit = past[HIGH] - past[CENTRE] if off > 0.0 else past[CENTRE] - past[LOW]
+    limit = max(keen * limit, narrow)
     return off / limit if limit > 0.0 else 0.0
 
 
@@ -220,7 +224,7 @@ def narrowest(pasts: np.ndarray, models: int) -> int:
     best = -1
     for m in range(models):
         if pasts[m, FILLED] >= HISTORY_MIN and (
-            best < 0 or pasts[m, LIMIT] < pasts[best, LIMIT]
+            best < 0 or pasts[m, HIGH] - pasts[m, LOW] < pasts[best, HIGH] - pasts[best, LOW]
         ):
             best = m
     return best
