@@ -55,8 +55,8 @@ from analysis_processing.kernels.baseline import (
 from analysis_processing.kernels.episodes import (
     BEFORE,
     CHANGED,
-    EPISODE,
     CRIES_DAYS,
+    EPISODE,
     FREE_CRIES,
     SINCE,
     backed_off,
@@ -253,7 +253,9 @@ def advance(
                 stride = at_step // rules[terms.STRIDE]
                 if stride != habits[terms.STRIDES] and mark[SEEN] >= 32.0:
                     habits[terms.STRIDES] = stride
-                    habits[terms.CRIES] *= max(1.0 - rules[terms.STRIDE] / (CRIES_DAYS * rules[terms.DAY]), 0.0)
+                    habits[terms.CRIES] *= max(
+                        1.0 - rules[terms.STRIDE] / (CRIES_DAYS * rules[terms.DAY]), 0.0
+                    )
                     for k in range(models + 2):
                         if k >= models or means[k, terms.COUNT] >= 32.0:
                             terms.remember_past(pasts[k], past_rings[k], past_ranks[k])

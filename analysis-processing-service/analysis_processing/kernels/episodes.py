@@ -3,8 +3,9 @@
     none ──alarming step──▶ open ──more than REFRACTORY quiet steps──▶ closed: an event
                             └─ at the end of a call, if it grew ─▶ an event
 
-An episode that shows several kinds is called by the one that says most; its start never moves. A
-series that cries more than FREE_CRIES times a day backs off: its limits rise above its usual cries.
+An episode lasts until the means are back too, or for ACCEPTED steps more: an outage and its return
+are one. One that shows several kinds is called by the one that says most; its start never moves. A
+series that cries more than FREE_CRIES times in CRIES_DAYS backs off: its limits rise above that.
 """
 
 # ruff: noqa: PLR0917 - numba compiles signatures, and those are positional
@@ -33,10 +34,12 @@ from analysis_processing.kernels.terms import (
 )
 
 LARGEST = 1.7e308
-FREE_CRIES = 2.0  # a day; with one more the limits are LOUDER times as far as the cries usually go
+FREE_CRIES = (
+    2.0  # in CRIES_DAYS; with one more the limits are LOUDER times as far as the cries usually go
+)
 LOUDER = 1.5
-CRIES_DAYS = 2.0
-CAUTION = 8.0
+CRIES_DAYS = 2.0  # until a cry counts for a third of one
+CAUTION = 8.0  # more times as far lie the limits of a series that begins, none after a day
 
 # an episode, and a row of `events` with the series and whether it is over in front
 OPEN, KIND, SINCE, END, PEAK, SIZE, VALUE, EXPECT, BELOW, ABOVE, SIGN, USED, SEEN_NOW = range(13)

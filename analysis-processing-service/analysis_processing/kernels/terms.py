@@ -6,8 +6,8 @@
     stuck          equal samples in a row against the longest such row seen
     missing        steps without a sample against the longest such gap seen
 
-The first three are judged by their own past: HISTORY values, 20 minutes apart, hence two days. A
-limit lies REACH times as far from their median as their 2.5 % and 97.5 % quantiles do: the tail
+The first three are judged by their own past: HISTORY values, 20 minutes apart, hence two days,
+once there are HISTORY_MIN. A limit lies REACH times as far from their median as their 2.5 % and 97.5 % quantiles do: the tail
 of the statistic itself, whatever it is made from. Rows and gaps have exponential tails: what n of
 them have not exceeded is exceeded by chance only far beyond, the sooner the fewer they were.
 Samples are clipped before they are averaged, so that no single one makes a shift.
@@ -140,7 +140,12 @@ def excess(past: np.ndarray, keen: float, narrow: float) -> float:
 
 @inlined
 def end_bin(
-    bins: int, narrow: float, mean: np.ndarray, past: np.ndarray, raws: np.ndarray, shape: np.ndarray
+    bins: int,
+    narrow: float,
+    mean: np.ndarray,
+    past: np.ndarray,
+    raws: np.ndarray,
+    shape: np.ndarray,
 ) -> None:
     """The mean of the stretch that is over is in the season, unless it is part of an alarm."""
     at = int(mean[BIN]) - 1

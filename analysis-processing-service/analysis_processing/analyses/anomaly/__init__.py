@@ -16,8 +16,8 @@ ANOMALY = Analysis(
             "sensitivity",
             "number",
             0.5,
-            "How many false alarms you accept: at most about 0.1 × 50^(2 × sensitivity - 1) a "
-            "series-week, whatever its distribution: 0.002 at 0, 0.1 at a half, 5 at 1.",
+            "How many false alarms you accept: about 0.2 × 50^(2 × sensitivity - 1) a "
+            "series-week, whatever its distribution: 0.004 at 0, 0.2 at a half, 10 at 1.",
             minimum=0.0,
             maximum=1.0,
         ),
@@ -40,7 +40,7 @@ ANOMALY = Analysis(
             "integer",
             64,
             "Samples of each series that are only learned from, never judged. All but spikes and "
-            "missing data need half a day to a day on top.",
+            "missing data need half a day to a day on top; on the first day limits lie farther.",
             minimum=16,
             maximum=10_000,
         ),
