@@ -9,7 +9,8 @@
 The first three are judged by their own past: HISTORY values, 20 minutes apart, hence two days,
 once there are HISTORY_MIN. A limit lies REACH times as far from their median as their 2.5 % and
 97.5 % quantiles do: the tail of the statistic itself, whatever it is made from.
-Rows and gaps have exponential tails: what n of them have not exceeded is exceeded by chance only far beyond, the sooner the fewer they were.
+Rows and gaps have exponential tails: what n of them have not
+exceeded is exceeded by chance only far beyond, the sooner the fewer they were.
 Samples are clipped before they are averaged, so that no single one makes a shift.
 """
 
