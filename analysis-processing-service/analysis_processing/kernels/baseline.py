@@ -33,6 +33,7 @@ NEIGHBOURS = 7  # a phase is first learned as the median of so many: edges stay,
 SETTLED = 16  # residuals a model needs before its scale means something
 SURPRISE = 4.0  # scales; learning changes its manner here, whatever the caller's alarm threshold
 LEANING = 2.0  # scales; season residuals this far to one side again and again are no noise
+SMOOTH = 96  # residuals over which the scale is a mean
 CLIP = 3.0  # scales; a single sample moves a model at most as far as one of this size would
 GAP_RESTART = 32  # missing samples after which the old level is history
 RESTART_SAMPLES = 5.0  # samples after such a gap that the level alone does not judge
@@ -44,6 +45,7 @@ PROFILE_RATE = 0.3
 MEMORY_RATE = 0.18
 MEMORY_SHARE = 0.25  # a surprise of the remembered size scores 1 / this
 MEMORY_DECAY = 1.0 / 2048.0
+EXCUSE = 0.5  # a model on trial judges what it was off by less than this share of the error
 ERROR_CAP = 8.0  # scales, in the contest between models
 
 # marks of a series: samples, unit, steps since the last one, the recent ring, a restart's end
@@ -124,8 +126,7 @@ def choose_judge(seasons: np.ndarray, models: np.ndarray, now: np.ndarray) -> in
             and models[m, FILLED] >= SETTLED
             and models[m, TRIAL] < seasons[m, PERIOD]
         )
-        closer = abs(now[m, ERROR]) * now[judge, WIDTH] < abs(now[judge, ERROR]) * now[m, WIDTH]
-        if on_trial and closer:
+        if on_trial and abs(now[m, ERROR]) < EXCUSE * abs(now[judge, ERROR]):
             judge = m
     return judge
 
@@ -258,20 +259,21 @@ def rebase(
 
 @step
 def widen(residual: float, model: np.ndarray, ring: np.ndarray, ranked: np.ndarray) -> None:
-    """The residual is in the window, and SIGMA is of the window."""
+    """The residual is in the window, and SIGMA follows that of the window."""
     filled = int(model[FILLED])
     cursor = int(model[CURSOR])
     push(ring, ranked, filled, cursor, residual)
     filled = min(filled + 1, ring.size)
     model[FILLED] = float(filled)
     model[CURSOR] = float((cursor + 1) % ring.size)
-    model[SIGMA] = robust_sigma(ranked, filled)
+    model[SIGMA] += (robust_sigma(ranked, filled) - model[SIGMA]) / min(filled, SMOOTH)
 
 
 @step
 def learn(
     x: float,
     at_step: int,
+    echo: bool,
     seasons: np.ndarray,
     phases: np.ndarray,
     now: np.ndarray,
@@ -310,8 +312,9 @@ def learn(
             move_season(move, error, surprising, phases[m], seasons[m, BIN], model, profile, visits)
         if abs(model[RUN]) >= RECENT and mark[RECENT_FILLED] == RECENT:
             rebase(m, seasons[m], model, recent, profile, scratch)
-        # the rest of a streak would widen what it stands out from
-        if abs(model[RUN]) <= 1.0 and abs(model[LEAN]) <= 1.0:
+        # the rest of a streak, or of an alarm, would widen what it stands out from
+        calm = not echo or abs(error) <= LEANING * width
+        if calm and abs(model[RUN]) <= 1.0 and abs(model[LEAN]) <= 1.0:
             widen(residual, model, rings[m], ranks[m])
     mark[SEEN] += 1.0
     mark[RESTARTING] = max(mark[RESTARTING] - 1.0, 0.0)

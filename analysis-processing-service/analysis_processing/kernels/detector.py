@@ -55,13 +55,16 @@ from analysis_processing.kernels.baseline import (
 from analysis_processing.kernels.episodes import (
     BEFORE,
     CHANGED,
+    CRIES_DAYS,
     EPISODE,
     FREE_CRIES,
+    SINCE,
+    backed_off,
     bounded,
+    caution,
     count_cry,
     emit,
     follow,
-    loudness,
     severity_of,
 )
 from analysis_processing.kernels.residuals import WINDOW
@@ -191,6 +194,9 @@ def advance(
                 if mark[UNIT] == 0.0 and raw != 0.0 and np.isfinite(raw):
                     mark[UNIT] = unit_of(raw)
                 x = raw * mark[UNIT] if mark[UNIT] > 0.0 else raw
+            if mark[SEEN] == 0.0:
+                habits[terms.BORN] = at_step
+            louder = max(backed_off(habits), caution(at_step, rules, habits))
             unit = mark[UNIT] if mark[UNIT] > 0.0 else 1.0
             learnable = abs(x) <= FAR
             if np.isnan(raw):
@@ -199,7 +205,7 @@ def advance(
             elif not learnable:
                 mark[GAP] = 0.0
                 if mark[SEEN] >= rules[terms.WARM_UP]:
-                    spike[terms.SEVERITY] = SCORE_MAX * np.sign(x)
+                    spike[terms.SEVERITY] = louder * SCORE_MAX * np.sign(x)
                     spike[terms.USUAL], spike[terms.SHOWN] = (
                         learned[0, OFFSET],
                         x,
@@ -218,7 +224,6 @@ def advance(
                 up, down = tails[judge, 0, LIMIT], tails[judge, 1, LIMIT]
                 unjudged |= down == 0.0
                 if not unjudged:
-                    louder = loudness(habits)
                     judged[EXPECTED] = bounded(now[judge, GUESS], unit)
                     judged[LOWER] = bounded(now[judge, GUESS] - down * louder * width, unit)
                     judged[UPPER] = bounded(now[judge, GUESS] + up * louder * width, unit)
@@ -248,16 +253,20 @@ def advance(
                 stride = at_step // rules[terms.STRIDE]
                 if stride != habits[terms.STRIDES] and mark[SEEN] >= 32.0:
                     habits[terms.STRIDES] = stride
-                    habits[terms.CRIES] *= max(1.0 - rules[terms.STRIDE] / rules[terms.DAY], 0.0)
+                    habits[terms.CRIES] *= max(
+                        1.0 - rules[terms.STRIDE] / (CRIES_DAYS * rules[terms.DAY]), 0.0
+                    )
                     for k in range(models + 2):
                         if k >= models or means[k, terms.COUNT] >= 32.0:
                             terms.remember_past(pasts[k], past_rings[k], past_ranks[k])
                 echo = episode[BEFORE] > 0.0 and at_step - episode[BEFORE] <= RECENT
+                echo &= at_step - episode[SINCE] <= rules[terms.ACCEPTED]
                 often, changes = habits[terms.CRIES] >= FREE_CRIES, habits[terms.RUNS]
                 learn_tails(rules[terms.RATE], echo, often, changes, now, learned, tails)
                 learn(
                     x,
                     at_step,
+                    echo,
                     seasons,
                     phases,
                     now,
@@ -270,7 +279,7 @@ def advance(
                     visits,
                     scratch,
                 )
-            severity, naming = severity_of(rules, habits, verdict)
+            severity, naming = severity_of(louder, rules, verdict)
             if not np.isnan(raw):
                 cry = max(
                     abs(spike[terms.SEVERITY]),
@@ -319,4 +328,4 @@ def describe(state: np.ndarray, seasons: np.ndarray, judges: np.ndarray) -> None
                 best = learned[m, GAIN]
                 judges[s, 0] = m
         judges[s, 1] = terms.narrowest(pasts, models)
-        judges[s, 2] = loudness(habits)
+        judges[s, 2] = backed_off(habits)

@@ -3,8 +3,9 @@
     none ──alarming step──▶ open ──more than REFRACTORY quiet steps──▶ closed: an event
                             └─ at the end of a call, if it grew ─▶ an event
 
-An episode that shows several kinds is called by the one that says most; its start never moves. A
-series that cries more than FREE_CRIES times a day backs off: its limits rise above its usual cries.
+An episode lasts until the means are back too, or for ACCEPTED steps more: an outage and its return
+are one. One that shows several kinds is called by the one that says most; its start never moves. A
+series that cries more than FREE_CRIES times in CRIES_DAYS backs off: its limits rise above that.
 """
 
 # ruff: noqa: PLR0917 - numba compiles signatures, and those are positional
@@ -14,8 +15,11 @@ import numpy as np
 from analysis_processing.chassis.jit import inlined
 from analysis_processing.kernels.tails import SCORE_MAX
 from analysis_processing.kernels.terms import (
+    ACCEPTED,
+    BORN,
     CRIED,
     CRIES,
+    DAY,
     DRIFT,
     KINDS,
     LOUDNESS,
@@ -30,8 +34,12 @@ from analysis_processing.kernels.terms import (
 )
 
 LARGEST = 1.7e308
-FREE_CRIES = 3.0  # a day; with one more the limits are LOUDER times as far as the cries usually go
+FREE_CRIES = (
+    2.0  # in CRIES_DAYS; with one more the limits are LOUDER times as far as the cries usually go
+)
 LOUDER = 1.5
+CRIES_DAYS = 2.0  # until a cry counts for a third of one
+CAUTION = 8.0  # more times as far lie the limits of a series that begins, none after a day
 
 # an episode, and a row of `events` with the series and whether it is over in front
 OPEN, KIND, SINCE, END, PEAK, SIZE, VALUE, EXPECT, BELOW, ABOVE, SIGN, USED, SEEN_NOW = range(13)
@@ -48,11 +56,18 @@ def bounded(x: float, unit: float) -> float:
 
 
 @inlined
-def loudness(habits: np.ndarray) -> float:
+def backed_off(habits: np.ndarray) -> float:
     """How many times as far the limits of a series lie because it cries often."""
     often = min(max(habits[CRIES] - FREE_CRIES, 0.0), 1.0)
     louder: float = 1.0 + often * max(LOUDER * habits[LOUDNESS] - 1.0, 0.0)
     return louder
+
+
+@inlined
+def caution(at_step: int, rules: np.ndarray, habits: np.ndarray) -> float:
+    """How many times as far the limits of a series lie because it is younger than a day."""
+    left: float = 1.0 - (at_step - habits[BORN]) / rules[DAY]
+    return 1.0 + CAUTION * max(left, 0.0)
 
 
 @inlined
@@ -63,14 +78,13 @@ def count_cry(at_step: int, severity: float, rules: np.ndarray, habits: np.ndarr
     if habits[CRIED] == 0.0 or at_step - habits[CRIED] > rules[REFRACTORY]:
         habits[CRIES] += 1.0
         habits[LOUDNESS] += 0.3 * (severity - habits[LOUDNESS])
-    habits[LOUDNESS] = max(habits[LOUDNESS], 0.5 * severity)
+    habits[LOUDNESS] = max(habits[LOUDNESS], 0.9 * severity)
     habits[CRIED] = at_step
 
 
 @inlined
-def severity_of(rules: np.ndarray, habits: np.ndarray, verdict: np.ndarray) -> tuple[float, int]:
+def severity_of(louder: float, rules: np.ndarray, verdict: np.ndarray) -> tuple[float, int]:
     """The largest severity on the side that matters, and the kind that names it; 0 for no alarm."""
-    louder = loudness(habits)
     worst, naming = 0.0, 0
     for kind in range(1, KINDS):
         severity = verdict[kind, SEVERITY]
@@ -151,7 +165,9 @@ def follow(
     count: int,
 ) -> int:
     """The series' episode after this step: opened, lengthened or closed; how many events."""
-    if episode[OPEN] > 0.0 and at_step - episode[END] > rules[REFRACTORY]:
+    quiet = at_step - episode[END]
+    returned = habits[QUIET_STEP] > episode[END] or quiet > rules[ACCEPTED]
+    if episode[OPEN] > 0.0 and quiet > rules[REFRACTORY] and returned:
         count = emit(row, True, unit, episode, events, count)
     if naming > 0:
         lengthen(at_step, raw, severity, naming, habits, verdict, judged, episode)

@@ -22,16 +22,17 @@ from analysis_processing.kernels.residuals import F64_ROW
 START = 1.5  # widths; about 7 % of normal noise lies beyond
 MEMORY = 1000.0  # exceedances; then older ones fade
 SHARE_MEMORY = 20_000.0  # scores
-SHAPE_MIN, SHAPE_MAX = -0.1, 1.2
+SHAPE_MIN, SHAPE_MAX = -0.15, 1.2
 # what is believed of a series before it has shown anything, worth PRIOR exceedances
 PRIOR, PRIOR_SHAPE, PRIOR_SCALE, PRIOR_SHARE = 25.0, 0.0, 0.5, 0.05
-YOUNG = 150.0  # scores; the limit of a series that has shown n is (1 + YOUNG / n) times as far
+YOUNG = 130.0  # scores; the limit of a series that has shown n is (1 + YOUNG / n) times as far
 FEW = 10.0
+DOUBT = 7.0  # exceedances; the shape may be this share of them heavier than it looks
 
 # columns of a tail
 SCORES, EXCEEDANCES, SHARE, SHAPE, LOG_SCALE, LIMIT = range(6)
 TAIL_FIELDS = 6
-MILD, STRONG = 4.0, 60.0  # scales
+MILD, STRONG = 10.0, 60.0  # scales
 SCORE_MAX = 1000.0
 
 
@@ -69,8 +70,7 @@ def limit_of(tail: np.ndarray, rate: float, changes: float) -> float:
     """
     if tail[SCORES] == 0.0:
         return np.inf
-    error = 1.0 / np.sqrt(tail[EXCEEDANCES] + PRIOR)
-    shape = tail[SHAPE] + 0.5 * error
+    shape = tail[SHAPE] + DOUBT / (tail[EXCEEDANCES] + PRIOR)
     scale = np.exp(tail[LOG_SCALE])
     depth = max(np.log(tail[SHARE] / rate), 0.0)
     reach = scale * depth if abs(shape) < 1e-3 else scale * (np.exp(shape * depth) - 1.0) / shape

@@ -6,10 +6,11 @@
     stuck          equal samples in a row against the longest such row seen
     missing        steps without a sample against the longest such gap seen
 
-The first three are judged by their own past: HISTORY values, 20 minutes apart, hence two days. A
-limit lies REACH times as far from their median as their 2.5 % and 97.5 % quantiles do: the tail
-of the statistic itself, whatever it is made from. Rows and gaps have exponential tails: what n of
-them have not exceeded is exceeded by chance only far beyond, the sooner the fewer they were.
+The first three are judged by their own past: HISTORY values, 20 minutes apart, hence two days,
+once there are HISTORY_MIN. A limit lies REACH times as far from their median as their 2.5 % and
+97.5 % quantiles do: the tail of the statistic itself, whatever it is made from.
+Rows and gaps have exponential tails: what n of them have not
+exceeded is exceeded by chance only far beyond, the sooner the fewer they were.
 Samples are clipped before they are averaged, so that no single one makes a shift.
 """
 
@@ -22,8 +23,9 @@ from analysis_processing.kernels.baseline import GAP, PERIOD, SEEN, SLOW_BIN, SL
 from analysis_processing.kernels.residuals import push
 
 HISTORY = 128
-HISTORY_MIN = 48  # 16 hours; fewer values judge nothing
+HISTORY_MIN = 72  # a day; fewer values judge nothing
 REACH = 2.0
+YOUNG = 48.0  # values; of n of them the limits lie (1 + YOUNG / n) times as far
 FARTHER = 2.2  # a limit is so many times as far as anything in the past but the last 3 hours
 RECENT_PAST = 9
 SEASON_RATE = 0.3  # what the latest turn counts, at least
@@ -45,8 +47,8 @@ NOW, FILLED, CURSOR, CENTRE, LOW, HIGH = range(6)
 PAST_FIELDS = 6
 # what is known besides
 LAST, LAST_X, EQUAL, LONGEST_RUN, RUNS, LONGEST_GAP, GAPS, SWING, SCATTER = range(9)
-QUIET_STEP, SHIFTED, SPREADING, STRIDES, CRIES, CRIED, LOUDNESS = range(9, 16)
-HABITS = 16
+QUIET_STEP, SHIFTED, SPREADING, STRIDES, CRIES, CRIED, LOUDNESS, BORN = range(9, 17)
+HABITS = 17
 # rows of `verdict`; a higher one names an episode that shows several
 SPIKE, RHYTHM, SPREAD, DRIFT, SHIFT, STUCK, MISSING = range(1, 8)
 KINDS = 8
@@ -115,7 +117,7 @@ def remember_past(past: np.ndarray, ring: np.ndarray, ranked: np.ndarray) -> Non
     past[CURSOR] = float((int(past[CURSOR]) + 1) % HISTORY)
     aside = filled // 40
     centre = float(ranked[filled // 2])
-    reach = REACH * (1.0 + HISTORY_MIN / filled)
+    reach = REACH * (1.0 + YOUNG / filled)
     up, down = ranked[filled - 1 - aside] - centre, centre - ranked[aside]
     past[CENTRE] = centre
     most = least = 0.0
@@ -139,11 +141,16 @@ def excess(past: np.ndarray, keen: float, narrow: float) -> float:
 
 @inlined
 def end_bin(
-    bins: int, mean: np.ndarray, past: np.ndarray, raws: np.ndarray, shape: np.ndarray
+    bins: int,
+    narrow: float,
+    mean: np.ndarray,
+    past: np.ndarray,
+    raws: np.ndarray,
+    shape: np.ndarray,
 ) -> None:
     """The mean of the stretch that is over is in the season, unless it is part of an alarm."""
     at = int(mean[BIN]) - 1
-    if at >= 0 and abs(excess(past, 1.0, 0.0)) < 1.0:
+    if at >= 0 and abs(excess(past, 1.0, narrow)) < 1.0:
         raw = np.float32(mean[BIN_SUM] / mean[BIN_COUNT])
         old = raws[at]
         raws[at] = raw
@@ -186,6 +193,7 @@ def move_means(
     base: np.ndarray,
 ) -> None:
     """Each season's means of what is left of the series without it, and their distance."""
+    narrow = rules[NARROW] * width
     for m in range(seasons.shape[0]):
         mean, bins, first = means[m], seasons[m, SLOW_BINS], seasons[m, SLOW_FIRST]
         base[m] = 0.0
@@ -197,9 +205,8 @@ def move_means(
                 raws[first : first + bins] = np.nan
                 shape[first : first + bins] = np.nan
             if at + 1 != mean[BIN]:
-                end_bin(
-                    bins, mean, pasts[m], raws[first : first + bins], shape[first : first + bins]
-                )
+                stretches = slice(first, first + bins)
+                end_bin(bins, narrow, mean, pasts[m], raws[stretches], shape[stretches])
                 mean[BIN] = at + 1
             base[m] = season_base(first + at, mean, raws, shape)
             mean[BIN_COUNT] += 1.0
@@ -212,7 +219,7 @@ def move_means(
             move = min(max(move, -CLIPPED * width), CLIPPED * width)
         mean[BIN_SUM] += base[m] + mean[MEAN] + move
         mean[MEAN] += move * max(rules[SHARE_MEAN], 1.0 / mean[COUNT])
-        if m == 0 and abs(excess(pasts[m], 1.0, 0.0)) < 1.0:
+        if m == 0 and abs(excess(pasts[m], 1.0, narrow)) < 1.0:
             mean[LONG] += (mean[MEAN] - mean[LONG]) / min(mean[COUNT], rules[DAY])
         pasts[m, NOW] = mean[MEAN] - mean[LONG]
 
@@ -280,7 +287,9 @@ def judge_slow(
     """SHIFT or DRIFT, SPREAD, RHYTHM; what lasts as long as ACCEPTED is the new usual."""
     models = means.shape[0]
     m = narrowest(pasts, models)
-    if m >= 0:
+    if m < 0:
+        habits[QUIET_STEP] = float(at_step)
+    else:
         over = excess(pasts[m], rules[KEEN], rules[NARROW] * width)
         if abs(over) < QUIET:
             habits[QUIET_STEP] = float(at_step)

@@ -16,7 +16,7 @@ ANOMALY = Analysis(
             "sensitivity",
             "number",
             0.5,
-            "How many false alarms you accept: a series-week about 0.002 at 0, 0.1 at 0.5, 5 at 1.",
+            "How many false alarms you accept: a series-week about 0.004 at 0, 0.2 at 0.5, 10 at 1.",
             minimum=0.0,
             maximum=1.0,
         ),
@@ -39,7 +39,7 @@ ANOMALY = Analysis(
             "integer",
             64,
             "Samples of each series that are only learned from, never judged. All but spikes and "
-            "missing data need half a day to a day on top.",
+            "missing data need half a day to a day on top; on the first day limits lie farther.",
             minimum=16,
             maximum=10_000,
         ),

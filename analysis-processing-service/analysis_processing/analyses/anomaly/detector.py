@@ -28,6 +28,7 @@ KINDS = ("", "spike", "rhythm", "spread", "drift", "shift", "stuck", "missing")
 SIDES = {"both": 0.0, "up": 1.0, "down": -1.0}
 DAY_MS = 86_400_000
 MINUTE_MS = 60_000
+FALSE_WEEKLY = 0.2
 STRETCHES_MIN = 24  # of a season; one of fewer, an hour, is over before a slow term sees it
 THREAD_POINTS = 100_000  # a block smaller than that is not worth a second thread
 
@@ -75,8 +76,8 @@ class Judgement:
 
 
 def false_alarms_a_week(sensitivity: float) -> float:
-    """What a series may cry for nothing: 0.1 at a half, 5 at 1, 0.002 at 0."""
-    weekly: float = 0.1 * 50.0 ** (2.0 * sensitivity - 1.0)
+    """What a series may cry for nothing: 0.2 at a half, 10 at 1, 0.004 at 0."""
+    weekly: float = FALSE_WEEKLY * 50.0 ** (2.0 * sensitivity - 1.0)
     return weekly
 
 
@@ -89,8 +90,8 @@ def rules_of(params: Mapping[str, Any], step_ms: int) -> F64:
     rules[terms.WARM_UP] = params["warm_up"]
     rules[terms.REFRACTORY] = params["refractory"]
     rules[terms.SIDE] = SIDES[params["direction"]]
-    rules[terms.RATE] = weekly / 4.0 / (7.0 * day)
-    rules[terms.KEEN] = math.log(looks * 2.0 / weekly) / math.log(looks * 2.0 / 0.1)
+    rules[terms.RATE] = weekly / 2.0 / (7.0 * day)
+    rules[terms.KEEN] = math.log(looks * 2.0 / weekly) / math.log(looks * 2.0 / FALSE_WEEKLY)
     rules[terms.DAY] = day
     rules[terms.STRIDE] = max(1.0, round(20 * MINUTE_MS / step_ms))
     rules[terms.GAP_MIN] = max(3.0, math.ceil(10 * MINUTE_MS / step_ms))
