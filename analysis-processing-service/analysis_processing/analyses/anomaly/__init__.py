@@ -16,7 +16,7 @@ ANOMALY = Analysis(
             "sensitivity",
             "number",
             0.5,
-            "How many false alarms you accept: a series-week about 0.004 at 0, 0.2 at 0.5, 10 at 1.",
+            "False alarms you accept in a series-week: about 0.004 at 0, 0.2 at 0.5, 10 at 1.",
             minimum=0.0,
             maximum=1.0,
         ),
