@@ -39,7 +39,7 @@ FREE_CRIES = (
 )
 LOUDER = 1.5
 CRIES_DAYS = 2.0  # until a cry counts for a third of one
-CAUTION = 8.0  # more times as far lie the limits of a series that begins, none after a day
+CAUTION = 1.0  # more times as far lie the limits of a series that begins, none after a day
 
 # an episode, and a row of `events` with the series and whether it is over in front
 OPEN, KIND, SINCE, END, PEAK, SIZE, VALUE, EXPECT, BELOW, ABOVE, SIGN, USED, SEEN_NOW = range(13)
