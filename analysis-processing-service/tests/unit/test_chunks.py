@@ -115,5 +115,5 @@ def test_a_chunk_travels():
 def test_series_that_were_not_judged_are_an_outcome():
     """A part of notes alone is stored as any other."""
     stored = noted(block(), [{"n": "1"}], "why")
-    assert [(row["note"], row["score"]) for row in stored.rows] == [("why", 0.0)]
+    assert [(row["note"], row["score"]) for row in stored.rows] == [("why", -1.0)]
     assert stored.points == 0
