@@ -281,7 +281,8 @@ class Runner:
             "points": work.points,
             "findings": findings,
             "notes": [{"note": note, "series": count} for note, count in common],
-            "sentence": f"{findings:,} findings in {troubled:,} of {judged:,} series judged",
+            "sentence": f"{findings:,} finding{'' if findings == 1 else 's'} in {troubled:,} of "
+            f"{judged:,} series judged",
         }
         conclude = getattr(importlib.import_module(work.question.module), "conclude", None)
         if conclude is not None:

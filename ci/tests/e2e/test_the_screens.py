@@ -283,7 +283,7 @@ def test_an_analysis_is_read_a_series_at_a_time(sign_in):
     kinds.select_option("anomaly")
     page.get_by_role("button", name="Start").click()
     page.locator(".analysis-main .pill.succeeded").wait_for(timeout=120_000)
-    page.get_by_text(re.compile(r"\d of \d+ series judged")).wait_for()
+    page.locator(".fact").get_by_text(re.compile(r"\d of \d+ series judged")).wait_for()
     page.locator(".analysis-main").get_by_role("button", name="node_load1").first.click()
     page.get_by_role("heading", name=re.compile("node_load1")).wait_for()
     page.get_by_role("button", name="Delete").click()
