@@ -25,6 +25,13 @@ def few_trees(monkeypatch):
     monkeypatch.setattr(booster, "SETTINGS", booster.SETTINGS | small)
 
 
+@pytest.fixture
+def lightgbm():
+    """It can be loaded here."""
+    if booster.library() is None:
+        pytest.skip("LightGBM cannot be loaded: it needs libgomp")
+
+
 def block_of(values):
     labels = [{"n": str(row)} for row in range(len(values))]
     return Block(labels, 472_000 * HOUR_MS, HOUR_MS, values)
@@ -42,7 +49,7 @@ def echoes():
     return block_of(values + 20)
 
 
-def test_the_held_out_end_is_never_learned_from(echoes):
+def test_the_held_out_end_is_never_learned_from(lightgbm, echoes):
     """Another end of the history, the same model, letter by letter; and twice the same."""
     history = history_of(echoes, PARAMS)
     changed = echoes.values.copy()
@@ -55,7 +62,7 @@ def test_the_held_out_end_is_never_learned_from(echoes):
     assert models[0] == models[1] == models[2]
 
 
-def test_training_ends_when_its_time_is_over(echoes, monkeypatch):
+def test_training_ends_when_its_time_is_over(lightgbm, echoes, monkeypatch):
     """What is learned by then is a model that forecasts: one tree, where there is no time."""
     monkeypatch.setattr(booster, "SECONDS_MAX", 0.0)
     history = history_of(echoes, PARAMS)
@@ -64,7 +71,7 @@ def test_training_ends_when_its_time_is_over(echoes, monkeypatch):
     assert np.isfinite(booster.paths(history, model, (8, 0))).all()
 
 
-def test_the_booster_serves_the_series_whose_backtest_it_wins(echoes):
+def test_the_booster_serves_the_series_whose_backtest_it_wins(lightgbm, echoes):
     """Where all series and the series itself say so, and nowhere else; its context travels."""
     context = pickle.loads(pickle.dumps(run.prepare(echoes, PARAMS)))
     assert context.model is not None
@@ -80,7 +87,7 @@ def test_the_booster_serves_the_series_whose_backtest_it_wins(echoes):
         assert (np.diff([result.columns[name] for name in names], axis=0) >= 0).all()
 
 
-def test_a_booster_that_does_worse_serves_nobody(echoes, monkeypatch):
+def test_a_booster_that_does_worse_serves_nobody(lightgbm, echoes, monkeypatch):
     """One that is always off by 10 is had by its name only."""
     paths = booster.paths
     monkeypatch.setattr(booster, "paths", lambda *of: paths(*of) + 10)
