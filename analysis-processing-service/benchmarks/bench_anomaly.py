@@ -49,7 +49,7 @@ def cases(series: int, seed: int) -> None:
     )
     for case, make in synthetic.CASES.items():
         made = [make(np.random.default_rng([seed, row])) for row in range(series)]
-        spans = found = true = false = 0
+        spans = noticed = true = false = 0
         alarms = alarms_of(np.stack([values for values, _ in made]), 5 * MINUTE_MS)
         kinds: dict[str, int] = {}
         for (_, labelled), episodes in zip(made, alarms, strict=True):
@@ -62,7 +62,7 @@ def cases(series: int, seed: int) -> None:
                 for e in later
             ]
             spans += len(labelled)
-            found += sum(
+            noticed += sum(
                 any(e.start_step < end and e.end_step >= start for e in later)
                 for start, end in labelled
             )
@@ -71,7 +71,7 @@ def cases(series: int, seed: int) -> None:
             for e, is_true in zip(later, touched, strict=True):
                 if not is_true:
                     kinds[e.kind] = kinds.get(e.kind, 0) + 1
-        recall = f"{found / spans:.3f}" if spans else "-"
+        recall = f"{noticed / spans:.3f}" if spans else "-"
         precision = f"{true / (true + false):.3f}" if true else "-"
         print(
             f"{case:24}{spans:>6}{recall:>8}{true + false:>8}{precision:>10}"
@@ -170,10 +170,10 @@ if __name__ == "__main__":
     parser.add_argument("--series", type=int, default=40)
     parser.add_argument("--seed", type=int, default=int(np.random.SeedSequence().entropy % 10**6))  # type: ignore[operator]
     parser.add_argument("--only", choices=("cases", "recall", "false", "speed"))
-    asked = parser.parse_args()
-    print(f"seed {asked.seed}, {asked.series} series a cell")
+    options = parser.parse_args()
+    print(f"seed {options.seed}, {options.series} series a cell")
     for part, table in (("cases", cases), ("recall", recall), ("false", false_alarms)):
-        if asked.only in (None, part):
-            table(asked.series, asked.seed)
-    if asked.only in (None, "speed"):
+        if options.only in (None, part):
+            table(options.series, options.seed)
+    if options.only in (None, "speed"):
         speed()

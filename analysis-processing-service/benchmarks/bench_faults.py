@@ -80,11 +80,11 @@ def submit(engine: Engine) -> None:
         given = {"target": '{"n": "001"}'} if kind == "correlation" else {}
         params = resolved_params(kind, given, STEP_MS)
         start_ms = END_MS - (STEPS - 1) * STEP_MS
-        asked = Request(kind, f"q{n}", start_ms, END_MS, STEP_MS, params)
+        request = Request(kind, f"q{n}", start_ms, END_MS, STEP_MS, params)
         with transaction(engine) as db:
             now = datetime.now(UTC)
             repository.submit(
-                db, TENANT_A, asked, "key:x", now=now, unfinished_max=JOBS, force=True
+                db, TENANT_A, request, "key:x", now=now, unfinished_max=JOBS, force=True
             )
 
 
@@ -144,8 +144,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--faults", type=int, default=40)
-    asked = parser.parse_args()
-    random.seed(asked.seed)
+    options = parser.parse_args()
+    random.seed(options.seed)
     das, count = Failing(), Counter[str]()
     das.series = [({"n": f"{n:03}"}, lambda ms, n=n: sample(ms, n)) for n in range(SERIES)]
     with own_postgres() as url, Port(das) as port, tempfile.TemporaryDirectory() as folder:
@@ -174,7 +174,7 @@ def main() -> None:
             submit(engine)
             das.rate, began_s = 0.25, time.monotonic()
             while unfinished(engine):
-                if count.total() < asked.faults:
+                if count.total() < options.faults:
                     disturb(engine, workers, start, count)
                 time.sleep(random.uniform(0.5, 2.0))
             with transaction(engine) as db:

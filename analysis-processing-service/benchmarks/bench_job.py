@@ -105,15 +105,15 @@ def main() -> None:
     parser.add_argument("--kind", default="anomaly")
     parser.add_argument("--lost", type=int)
     parser.add_argument("--dask")
-    asked = parser.parse_args()
-    series, steps, step_ms = CASES[asked.case]
-    params = resolved_params(asked.kind, {}, step_ms)
-    request = Request(asked.kind, "q", 0, (steps - 1) * step_ms, step_ms, params)
+    options = parser.parse_args()
+    series, steps, step_ms = CASES[options.case]
+    params = resolved_params(options.kind, {}, step_ms)
+    request = Request(options.kind, "q", 0, (steps - 1) * step_ms, step_ms, params)
 
     async def run(engine: Engine, claim: Claim, parts: int | None) -> None:
         @asynccontextmanager
         async def executor() -> AsyncIterator[Executor]:
-            async with executor_for(asked.dask) as made:
+            async with executor_for(options.dask) as made:
                 yield made if parts is None else lossy(made, parts)
 
         async def token() -> str:
@@ -137,7 +137,7 @@ def main() -> None:
         engine, now = engine_for(url), datetime.now(UTC)
         with engine.begin() as db:
             job, _ = repository.submit(db, TENANT_A, request, "key:x", now=now, unfinished_max=9)
-        for parts in [None] if asked.lost is None else [asked.lost, None]:
+        for parts in [None] if options.lost is None else [options.lost, None]:
             with engine.begin() as db:
                 claim = claims.claim(db, "w", datetime.now(UTC), 900, 4)
             began_s = time.monotonic()

@@ -68,16 +68,16 @@ async def measure(app: object, jobs: dict[str, list[Part]]) -> None:
             job = (await client.post("/api/v1/jobs", json=ASKED | {"query": name})).json()
             finish(app.state.services.engine, job["id"], made, NOW)
             path = f"/api/v1/jobs/{job['id']}/result"
-            asked = ["format=arrow"] * 3 + ["top=20"] * 20 + ["top=20&columns=false"] * 20
-            asked += ["format=parquet", "format=csv"] if name == "2 M points" else []
+            queries = ["format=arrow"] * 3 + ["top=20"] * 20 + ["top=20&columns=false"] * 20
+            queries += ["format=parquet", "format=csv"] if name == "2 M points" else []
             times: dict[str, list[float]] = {}
-            for query in asked:
+            for query in queries:
                 began_s = time.perf_counter()
                 answer = await client.get(f"{path}?{query}")
                 times.setdefault(query, []).append(time.perf_counter() - began_s)
                 size = len(answer.content)
                 assert answer.status_code == 200
-                if len(times[query]) == asked.count(query):
+                if len(times[query]) == queries.count(query):
                     best, middle = min(times[query]), statistics.median(times[query])
                     print(
                         f"{name:22} {query:22} {size / 1e6:8.2f} MB "

@@ -53,14 +53,14 @@ class WatchClaim:
 def claim(db: Connection, worker: str, now: datetime, lease_s: float) -> list[WatchClaim]:
     """Watches that are due, now this worker's until `now + lease_s`; empty when there are none."""
     sticky = now - timedelta(seconds=STICKY_S)
-    asked = {"now": now, "worker": worker, "sticky": sticky, "batch": BATCH}
-    rows = db.execute(DUE, asked).all()
+    values = {"now": now, "worker": worker, "sticky": sticky, "batch": BATCH}
+    rows = db.execute(DUE, values).all()
     if not rows:
         return []
     ids = [rows[0].id] if rows[0].attempts else [row.id for row in rows if not row.attempts]
     token, until = uuid4(), now + timedelta(seconds=lease_s)
-    taken = db.execute(TAKE, {"token": token, "worker": worker, "until": until, "ids": ids})
-    by_id = {row["id"]: WatchClaim(Watch.of(row), token) for row in taken.mappings()}
+    claimed = db.execute(TAKE, {"token": token, "worker": worker, "until": until, "ids": ids})
+    by_id = {row["id"]: WatchClaim(Watch.of(row), token) for row in claimed.mappings()}
     return [by_id[identity] for identity in ids]
 
 

@@ -157,8 +157,8 @@ class Seeder:
         """Each tenant that is due was looked at; raises IdentityUnavailable"""
         after = None
         while True:
-            asked: dict[str, str] = {"after": str(after)} if after else {}
-            page = await self.billing.ask("GET", "/internal/organisations", params=asked)
+            params: dict[str, str] = {"after": str(after)} if after else {}
+            page = await self.billing.ask("GET", "/internal/organisations", params=params)
             await anyio.to_thread.run_sync(self._note, page["tenants"])
             after = page["next"]
             if after is None:

@@ -145,7 +145,7 @@ def feed(
     filters: state (open, closed or all), silenced (whether they are shown), and where not None
     kind, watch, since_ms and until_ms (what lasted in between), q (part of text or a label).
     """
-    asked: dict[str, Any] = {"tenant": tenant, "limit": limit, "now": now}
+    values: dict[str, Any] = {"tenant": tenant, "limit": limit, "now": now}
     wheres = ["tenant_id = :tenant"]
     conditions = {
         "kind": "kind = :kind",
@@ -157,19 +157,19 @@ def feed(
     for name, condition in conditions.items():
         if filters[name] is not None:
             wheres.append(condition)
-            asked[name] = filters[name]
+            values[name] = filters[name]
     if filters["state"] != "all":
         wheres.append("end_ms IS NULL" if filters["state"] == "open" else "end_ms IS NOT NULL")
     if not filters["silenced"]:
         wheres.append(SHOWN)
     if after is not None:
         wheres.append("(start_ms, id) < (:after_ms, :after_id)")
-        asked |= {"after_ms": after[0], "after_id": after[1]}
+        values |= {"after_ms": after[0], "after_id": after[1]}
     query = (
         f"SELECT * FROM analysis.event WHERE {' AND '.join(wheres)}"  # noqa: S608  clauses of ours
         " ORDER BY start_ms DESC, id DESC LIMIT :limit"
     )
-    return db.execute(text(query), asked).mappings().all()
+    return db.execute(text(query), values).mappings().all()
 
 
 def acknowledge(db: Connection, tenant: UUID, identity: UUID, by: str, now: datetime) -> RowMapping:
@@ -178,8 +178,8 @@ def acknowledge(db: Connection, tenant: UUID, identity: UUID, by: str, now: date
         UPDATE analysis.event SET acknowledged_by = coalesce(acknowledged_by, :by),
           acknowledged_at = coalesce(acknowledged_at, :now)
         WHERE tenant_id = :tenant AND id = :id RETURNING *""")
-    asked = {"tenant": tenant, "id": identity, "by": by, "now": now}
-    row = db.execute(query, asked).mappings().first()
+    values = {"tenant": tenant, "id": identity, "by": by, "now": now}
+    row = db.execute(query, values).mappings().first()
     if row is None:
         raise EventNotFound(id=identity)
     return row
@@ -195,8 +195,8 @@ def silence(db: Connection, tenant: UUID, wanted: Mapping[str, Any], now: dateti
     query = text("""
         INSERT INTO analysis.silence (tenant_id, matchers, until, comment, created_by, created_at)
         VALUES (:tenant, CAST(:matchers AS jsonb), :until, :comment, :by, :now) RETURNING *""")
-    asked = {**wanted, "matchers": json.dumps(wanted["matchers"]), "tenant": tenant, "now": now}
-    row = db.execute(query, asked).mappings().one()
+    values = {**wanted, "matchers": json.dumps(wanted["matchers"]), "tenant": tenant, "now": now}
+    row = db.execute(query, values).mappings().one()
     db.execute(text(MARK), {"tenant": tenant, "now": now})
     return row
 
@@ -219,10 +219,10 @@ def end_silence(db: Connection, tenant: UUID, identity: UUID, now: datetime) -> 
 
 def sweep(db: Connection, now: datetime, days: int) -> int:
     """How many old events are gone, a bounded number; silences that ran out go after as long."""
-    asked = {"before": now - timedelta(days=days), "rows": SWEEP_ROWS_MAX}
+    values = {"before": now - timedelta(days=days), "rows": SWEEP_ROWS_MAX}
     query = text("""
         DELETE FROM analysis.event WHERE id IN (
           SELECT id FROM analysis.event WHERE created_at < :before AND end_ms IS NOT NULL
           LIMIT :rows FOR UPDATE SKIP LOCKED)""")
-    db.execute(text("DELETE FROM analysis.silence WHERE until < :before"), asked)
-    return db.execute(query, asked).rowcount
+    db.execute(text("DELETE FROM analysis.silence WHERE until < :before"), values)
+    return db.execute(query, values).rowcount

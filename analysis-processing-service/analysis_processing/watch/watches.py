@@ -119,9 +119,9 @@ def change(
     """
     stored = get(db, tenant, identity)
     afresh = any(getattr(stored, name) != wanted[name] for name in ("query", "step_ms", "params"))
-    taken = "SELECT 1 FROM analysis.watch WHERE tenant_id = :tenant AND name = :name AND id <> :id"
+    other = "SELECT 1 FROM analysis.watch WHERE tenant_id = :tenant AND name = :name AND id <> :id"
     mine = {"tenant": tenant, "id": identity}
-    if db.scalar(text(taken), {**mine, "name": wanted["name"]}):
+    if db.scalar(text(other), {**mine, "name": wanted["name"]}):
         raise NameTaken(name=wanted["name"])
     if afresh or not wanted["enabled"]:
         events.close(db, tenant, identity, stored.next_ms)

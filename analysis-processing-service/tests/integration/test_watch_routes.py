@@ -1,16 +1,11 @@
 """The routes of watches, events and silences over ASGI: shapes, refusals, tenants kept apart."""
 
 import json
-from contextlib import asynccontextmanager
 from datetime import timedelta
-from functools import partial
 from uuid import uuid4
 
-import httpx
 import pytest
-from anyio.from_thread import start_blocking_portal
-from asgi_lifespan import LifespanManager
-from neighbours import TENANT_A, TENANT_B, Neighbours, api_key
+from neighbours import TENANT_A, TENANT_B, Neighbours
 from watching import NOON, NOON_MS
 
 from analysis_processing.app import create_app
@@ -30,33 +25,18 @@ class FixedClock(Clock):
 
 
 @pytest.fixture
-def call(settings, engine):
-    """`call(method, path, key, json)`: one request to the running app."""
-    app = create_app(
+def app(settings, engine):
+    return create_app(
         settings.model_copy(update={"watch_count_max": 3}),
         http=Neighbours().client(),
         clock=FixedClock(),
     )
 
-    @asynccontextmanager
-    async def running():
-        transport = httpx.ASGITransport(app=app)
-        async with (
-            LifespanManager(app),
-            httpx.AsyncClient(transport=transport, base_url="http://aps") as client,
-        ):
-            yield client
 
-    with (
-        start_blocking_portal() as portal,
-        portal.wrap_async_context_manager(running()) as client,
-    ):
-
-        def one(method, path, key="a", **more):
-            headers = {"X-API-Key": api_key(key)}
-            return portal.call(partial(client.request, method, path, headers=headers, **more))
-
-        yield one
+@pytest.fixture
+def call(call):
+    """As everywhere, as tenant a unless another key is given."""
+    return lambda method, path, key="a", **more: call(method, path, key, **more)
 
 
 @pytest.fixture

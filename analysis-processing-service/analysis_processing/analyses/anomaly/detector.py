@@ -207,9 +207,9 @@ class Detector:
         """A detector of these series in this order, copied; -1 is a fresh one."""
         made = Detector(len(rows), self.params, self.step_ms)
         old = np.array(rows, dtype=np.int64).reshape(-1)
-        known = old >= 0
-        made.state[known] = self.state[old[known]]
-        made.memory[known] = self.memory[old[known]]
+        copied = old >= 0
+        made.state[copied] = self.state[old[copied]]
+        made.memory[copied] = self.memory[old[copied]]
         return made
 
     def save(self) -> bytes:

@@ -78,8 +78,8 @@ def train(history: History, seasons: tuple[int, int]) -> str | None:
     rng = np.random.default_rng(1)
     end = history.values.shape[1] - history.held_out
     series = np.sort(rng.permutation(series)[:TRAINED_SERIES_MAX])
-    each = max(min(ROWS_MAX // (STEPS_OF_AN_ORIGIN * series.size), end), 1)
-    rows = np.repeat(series, each)
+    count = max(min(ROWS_MAX // (STEPS_OF_AN_ORIGIN * series.size), end), 1)
+    rows = np.repeat(series, count)
     firsts = history.begins[rows] + CYCLES_MIN * near
     origins = firsts + (rng.random(rows.size) * (end - firsts)).astype(np.int64)
     steps = rng.integers(0, history.ahead, (rows.size, STEPS_OF_AN_ORIGIN))
@@ -132,7 +132,7 @@ def paths(history: History, model: str, seasons: tuple[int, int]) -> F64:
         piece = slice(first, first + PIECE)
         steps = np.tile(np.arange(ahead), (rows[piece].size, 1))
         inputs, units = _inputs(history, seasons, rows[piece], origins[piece], steps)
-        told = booster.predict(inputs.reshape(-1, kernels.FEATURES), num_threads=1)
-        flat[piece] = units[:, :1] + units[:, 1:] * told.reshape(-1, ahead)
+        forecast = booster.predict(inputs.reshape(-1, kernels.FEATURES), num_threads=1)
+        flat[piece] = units[:, :1] + units[:, 1:] * forecast.reshape(-1, ahead)
         flat[piece][~(units[:, 1] > 0)] = np.nan
     return out

@@ -97,8 +97,8 @@ def top_changes(part: Block) -> Section:
 
 def capacity(part: Block) -> Section:
     """When shares that are left will be 0, by analysis `forecast` without its booster."""
-    asked = {"full_at": 0, "full_direction": "down", "horizon": "7d", "write_back": False}
-    params = resolved_params("forecast", asked, part.step_ms)
+    given = {"full_at": 0, "full_direction": "down", "horizon": "7d", "write_back": False}
+    params = resolved_params("forecast", given, part.step_ms)
     series = forecast.run(part, params, None).series
     left: F64 = np.array([values[~np.isnan(values)][-1] for values in part.values])
     order = sorted(range(len(left)), key=lambda row: (-series[row].score, left[row]))
