@@ -197,6 +197,35 @@ def test_a_cost_follows_usage_until_it_is_closed(hub, two_teams):
             execute(url, statement)
 
 
+def test_a_statement_of_a_team_has_its_usage_and_its_shares_of_costs(hub, two_teams):
+    """What by-team usage and the cost's split say, as a document; another's team is not there."""
+    owner, red, blue = two_teams
+    put(owner, "/api/v1/attribution", rules((red, "up")))
+    split(hub, due_of(hub, owner.org), {red: (2, 1), "": (1, 1)})
+    times = {"start": hour_of(hub, 48).isoformat(), "end": hour_of(hub, 1).isoformat()}
+    body = {"name": "Cloud bill", **times, "amount": "100.01", "currency": "EUR"}
+    made = owner.post("/api/v1/costs", {**body, "weights": {"samples": "1"}}).json()["id"]
+    share = {s["name"]: s["amount"] for s in owner.get(f"/api/v1/costs/{made}").json()["shares"]}
+
+    def lines(team):
+        answer = owner.get(f"/api/v1/teams/{team}/statement", params=times)
+        assert answer.status_code == 200, answer.text
+        document = answer.json()
+        assert document["currency"] is None
+        return {line["description"]: (line["quantity"], line["unit"]) for line in document["lines"]}
+
+    ours = lines(red)
+    assert ours["samples_ingested"] == (str(by_team(hub, owner)[red]), "samples")
+    assert float(ours["Share of Cloud bill"][0]) == float(share["red"])
+    assert ours["Share of Cloud bill"][1] == "EUR"
+    assert lines(blue) == {"Share of Cloud bill": ("0", "EUR")}
+    pages = owner.get(f"/api/v1/teams/{red}/statement", params={**times, "as_pdf": "true"})
+    assert pages.content.startswith(b"%PDF")
+    assert owner.get(f"/api/v1/teams/{made}/statement", params=times).status_code == 404
+    backwards = {"start": times["end"], "end": times["start"]}
+    assert owner.get(f"/api/v1/teams/{red}/statement", params=backwards).status_code == 400
+
+
 def test_the_operator_splits_a_cost_over_organisations(hub, two_teams):
     owner, _red, _blue = two_teams
     operator = hub.log_in("founder@example.org")

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
@@ -16,9 +17,15 @@ from user_billing.costs.rules import Over, Pool, Share
 from user_billing.db.session import BoundSession, Database, within
 from user_billing.errors import BadInput, Conflict, NotFound
 from user_billing.identifiers import new_id
+from user_billing.invoices import payload
+from user_billing.invoices.payload import Head
+from user_billing.invoices.rules import check_statement
+from user_billing.meters.rules import BUILT_IN
 from user_billing.model import Principal
+from user_billing.money import rules as money
 from user_billing.organisations import rules as organisations_rules
 from user_billing.organisations import sql as organisations_sql
+from user_billing.rating.model import Line, LineKind, Period
 from user_billing.teams import rules as teams_rules
 from user_billing.teams import sql as teams_sql
 
@@ -84,6 +91,45 @@ class Costs:
                 sql.close(session, org, pool_id, split.shares, now)
                 audit.record(session, org, caller.actor, "cost.closed", f"cost:{pool_id}", now=now)
         return Split(pool_id, split.pool, split.shares, split.names, now)
+
+    def statement(self, org: UUID, team_id: UUID, start: datetime, end: datetime) -> dict[str, Any]:
+        """What a team used in [start, end), and its shares of the costs that lie within.
+
+        The payload of a document without number or prices. Raises BadInput, NotFound.
+        """
+        check_statement(start, end)
+        now, team, period = self._clock.now(), str(team_id), Period(start, end)
+        with self._database.organisation(org) as session:
+            names = {str(row.id): row.name for row in teams_sql.teams(session, org)}
+            if team not in names:
+                raise NotFound(team=team_id)
+            hours = [hour for _, hour in teams_sql.hours(session, org, start, end, "hour")]
+            sums = teams_rules.by_team(hours, teams_sql.shares(session, org, start, end))
+            pools = sql.pools(session, org, PAGE)
+            organisation = organisations_sql.organisation(session, org)
+        assert organisation is not None, "its caller belongs to it"
+        used = {
+            meter: n for (part, meter), n in teams_rules.means(hours, sums).items() if part == team
+        }
+        lines = []
+        for meter in BUILT_IN:
+            if meter.counted_as in used:
+                quantity = (used[meter.counted_as] / meter.divisor).quantize(teams_rules.NANO)
+                of = (meter.code, meter.code, period, quantity, meter.unit)
+                lines.append(Line(LineKind.USAGE, *of, 0, {}))
+        for row in reversed(pools):
+            pool = sql.pool_of(row)
+            if pool.over is Over.TEAMS and start <= pool.start and pool.end <= end:
+                split = self.split(org, row.id, Over.TEAMS)
+                amount = sum(share.amount for share in split.shares if share.part == team)
+                cost, quantity = f"Share of {pool.name}", Decimal(money.text(amount, pool.currency))
+                share = (None, Period(pool.start, pool.end), quantity, pool.currency)
+                lines.append(Line(LineKind.USAGE, cost, *share, 0, {}))
+        customer = dict.fromkeys(payload.CUSTOMER, "")
+        customer["legal_name"] = f"{names[team]}, {organisation.name}"
+        head = Head("statement", None, now, now.date(), period, None, None, customer)
+        printed = [payload.line(n, at, None, None) for n, at in enumerate(lines, 1)]
+        return payload.document(head, printed, None, notes=[payload.NO_INVOICE])
 
     def remove(self, caller: Principal, pool_id: UUID) -> None:
         """The open pool is gone. Raises NotFound, also for a closed one."""

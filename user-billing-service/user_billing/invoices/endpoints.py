@@ -72,6 +72,21 @@ def read_statement(
     return _pages(payload.pages(document)) if as_pdf else document
 
 
+@router.get("/teams/{team_id}/statement", response_model=None)
+def read_team_statement(
+    team_id: UUID,
+    caller: BillingReader,
+    services: ServicesDep,
+    start: Instant,
+    end: Instant,
+    *,
+    as_pdf: bool = False,
+) -> Response | dict[str, Any]:
+    """What a team used in [start, end), and its shares of the costs that lie within."""
+    document = services.costs.statement(caller.tenant, team_id, start, end)
+    return _pages(payload.pages(document)) if as_pdf else document
+
+
 @router.get("/invoices/{invoice_id}")
 def read_invoice(
     invoice_id: UUID, caller: BillingReader, services: ServicesDep

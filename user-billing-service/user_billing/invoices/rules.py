@@ -25,12 +25,19 @@ from user_billing.money import rules as money
 from user_billing.rating.model import Line, LineKind, Period
 
 NO_TAX: Final = Decimal(0)
+STATEMENT_DAYS_MAX: Final = 400
 TAX_RULE: Final = "Tax is computed once per rate, on the sum of its lines, and rounded once."
 EU: Final = frozenset(code.upper() for code in vat.MEMBER_STATES) - {"XI"}
 _VAT_PREFIX: Final = {"GR": "EL"}
 _COUNTRIES: Final = frozenset(
     code for code in map(str, Locale("en").territories) if len(code) == 2 and code.isalpha()
 ) - {"EU", "UN", "ZZ"}
+
+
+def check_statement(start: datetime, end: datetime) -> None:
+    """Raises BadInput for a range that no statement is made of."""
+    if not start < end or (end - start).days > STATEMENT_DAYS_MAX:
+        raise BadInput(field="end", needs="a time after start", days_max=STATEMENT_DAYS_MAX)
 
 
 class State(StrEnum):

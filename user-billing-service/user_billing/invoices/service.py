@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from user_billing.audit import service as audit
 from user_billing.chassis.clock import Clock
 from user_billing.db.session import BoundSession, Database, within
-from user_billing.errors import BadInput, Conflict, NotFound
+from user_billing.errors import Conflict, NotFound
 from user_billing.identifiers import new_id
 from user_billing.invoices import drafts, payload, rules, sql
 from user_billing.invoices import tables as t
@@ -39,7 +39,6 @@ from user_billing.wallets.service import draw
 log = structlog.get_logger()
 BILLING: Final = Actor("billing")
 PAGE_MAX: Final = 200
-STATEMENT_DAYS_MAX: Final = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,8 +265,7 @@ class Invoices:
 
         The payload of a document without number or tax. Raises BadInput.
         """
-        if not start < end or (end - start).days > STATEMENT_DAYS_MAX:
-            raise BadInput(field="end", needs="a time after start", days_max=STATEMENT_DAYS_MAX)
+        rules.check_statement(start, end)
         of, now = Period(start, end), self._clock.now()
         with self._database.organisation(org) as session:
             rated = self.rating.rated(session, org, of)
