@@ -109,6 +109,15 @@ def test_a_receiver_can_prove_what_it_gets(hub, owner, receiver):
             verify(bad[:2], bad[2])
 
 
+def test_the_audit_log_names_the_receiver_and_not_its_path(owner, receiver):
+    """Many receivers know their senders by nothing but the path."""
+    endpoint, _ = create(owner, f"{receiver.url}/secret-path?token=secret-token")
+    assert owner.delete(f"/api/v1/webhooks/{endpoint}").status_code == 204
+    audit = owner.get("/api/v1/audit").text
+    assert audit.count('"host":"127.0.0.1"') == 2
+    assert "secret-" not in audit
+
+
 def test_a_revoked_key_is_told(hub, owner, receiver):
     """What the audit log has of it is sent, in the same transaction."""
     endpoint_id, secret = create(owner, receiver.url, "key.revoked")

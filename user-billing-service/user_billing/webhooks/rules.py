@@ -69,6 +69,11 @@ def check_url(url: str, *, plain_http: bool) -> str:
     return url
 
 
+def host(url: str) -> str:
+    """What the audit log names: the path and query of a receiver are often its password."""
+    return httpx.URL(url).host
+
+
 def pause(attempt: int, chance: int) -> timedelta:
     """How long after the `attempt`-th one (from 1) the next is made. chance: 0 to 400."""
     whole_ms = min(_PAUSE_MAX_MS, _FIRST_PAUSE_MS * 4 ** min(attempt - 1, 10))

@@ -62,7 +62,10 @@ class Webhooks:
                 secret_sealed=sealed, created_at=now,
             )  # fmt: skip
             row = _endpoint(session, org, endpoint_id)
-            audit.record(session, org, actor, "webhook.created", str(endpoint_id), now=now, url=url)
+            audit.record(
+                session, org, actor, "webhook.created", str(endpoint_id), now=now,
+                host=rules.host(url),
+            )  # fmt: skip
         return row, secret
 
     def change(
@@ -96,7 +99,10 @@ class Webhooks:
         with self._database.organisation(org) as session:
             url = _endpoint(session, org, endpoint_id).url
             sql.remove_endpoint(session, org, endpoint_id)
-            audit.record(session, org, actor, "webhook.removed", str(endpoint_id), now=now, url=url)
+            audit.record(
+                session, org, actor, "webhook.removed", str(endpoint_id), now=now,
+                host=rules.host(url),
+            )  # fmt: skip
 
     def rotate(
         self, org: UUID, endpoint_id: UUID, overlap: timedelta, actor: Actor
