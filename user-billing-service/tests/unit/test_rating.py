@@ -221,3 +221,10 @@ def test_the_same_input_has_the_same_hash_and_lines_and_another_has_not():
 def test_prices_that_cannot_be_computed_with_are_refused(prices):
     with pytest.raises(BadInput):
         plans.check(plan(*prices))
+
+
+def test_usage_is_multiplied_exactly_and_rounded_to_nine_decimals():
+    """A what-if of a quarter of the samples has a quarter of them, and claims no hours."""
+    used_now = MeterUsage(Decimal("12.5"), 7, "digest")
+    assert rules.times(used_now, Fraction(1, 4)) == MeterUsage(Decimal("3.125"), 0, "")
+    assert rules.times(used_now, Fraction(1, 3)).quantity == Decimal("4.166666667")
