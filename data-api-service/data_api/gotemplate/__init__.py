@@ -12,7 +12,6 @@ from functools import lru_cache
 from data_api.gotemplate import alertmanager, builtins, prometheus
 from data_api.gotemplate.errors import TemplateError, TemplateSyntax
 from data_api.gotemplate.execution import Execution
-from data_api.gotemplate.formatting import OUTPUT_CHARS_MAX
 from data_api.gotemplate.nodes import Definition, Template
 from data_api.gotemplate.parser import Parser
 from data_api.gotemplate.prometheus import QueryResult
@@ -53,7 +52,6 @@ def render(
     *,
     functions: Mapping[str, Function] | None = None,
     definitions: Mapping[str, Definition] | None = None,
-    chars_max: int = OUTPUT_CHARS_MAX,
     allowance: Allowance | None = None,
 ) -> str:
     """What the template writes for `data`; raises TemplateFailed.
@@ -61,9 +59,7 @@ def render(
     definitions: those of other files. allowance: of several templates in all.
     """
     callable_ = {**builtins.BUILTINS, **(functions or {})}
-    return Execution(template, callable_, _MEMBERS, definitions or {}, chars_max, allowance).run(
-        data
-    )
+    return Execution(template, callable_, _MEMBERS, definitions or {}, allowance).run(data)
 
 
 def check_alert(text: str, name: str = "") -> None:

@@ -14,10 +14,10 @@ import yaml
 
 from data_api import gotemplate
 from data_api.errors import BadRequest
+from data_api.gotemplate import durations
 from data_api.model import METRIC_NAME
 from data_api.promql import ParseError
 from data_api.questions import parse as parse_query
-from data_api.rules import durations
 from data_api.rules.composer import Composer
 from data_api.rules.model import AlertingRule, Group, RecordingRule, Rule
 

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import yaml
 
-from data_api.rules import durations
+from data_api.gotemplate import durations
 from data_api.rules.model import AlertingRule, Group, Rule
 
 LINE_CHARACTERS_MAX: Final = 2**20  # nothing is folded

@@ -10,16 +10,16 @@ from functools import partial
 from data_api import promql
 from data_api.chassis.kinds import ServiceError
 from data_api.errors import BadRequest, QueryError
-from data_api.gotemplate import QueryResult
+from data_api.gotemplate import QueryResult, durations
 from data_api.gotemplate.errors import CallFailed
-from data_api.gotemplate.formatting import quote, shortest
+from data_api.gotemplate.formatting import quote
 from data_api.model import METRIC_NAME, Columns, Labels, Result, Scalar, String
 from data_api.native_histogram import Histogram
 from data_api.promqltest.check import Point, agree, rows_of, run_query
 from data_api.promqltest.literals import Literal
 from data_api.promqltest.memory_store import MemoryStore
 from data_api.promqltest.script import Series
-from data_api.rules import alerting, durations, recording, vectors
+from data_api.rules import alerting, recording, vectors
 from data_api.rules.alerting import AlertState, Phase
 from data_api.rules.model import (
     AlertingRule,
@@ -31,6 +31,7 @@ from data_api.rules.model import (
     label_key,
 )
 from data_api.rules.templates import Texts
+from data_api.rules.views import format_exponent
 from data_api.ruletest.suite import AlertTest, Case, ExprTest, Suite
 
 Firing = list[tuple[LabelKey, LabelKey]]
@@ -179,6 +180,6 @@ def _samples_text(samples: Sequence[tuple[Labels, Point | Literal]]) -> str:
         name = labels.get(METRIC_NAME, "")
         rest = label_key({k: v for k, v in labels.items() if k != METRIC_NAME})
         shown = value.histogram if isinstance(value, Literal) else value
-        number = shortest(shown, exponent=True).upper() if isinstance(shown, float) else shown
+        number = format_exponent(shown).upper() if isinstance(shown, float) else shown
         texts.append(f"{name}{_labels_text(rest) if rest or not name else ''} {number}")
     return f"[{', '.join(texts)}]" if texts else "nil"

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_api.rules import durations, parsing, printing
+from data_api.gotemplate import durations
+from data_api.rules import parsing, printing
 from data_api.rules.model import AlertingRule, Group, RecordingRule
 from data_api.rules.parsing import Bounds, InvalidRules
 
