@@ -98,6 +98,8 @@ class RulesSettings(Settings):
     """Series or alerts of one rule, whatever the limit of its group."""
     rules_tenant_series_max: Annotated[int, Field(gt=0)] = 100_000
     """Series and alerts of all rules of a tenant that one process evaluates, which it remembers."""
+    external_labels: dict[str, str] = Field(default_factory=dict)
+    """What `$externalLabels` is in texts of alerts, as JSON: `{"cluster": "eu"}`."""
     rules_folder: Path | None = None
     """The operator's rule files: `*.yml` of the home organisation, `<tenant>/*.yml` of others."""
     rules_alive_file: Path | None = None

@@ -296,10 +296,7 @@ PURE_FUNCTIONS: Mapping[str, Function] = {
 FUNCTION_NAMES = frozenset({*PURE_FUNCTIONS, "query", "externalURL", "pathPrefix", "tmpl"})
 
 MEMBERS: Mapping[type, Mapping[str, Function]] = {
-    Sample: {
-        "Labels": Function(attrgetter("labels")),
-        "Value": Function(attrgetter("value")),
-    },
+    Sample: {"Labels": Function(attrgetter("labels")), "Value": Function(attrgetter("value"))},
     AlertData: {
         "Labels": Function(attrgetter("labels")),
         "ExternalLabels": Function(attrgetter("external_labels")),

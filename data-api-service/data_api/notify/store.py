@@ -77,13 +77,7 @@ class NotifyStore:
         """The tenant is nobody's, and due again then, or now where something came in."""
         async with self._connection() as connection:
             await connection.execute(
-                tables.RELEASE,
-                claim.tenant,
-                claim.holder,
-                claim.changes,
-                due_ms,
-                forwarded,
-                now_ms,
+                tables.RELEASE, claim.tenant, claim.holder, claim.changes, due_ms, forwarded, now_ms
             )
 
     async def config(self, tenant: UUID) -> tuple[UUID, bytes] | None:

@@ -31,7 +31,7 @@ from data_api.notify import dispatcher
 from data_api.notify.receive import receive
 from data_api.rules.acting import Acting
 from data_api.rules.backfill import Backfills
-from data_api.rules.evaluator import Evaluator, Options, Outlets
+from data_api.rules.evaluator import Evaluator
 from data_api.rules.folder import RuleFolder
 from data_api.rules.leases import ROUND_S, Leases
 from data_api.rules.model import Alert
@@ -119,16 +119,8 @@ async def run(settings: RulesSettings, clock: Clock, stop: asyncio.Event) -> Non
         evaluator = Evaluator(
             Leases(database, uuid.uuid4()),
             acting,
-            Outlets(notify),
-            Options(
-                settings.rules_concurrency,
-                round(settings.rules_interval_s * 1000),
-                settings.rules_timeout_s,
-                settings.rules_series_max,
-                settings.ui_public_url,
-                settings.rules_alive_file,
-                settings.rules_tenant_series_max,
-            ),
+            notify,
+            settings,
             clock,
         )
         beside: list[Callable[[], Awaitable[None]]] = [

@@ -47,16 +47,18 @@ _RELEASE: Final = """
 UPDATE rules.rule_group SET owner = NULL WHERE owner = $1 AND group_id = ANY($2::bigint[])
 """
 _OWNED: Final = "SELECT group_id, version FROM rules.rule_group WHERE owner = $1"
+_NOW_MS: Final = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 _LOAD: Final = """
 SELECT group_id, tenant_id, namespace, name, definition, version, is_deleted, evaluated_ms, state,
   series
 FROM rules.rule_group WHERE owner = $1 AND group_id = ANY($2::bigint[])
 """
-_COMMIT: Final = """
+# A slot that the database's time has not reached is not marked, whatever the process' clock says.
+_COMMIT: Final = f"""
 UPDATE rules.rule_group SET evaluated_ms = $4, missed = missed + $5, failing = $6, state = $7,
   series = coalesce($8, series)
-WHERE group_id = $1 AND owner = $2 AND evaluated_ms IS NOT DISTINCT FROM $3
-"""
+WHERE group_id = $1 AND owner = $2 AND evaluated_ms IS NOT DISTINCT FROM $3 AND $4 <= {_NOW_MS}
+"""  # noqa: S608 - a text of ours
 _ELSEWHERE: Final = """
 SELECT series FROM rules.rule_group
 WHERE tenant_id = $1 AND group_id <> $2 AND NOT is_deleted AND series IS NOT NULL
@@ -88,9 +90,11 @@ class Leases:
         self._database = database
         self._me = me
 
-    async def renew(self, busy: Collection[int], owned: Collection[int]) -> dict[int, int]:
-        """Group ids with their versions, after a renewal: what is free was claimed, and what is
-        above this process's share was given back, but for the `busy`.
+    async def renew(
+        self, busy: Collection[int], owned: Collection[int]
+    ) -> tuple[dict[int, int], int]:
+        """Group ids with their versions, and the database's time in ms, after a renewal: what is
+        free was claimed, and what is above this process's share was given back, but for the `busy`.
         """
         with translating(SCHEMA):
             async with self._database.acquire() as db, db.transaction():
@@ -102,7 +106,8 @@ class Leases:
                 elif mine > share:
                     idle = [one for one in owned if one not in busy]
                     await db.execute(_RELEASE, self._me, idle[: mine - share])
-                return dict(await db.fetch(_OWNED, self._me))
+                versions = dict(await db.fetch(_OWNED, self._me))
+                return versions, await db.fetchval(f"SELECT {_NOW_MS}")
 
     async def load(self, group_ids: Sequence[int]) -> dict[int, Owned | None]:
         """The groups as they are stored, as far as they are this process's. One that cannot be read

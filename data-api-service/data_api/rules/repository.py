@@ -137,10 +137,7 @@ class Rules:
             for name, text in texts:
                 await connection.execute(_UPSERT, tenant, namespace, name, text)
             total = await connection.fetchrow(_TOTALS, tenant)
-            for what, limit in (
-                ("groups", self.bounds.groups),
-                ("bytes", self.bounds.text_bytes),
-            ):
+            for what, limit in (("groups", self.bounds.groups), ("bytes", self.bounds.text_bytes)):
                 if total[what] > limit:
                     raise BadRequest(detail=f"too many {what} of rules: {total[what]}", limit=limit)
 

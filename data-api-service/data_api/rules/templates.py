@@ -69,6 +69,7 @@ async def prepared(
     *,
     ask: Ask,
     external_url: str,
+    external_labels: Labels,
     ends_s: float = math.inf,
 ) -> Expand:
     """Expands the rule's texts for the series of `vector`; their queries are answered."""
@@ -86,7 +87,7 @@ async def prepared(
             results[text] = gotemplate.QueryResult.of(answer)
         return results[text]
 
-    texts = Texts(rule.alert, query, external_url=external_url, ends_s=ends_s)
+    texts = Texts(rule.alert, query, external_labels, external_url, ends_s=ends_s)
     asking = [t for t in (*rule.labels.values(), *rule.annotations.values()) if "query" in t]
 
     def learn() -> None:
