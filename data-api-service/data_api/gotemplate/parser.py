@@ -3,26 +3,10 @@
 from collections.abc import Callable, Collection
 from typing import TypeVar
 
+from data_api.gotemplate import nodes
 from data_api.gotemplate.errors import CallFailed, TemplateSyntax
 from data_api.gotemplate.formatting import quote
 from data_api.gotemplate.lexer import Token, error, number, tokens, unquote
-from data_api.gotemplate.nodes import (
-    Action,
-    Block,
-    Body,
-    Command,
-    Definition,
-    Invocation,
-    Leave,
-    Literal,
-    Node,
-    Operand,
-    Path,
-    Pipeline,
-    Template,
-    Text,
-    Word,
-)
 
 T = TypeVar("T")
 
@@ -38,19 +22,19 @@ class Parser:
         if len(text) > TEXT_CHARS_MAX:
             raise error(name, "", 0, f"{len(text)} characters, {TEXT_CHARS_MAX} at most")
         self._text, self._name, self._functions = text, name, functions
-        self._definitions: dict[str, Definition] = {}
+        self._definitions: dict[str, nodes.Definition] = {}
         self._tokens = list(tokens(name, text))
         self._index = 0
         self._variables = ["$"]
         self._depth = self._ranges = 0
 
-    def template(self) -> Template:
+    def template(self) -> nodes.Template:
         """The whole text."""
         body, closed_by = self._body()
         if closed_by:
             raise self._error(f"unexpected {{{{{closed_by}}}}}")
-        main = Definition(self._name, self._text, body)
-        return Template(self._name, main, self._definitions)
+        main = nodes.Definition(self._name, self._text, body)
+        return nodes.Template(self._name, main, self._definitions)
 
     @property
     def _ahead(self) -> Token:
@@ -81,14 +65,14 @@ class Parser:
         if self._depth > NESTING_MAX:
             raise self._error(f"nested deeper than {NESTING_MAX}")
 
-    def _body(self) -> tuple[Body, str]:
+    def _body(self) -> tuple[nodes.Body, str]:
         """The nodes up to `end`, `else` or the end of the text (""), and which of them it was."""
         self._deeper()
-        nodes: list[Node] = []
+        body: list[nodes.Node] = []
         closed_by = ""
         while not closed_by and (token := self._next()).kind != "eof":
             if token.kind == "text":
-                nodes.append(Text(token.text))
+                body.append(nodes.Text(token.text))
             elif self._takes("end"):
                 self._expect("}}", closed_by := "end")
             elif self._takes("else"):
@@ -100,11 +84,11 @@ class Parser:
                 self._expect("}}", "define clause")
                 self._define(name, "define clause")
             else:
-                nodes.append(self._action(token.at))
+                body.append(self._action(token.at))
         self._depth -= 1
-        return tuple(nodes), closed_by
+        return tuple(body), closed_by
 
-    def _action(self, at: int) -> Node:
+    def _action(self, at: int) -> nodes.Node:
         """The node whose `{{` stands at `at`."""
         keyword = self._ahead.kind
         if keyword in {"if", "with", "range"}:
@@ -115,25 +99,25 @@ class Parser:
             self._expect("}}", f"{{{{{keyword}}}}}")
             if not self._ranges:
                 raise self._error(f"{{{{{keyword}}}}} outside {{{{range}}}}")
-            return Leave(keyword)
+            return nodes.Leave(keyword)
         if keyword in {"template", "block"}:
             self._next()
             name = self._string(f"{keyword} clause")
             is_bare = keyword == "template" and self._takes("}}")
             pipeline = None if is_bare else self._pipeline(f"{keyword} clause")
-            node = Invocation(at, self._tokens[self._index - 1].at + 2, name, pipeline)
+            node = nodes.Invocation(at, self._tokens[self._index - 1].at + 2, name, pipeline)
             if keyword == "block":
                 self._define(name, "block clause")
             return node
-        return Action(self._pipeline("command"))
+        return nodes.Action(self._pipeline("command"))
 
-    def _control(self, keyword: str) -> Block:
+    def _control(self, keyword: str) -> nodes.Block:
         declared = len(self._variables)
         pipeline = self._pipeline(keyword)
         self._ranges += keyword == "range"
         body, closed_by = self._body()
         self._ranges -= keyword == "range"
-        otherwise: Body = ()
+        otherwise: nodes.Body = ()
         if closed_by == "else" and self._ahead.kind in {"if", "with"}:
             self._expect(keyword, "else")
             self._deeper()
@@ -143,7 +127,7 @@ class Parser:
             otherwise, closed_by = self._body()
         self._require_end(closed_by, "expected end; found {{else}}")
         del self._variables[declared:]
-        return Block(keyword, pipeline, body, otherwise)
+        return nodes.Block(keyword, pipeline, body, otherwise)
 
     def _require_end(self, closed_by: str, problem: str) -> None:
         if closed_by != "end":
@@ -161,11 +145,11 @@ class Parser:
         self._variables, self._ranges = around
         before = self._definitions.get(name)
         if before is None or _is_empty(before.body):
-            self._definitions[name] = Definition(self._name, self._text, body)
+            self._definitions[name] = nodes.Definition(self._name, self._text, body)
         elif not _is_empty(body):
             raise self._error(f"template: multiple definition of template {quote(name)}")
 
-    def _pipeline(self, context: str, end: str = "}}") -> Pipeline:
+    def _pipeline(self, context: str, end: str = "}}") -> nodes.Pipeline:
         """Up to and with `end`."""
         variables, assigns = self._declarations(context)
         if self._takes(end):
@@ -174,12 +158,12 @@ class Parser:
         while self._takes("|"):
             commands.append(self._command(context))
             first = commands[-1].operands[0]
-            if isinstance(first, Literal) or first == Path(".", ()):
+            if isinstance(first, nodes.Literal) or first == nodes.Path(".", ()):
                 raise self._error(f"non executable command in pipeline stage {len(commands)}")
         if self._next().kind != end:
             parenthesis = "unexpected right" if end == "}}" else "unclosed left"
             raise self._error(f"{parenthesis} paren")
-        return Pipeline(variables, assigns, tuple(commands))
+        return nodes.Pipeline(variables, assigns, tuple(commands))
 
     def _declarations(self, context: str) -> tuple[tuple[str, ...], bool]:
         """The variables that the pipeline sets, and whether they were there before."""
@@ -197,9 +181,9 @@ class Parser:
         self._index = begin
         return (), False
 
-    def _command(self, context: str) -> Command:
+    def _command(self, context: str) -> nodes.Command:
         at, end = self._ahead.at, -1
-        operands: list[Operand] = []
+        operands: list[nodes.Operand] = []
         while self._ahead.kind not in {"|", "}}", ")"}:
             if self._ahead.at == end:
                 raise self._error(f"unexpected {self._next()} in operand")
@@ -208,32 +192,32 @@ class Parser:
             end = last.at + len(last.text)
         if not operands:
             raise self._error(f"missing value for {context}")
-        return Command(at, end, tuple(operands))
+        return nodes.Command(at, end, tuple(operands))
 
-    def _operand(self, context: str) -> Operand:
+    def _operand(self, context: str) -> nodes.Operand:
         token = self._next()
         match token.kind:
             case "word" if token.text in _CONSTANTS:
-                return Literal(_CONSTANTS[token.text])
+                return nodes.Literal(_CONSTANTS[token.text])
             case "word":
                 if token.text not in self._functions:
                     raise self._error(f"function {quote(token.text)} not defined")
-                return Word(token.text)
+                return nodes.Word(token.text)
             case "path":
                 start, *names = token.text.split(".")
                 if start and start not in self._variables:
                     raise self._error(f"undefined variable {quote(start)}")
-                return Path(start or ".", tuple(filter(None, names)))
+                return nodes.Path(start or ".", tuple(filter(None, names)))
             case "number":
-                return Literal(self._strictly(number, token.text))
+                return nodes.Literal(self._strictly(number, token.text))
             case "string":
-                return Literal(self._strictly(unquote, token.text))
+                return nodes.Literal(self._strictly(unquote, token.text))
             case "(":
                 self._deeper()
                 pipeline = self._pipeline("parenthesized pipeline", ")")
                 self._depth -= 1
                 _, *names = self._tokens[self._index - 1].text.split(".")
-                return Path(pipeline, tuple(names))
+                return nodes.Path(pipeline, tuple(names))
         raise self._error(f"unexpected {token} in {context}")
 
     def _strictly(self, read: Callable[[str], T], text: str) -> T:
@@ -243,5 +227,5 @@ class Parser:
             raise self._error(str(problem)) from None
 
 
-def _is_empty(body: Body) -> bool:
-    return all(isinstance(node, Text) and not node.text.strip() for node in body)
+def _is_empty(body: nodes.Body) -> bool:
+    return all(isinstance(node, nodes.Text) and not node.text.strip() for node in body)

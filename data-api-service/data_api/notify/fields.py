@@ -9,6 +9,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Field,
     SecretStr,
     model_validator,
 )
@@ -29,12 +30,6 @@ def duration_ms(text: Any) -> int:
     if total > DURATION_MS_MAX:
         raise ValueError("expected a duration of at most 1y")
     return total
-
-
-def _positive(value: int) -> int:
-    if value <= 0:
-        raise ValueError("expected a duration over 0")
-    return value
 
 
 def _url(text: str) -> str:
@@ -77,7 +72,7 @@ def _matchers(given: Any) -> tuple[Matcher, ...]:
 
 
 Duration = Annotated[int, BeforeValidator(duration_ms)]
-Positive = Annotated[int, BeforeValidator(duration_ms), AfterValidator(_positive)]
+Positive = Annotated[int, BeforeValidator(duration_ms), Field(gt=0)]
 Url = Annotated[str, AfterValidator(_url)]
 Secret = Annotated[SecretStr, AfterValidator(_not_masked)]
 SecretUrl = Annotated[Secret, AfterValidator(_secret_url)]

@@ -116,13 +116,7 @@ async def run(settings: RulesSettings, clock: Clock, stop: asyncio.Event) -> Non
         billing = Billing(settings.ubs_url, token, http)
         identity = IdentityClient(settings.ubs_url, token, "das", http, clock)
         acting = Acting(engine, identity, http, settings.dis_url, {}, settings.rules_series_max)
-        evaluator = Evaluator(
-            Leases(database, uuid.uuid4()),
-            acting,
-            notify,
-            settings,
-            clock,
-        )
+        evaluator = Evaluator(Leases(database, uuid.uuid4()), acting, notify, settings, clock)
         beside: list[Callable[[], Awaitable[None]]] = [
             partial(dispatcher.run, database, settings, clock),
             partial(Backfills(database).run, acting, stop),

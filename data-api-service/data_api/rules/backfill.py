@@ -20,14 +20,13 @@ import anyio.to_thread
 import structlog
 
 from data_api.chassis.kinds import ServiceError
-from data_api.chassis.postgres_async import translating
 from data_api.errors import BadRequest
 from data_api.model import QueryLimits, Result
 from data_api.rules import recording, vectors
 from data_api.rules.acting import Acting
 from data_api.rules.alerting import RuleError
 from data_api.rules.model import RecordingRule, Sample
-from data_api.rules.repository import SCHEMA
+from data_api.rules.repository import connected
 from data_api.rules.single import read_rule
 from data_api.store.catalogue import Database
 
@@ -184,10 +183,9 @@ class Backfills:
                 await asyncio.wait_for(stop.wait(), IDLE_S)
 
     async def _rows(self, statement: str, *values: object) -> Sequence[Any]:
-        with translating(SCHEMA):
-            async with self._database.acquire() as connection:
-                rows: Sequence[Any] = await connection.fetch(statement, *values)
-                return rows
+        async with connected(self._database) as connection:
+            rows: Sequence[Any] = await connection.fetch(statement, *values)
+            return rows
 
 
 async def _chunk(acting: Acting, job: Job, until_ms: int) -> tuple[int, int, float]:

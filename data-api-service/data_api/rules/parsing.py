@@ -28,6 +28,7 @@ from data_api.errors import BadRequest
 from data_api.gotemplate import durations
 from data_api.model import METRIC_NAME
 from data_api.promql import ParseError
+from data_api.promql.printer import format_duration
 from data_api.questions import parse as parse_query
 from data_api.rules import yamls
 from data_api.rules.model import AlertingRule, Group, RecordingRule, Rule
@@ -72,7 +73,7 @@ def _bounds(info: ValidationInfo) -> Bounds:
 def _interval(interval_ms: int, info: ValidationInfo) -> int:
     shortest_ms = _bounds(info).interval_ms_min
     if 0 < interval_ms < shortest_ms:
-        raise ValueError(f"the shortest interval is {durations.to_text(shortest_ms)}")
+        raise ValueError(f"the shortest interval is {format_duration(shortest_ms)}")
     return interval_ms
 
 

@@ -8,7 +8,7 @@ Written = frozenset[LabelKey]
 
 
 def record(
-    rule: RecordingRule, before: Written, vector: Vector, at_ms: int, *, limit: int = 0
+    rule: RecordingRule, before: Written, vector: Vector, at_ms: int, limit: int = 0
 ) -> tuple[Written, list[Sample]]:
     """The series written now, and their samples at `at_ms`, with stale markers for those of
     `before` that are no more.

@@ -65,6 +65,14 @@ MEASURES: Final = {
 _LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended('rules:' || $1::uuid, 0))"
 
 
+@asynccontextmanager
+async def connected(database: Database) -> AsyncIterator[Any]:
+    """A connection; what goes wrong with it is DatabaseUnavailable."""
+    with translating(SCHEMA):
+        async with database.acquire() as connection:
+            yield connection
+
+
 def bounds_of(settings: Settings) -> parsing.Bounds:
     """What one tenant may have."""
     return parsing.Bounds(
@@ -161,9 +169,8 @@ class Rules:
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[Any]:
-        with translating(SCHEMA):
-            async with self._database.acquire() as connection, connection.transaction():
-                yield connection
+        async with connected(self._database) as connection, connection.transaction():
+            yield connection
 
 
 def _shown(row: Any) -> Shown:

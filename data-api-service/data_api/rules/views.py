@@ -4,12 +4,12 @@ import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 from data_api import promql
 from data_api.model import Matcher
+from data_api.notify.times import rfc3339
 from data_api.promql.numerals import format_value
 from data_api.questions import parse
 from data_api.rules.alerting import ActiveAlert, Phase
@@ -158,10 +158,7 @@ def _alert(alert: ActiveAlert) -> dict[str, Any]:
 
 
 def _time(at_ms: int | None) -> str:
-    if at_ms is None:
-        return NEVER
-    text = datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds")
-    return text.replace("+00:00", "Z")
+    return NEVER if at_ms is None else rfc3339(at_ms)
 
 
 def _match(matchers: Sequence[Matcher], rule: Rule) -> bool:

@@ -10,11 +10,12 @@ from functools import partial
 from data_api import promql
 from data_api.chassis.kinds import ServiceError
 from data_api.errors import BadRequest, QueryError
-from data_api.gotemplate import QueryResult, durations
+from data_api.gotemplate import QueryResult
 from data_api.gotemplate.errors import CallFailed
 from data_api.gotemplate.formatting import quote
 from data_api.model import METRIC_NAME, Columns, Labels, Result, Scalar, String
 from data_api.native_histogram import Histogram
+from data_api.promql.printer import format_duration
 from data_api.promqltest.check import Point, agree, rows_of, run_query
 from data_api.promqltest.literals import Literal
 from data_api.promqltest.memory_store import MemoryStore
@@ -73,7 +74,7 @@ class _Run:
                 vector = vectors.of_instant(self._query(rule.expr, at_ms))
                 samples = self._step(index, rule, vector, at_ms, limit)
             except ServiceError as error:
-                when = durations.to_text(at_ms - self._case.start_timestamp)
+                when = format_duration(at_ms - self._case.start_timestamp)
                 reason = error.describe()
                 self._failed.append(f"    rule: {rule.name}, time: {when}, err: {reason}")
                 continue
@@ -119,12 +120,12 @@ class _Run:
         )
         if got != (wanted := test.wanted()):
             yield (
-                f"    alertname: {test.alertname}, time: {durations.to_text(test.eval_time)}, \n"
+                f"    alertname: {test.alertname}, time: {format_duration(test.eval_time)}, \n"
                 f"        exp:{_alerts_text(wanted)}, \n        got:{_alerts_text(got)}"
             )
 
     def _expr_problem(self, test: ExprTest) -> Iterator[str]:
-        about = f"    expr: {quote(test.expr)}, time: {durations.to_text(test.eval_time)},"
+        about = f"    expr: {quote(test.expr)}, time: {format_duration(test.eval_time)},"
         try:
             value = self._query(test.expr, self._case.start_timestamp + test.eval_time).value
         except (BadRequest, QueryError) as error:

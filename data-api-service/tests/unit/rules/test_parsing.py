@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_api.gotemplate import durations
+from data_api.promql.printer import format_duration
 from data_api.rules import parsing, printing
 from data_api.rules.model import AlertingRule, Group, RecordingRule
 from data_api.rules.parsing import Bounds, InvalidRules
@@ -185,4 +186,4 @@ def test_any_text_is_read_or_refused(text):
 @given(DURATIONS)
 def test_durations_print_and_parse(duration_ms):
     """Back to the same number of milliseconds."""
-    assert durations.parse(durations.to_text(duration_ms)) == duration_ms
+    assert durations.parse(format_duration(duration_ms)) == duration_ms
