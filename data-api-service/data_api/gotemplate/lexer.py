@@ -18,7 +18,8 @@ KEYWORDS |= {"block", "template"}
 _SPACE = " \t\r\n"
 # Our own patterns, anchored and without nested repetition: linear in the text.
 _OPEN = re.compile(r"\{\{(-(?=[ \t\r\n]))?")
-_COMMENT = re.compile(r"[ \t\r\n]*/\*.*?\*/([ \t\r\n]-)?\}\}", re.DOTALL)
+_COMMENT = re.compile(r"[ \t\r\n]*/\*")
+_COMMENT_END = re.compile(r"\*/([ \t\r\n]-)?\}\}")
 _INSIDE = re.compile(
     r"""(?P<close>[ \t\r\n]+-\}\}|\}\})
     |(?P<space>[ \t\r\n]+)
@@ -76,11 +77,12 @@ def tokens(name: str, text: str) -> Iterator[Token]:
             return
         position = opening.end()
         if comment := _COMMENT.match(text, position):
-            position, trims = comment.end(), comment[1] is not None
+            close = text.find("*/", comment.end())
+            if (ending := _COMMENT_END.match(text, close)) is None or close < 0:
+                early = "comment ends before closing delimiter"
+                raise error(name, text, end, "unclosed comment" if close < 0 else early)
+            position, trims = ending.end(), ending[1] is not None
             continue
-        if text[position:].lstrip(_SPACE).startswith("/*"):
-            problem = "comment ends before closing delimiter"
-            raise error(name, text, end, problem if "*/" in text[end:] else "unclosed comment")
         yield Token("{{", "{{", end)
         position, trims = yield from _action(name, text, position)
 

@@ -1,5 +1,6 @@
 """Tokens → a template, with Go's words for what is wrong. Source: Go's `text/template/parse`."""
 
+import re
 from collections.abc import Callable, Collection
 from typing import TypeVar
 
@@ -169,7 +170,7 @@ class Parser:
         """The variables that the pipeline sets, and whether they were there before."""
         names: list[str] = []
         begin = self._index
-        while self._ahead.kind == "path" and self._ahead.text[0] == "$":
+        while self._ahead.kind == "path" and re.fullmatch(r"\$\w*", self._ahead.text):
             names.append(self._next().text)
             if self._ahead.kind in {":=", "="}:
                 self._variables += names

@@ -77,24 +77,15 @@ def make_engine(
     )
 
 
-async def follow_folder(folder: RuleFolder, stop: asyncio.Event) -> None:
-    """The folder is looked at each ROUND_S until `stop`."""
-    while not stop.is_set():
-        try:
-            await folder.sync()
-        except (ServiceError, OSError) as exc:
-            log.warning("rule_folder_not_read", reason=str(exc))
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), ROUND_S)
-
-
 async def lasting(work: Callable[[], Awaitable[None]], stop: asyncio.Event) -> None:
-    """`work` goes on until `stop`: an error that nobody expected is logged, and ends nothing else
-    of this process.
+    """`work` is begun again each ROUND_S until `stop`: an error that nobody expected is logged, and
+    ends nothing else of this process.
     """
     while not stop.is_set():
         try:
             await work()
+        except (ServiceError, OSError) as exc:
+            log.warning("rules_task_waits", reason=str(exc))
         except Exception:
             log.exception("rules_task_failed")
         with contextlib.suppress(TimeoutError):
@@ -119,14 +110,14 @@ async def run(settings: RulesSettings, clock: Clock, stop: asyncio.Event) -> Non
         evaluator = Evaluator(Leases(database, uuid.uuid4()), acting, notify, settings, clock)
         beside: list[Callable[[], Awaitable[None]]] = [
             partial(dispatcher.run, database, settings, clock),
-            partial(Backfills(database).run, acting, stop),
+            partial(Backfills(database).drain, acting),
             query_usage.run,
             partial(usage.repeat, partial(usage.deliver, database, billing), usage.DELIVERY_S),
         ]
         if settings.rules_folder is not None:
             rules = Rules(database, bounds_of(settings))
             folder = RuleFolder(settings.rules_folder, rules, identity.home_organisation)
-            beside.append(partial(follow_folder, folder, stop))
+            beside.append(folder.sync)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(lasting(work, stop)) for work in beside]
             await evaluator.run(stop)

@@ -111,15 +111,10 @@ class Plan:
                 memory = schedule.resumed(before.memory, evaluated_ms, at_ms, self.interval_ms)
                 left += before.memory.size
                 try:
-                    memory, more, due = self._step(
-                        rule,
-                        memory,
-                        answer.vector,
-                        at_ms,
-                        expand=expand,
-                        link=world.link(rule.expr),
+                    after, more, due = self._step(
+                        rule, memory, answer.vector, at_ms, expand=expand, link=world.link
                     )
-                    if memory.size > left:
+                    if after.size > left:
                         reason = "the tenant's rules have too many series and alerts; room is for"
                         raise RuleError(reason=f"{reason} {left}")
                 except ServiceError as exc:
@@ -127,6 +122,7 @@ class Plan:
                         memory = AlertState(written=memory.written)
                     rules[key] = RuleState(memory, "err", exc.describe(), at_ms, answer.duration_s)
                 else:
+                    memory = after
                     samples += more
                     alerts += due
                     rules[key] = RuleState(memory, "ok", "", at_ms, answer.duration_s)
@@ -150,14 +146,13 @@ class Plan:
         at_ms: int,
         *,
         expand: Expand | None,
-        link: str,
+        link: Callable[[str], str],
     ) -> tuple[AlertState, list[Sample], list[Alert]]:
         if isinstance(vector, ServiceError):
             raise vector
         if isinstance(rule, RecordingRule):
             sampled_ms, limit = self._sampled(at_ms), self.limit
-            written, samples = recording.record(rule, memory.written, vector, sampled_ms, limit)
-            return AlertState(written=written), samples, []
+            return *recording.record(rule, memory, vector, sampled_ms, limit), []
         assert expand is not None
         return alerting.step(
             rule,
@@ -168,7 +163,7 @@ class Plan:
             interval_ms=self.interval_ms,
             limit=self.limit,
             query_offset_ms=self.group.query_offset_ms,
-            generator_url=link,
+            generator_url=link(rule.expr),
         )
 
     async def _notify(

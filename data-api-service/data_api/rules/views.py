@@ -4,8 +4,9 @@ import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
+
+import numpy as np
 
 from data_api import promql
 from data_api.model import Matcher
@@ -102,11 +103,7 @@ def format_exponent(value: float) -> str:
     """Go's `'e', -1`: `1e+00`, `1.5e-07`."""
     if not math.isfinite(value):
         return format_value(value)
-    sign, digits, exponent = Decimal(repr(value)).normalize().as_tuple()
-    assert isinstance(exponent, int)
-    power = exponent + len(digits) - 1 if value else 0
-    fraction = "".join(map(str, digits[1:]))
-    return f"{'-' * sign}{digits[0]}{'.' * bool(fraction)}{fraction}e{power:+03d}"
+    return np.format_float_scientific(value, trim="-", exp_digits=2)
 
 
 def _states(one: Shown) -> Iterator[tuple[Rule, RuleState]]:

@@ -86,8 +86,7 @@ class _Run:
     ) -> Sequence[Sample]:
         state = self._states[index]
         if isinstance(rule, RecordingRule):
-            written, samples = recording.record(rule, state.written, vector, at_ms, limit=limit)
-            self._states[index] = AlertState(written=written)
+            self._states[index], samples = recording.record(rule, state, vector, at_ms, limit)
             return samples
         texts = Texts(
             rule.alert,

@@ -67,7 +67,7 @@ class Process:
         plain = make_settings(world.database_url, objects)
         of_rules = {
             "dis_url": world.url, "rules_timeout_s": 600.0, "rules_series_max": 100,
-            "ui_public_url": "http://ui", "external_labels": {"cluster": "eu"},
+            "ui_public_url": "http://ui", "external_labels": '{"cluster": "eu"}',
         }  # fmt: skip
         self.settings = RulesSettings(**plain.model_dump() | of_rules)
         self.clock, self.told, self.deaf = clock, [], False
