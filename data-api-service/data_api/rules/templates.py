@@ -50,15 +50,10 @@ class Texts:
         """The text; what fails is said by it."""
         if time.monotonic() > self.ends_s:
             return LATE
+        maps = gotemplate.StringMap(labels), gotemplate.StringMap(self.external_labels)
+        data = gotemplate.AlertData(*maps, self.external_url, value)
         return gotemplate.expand_alert(
-            text,
-            labels,
-            value,
-            external_labels=self.external_labels,
-            external_url=self.external_url,
-            query=self.query,
-            name=self.alert,
-            allowance=self.allowance,
+            text, data, self.query, name=self.alert, allowance=self.allowance
         )
 
 

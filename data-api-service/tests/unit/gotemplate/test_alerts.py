@@ -9,7 +9,16 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_api.gotemplate import QueryResult, TemplateError, check_alert, expand_alert, parse, render
+from data_api.gotemplate import (
+    AlertData,
+    QueryResult,
+    StringMap,
+    TemplateError,
+    check_alert,
+    expand_alert,
+    parse,
+    render,
+)
 from data_api.gotemplate.alertmanager import KV, Alerts
 from data_api.gotemplate.alertmanager import functions as notification_functions
 from data_api.gotemplate.builtins import format_time
@@ -34,15 +43,9 @@ def answer(text):
 
 
 def expand(text, value=0.9532):
-    return expand_alert(
-        text,
-        LABELS,
-        value,
-        external_labels={"cluster": "eu"},
-        external_url="http://hub:8080/path/prefix",
-        query=answer,
-        name="Disk",
-    )
+    maps = StringMap(LABELS), StringMap(cluster="eu")
+    data = AlertData(*maps, "http://hub:8080/path/prefix", value)
+    return expand_alert(text, data, answer, name="Disk")
 
 
 @pytest.mark.parametrize(("text", "wanted"), cases("writes"))

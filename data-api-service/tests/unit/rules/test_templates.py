@@ -112,7 +112,7 @@ async def test_templates_run_beside_the_event_loop(monkeypatch):
     """One tenant's texts do not hold up the leases and the evaluations of all."""
     threads = []
 
-    def expand_alert(*_, query, **__):
+    def expand_alert(_text, _data, query, **__):
         threads.append(threading.get_ident())
         with contextlib.suppress(CallFailed):
             query("up")
