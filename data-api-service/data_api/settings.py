@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, Field, Json, SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from data_api.chassis.guard import parse_networks
@@ -98,6 +98,8 @@ class RulesSettings(Settings):
     """Series or alerts of one rule, whatever the limit of its group."""
     rules_tenant_series_max: Annotated[int, Field(gt=0)] = 100_000
     """Series and alerts of all rules of a tenant that one process evaluates, which it remembers."""
+    external_labels: Json[dict[str, str]] = Field("{}", validate_default=True)
+    """What `$externalLabels` is in texts of alerts, as JSON: `{"cluster": "eu"}`."""
     rules_folder: Path | None = None
     """The operator's rule files: `*.yml` of the home organisation, `<tenant>/*.yml` of others."""
     rules_alive_file: Path | None = None

@@ -144,7 +144,9 @@ def running(world):
     while not server.started:
         time.sleep(0.01)
     world.url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    yield world
-    world.hold.set()
-    server.should_exit = True
-    thread.join()
+    try:
+        yield world
+    finally:
+        world.hold.set()
+        server.should_exit = True
+        thread.join()

@@ -12,13 +12,13 @@ from functools import lru_cache
 from data_api.gotemplate import alertmanager, builtins, prometheus
 from data_api.gotemplate.errors import TemplateError, TemplateSyntax
 from data_api.gotemplate.execution import Execution
-from data_api.gotemplate.formatting import OUTPUT_CHARS_MAX
 from data_api.gotemplate.nodes import Definition, Template
 from data_api.gotemplate.parser import Parser
-from data_api.gotemplate.prometheus import QueryResult
+from data_api.gotemplate.prometheus import AlertData, QueryResult
 from data_api.gotemplate.values import Allowance, Function, StringMap
 
 __all__ = [
+    "AlertData",
     "Allowance",
     "Function",
     "QueryResult",
@@ -53,7 +53,6 @@ def render(
     *,
     functions: Mapping[str, Function] | None = None,
     definitions: Mapping[str, Definition] | None = None,
-    chars_max: int = OUTPUT_CHARS_MAX,
     allowance: Allowance | None = None,
 ) -> str:
     """What the template writes for `data`; raises TemplateFailed.
@@ -61,9 +60,7 @@ def render(
     definitions: those of other files. allowance: of several templates in all.
     """
     callable_ = {**builtins.BUILTINS, **(functions or {})}
-    return Execution(template, callable_, _MEMBERS, definitions or {}, chars_max, allowance).run(
-        data
-    )
+    return Execution(template, callable_, _MEMBERS, definitions or {}, allowance).run(data)
 
 
 def check_alert(text: str, name: str = "") -> None:
@@ -80,12 +77,9 @@ _parsed = lru_cache(maxsize=1024)(_parse_alert)
 
 def expand_alert(
     text: str,
-    labels: Mapping[str, str],
-    value: float,
-    *,
-    external_labels: Mapping[str, str],
-    external_url: str,
+    data: AlertData,
     query: prometheus.Query,
+    *,
     name: str = "",
     allowance: Allowance | None = None,
 ) -> str:
@@ -95,12 +89,11 @@ def expand_alert(
     if allowance is not None and allowance.is_spent:
         return _SPENT
     file = f"__alert_{name}"
-    data = prometheus.AlertData(StringMap(labels), StringMap(external_labels), external_url, value)
     doing = "parsing"
     try:
         template = (_parsed if len(text) <= CACHED_CHARS_MAX else _parse_alert)(text, file)
         doing = "executing"
-        functions = prometheus.functions(external_url, query)
+        functions = prometheus.functions(data.external_url, query)
         return render(template, data, functions=functions, allowance=allowance)
     except TemplateError as error:
         return f"<error expanding template: error {doing} template {file}: {error.describe()}>"

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from operator import attrgetter
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -87,21 +88,16 @@ def functions(now: datetime) -> dict[str, Function]:
 
 
 MEMBERS: Mapping[type, Mapping[str, Function]] = {
-    Pair: {
-        "Name": Function(lambda pair: pair.name),
-        "Value": Function(lambda pair: pair.value),
-    },
+    Pair: {"Name": Function(attrgetter("name")), "Value": Function(attrgetter("value"))},
     Pairs: {
         "Names": Function(lambda pairs: [name for name, _ in pairs]),
         "Values": Function(lambda pairs: [value for _, value in pairs]),
-        "String": Function(Pairs.go_text),
     },
     KV: {
         "SortedPairs": Function(KV.pairs),
         "Remove": Function(KV.remove, ("[]string",)),
         "Names": Function(lambda kv: [name for name, _ in kv.pairs()]),
         "Values": Function(lambda kv: [value for _, value in kv.pairs()]),
-        "String": Function(KV.go_text),
     },
     Alerts: {
         "Firing": Function(lambda alerts: alerts.of("firing")),

@@ -1,17 +1,17 @@
 """A template and its data → text, with Go's words for what fails, in bounded steps and characters.
 
-`_at` follows the part that Go would name in an error. Source: Go's `text/template/exec.go`.
+`_at` follows the command that an error names. Source: Go's `text/template/exec.go`.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from data_api.chassis.kinds import ServiceError
 from data_api.gotemplate import nodes
 from data_api.gotemplate.errors import CallFailed, TemplateFailed, TemplateTooLarge
-from data_api.gotemplate.formatting import OUTPUT_CHARS_MAX, Writer, go_type, quote
+from data_api.gotemplate.formatting import OUTPUT_CHARS_MAX, Writer, go_type, plain, quote
 from data_api.gotemplate.values import Allowance, Function, StringMap, truth
 
 STEPS_MAX = 50_000
@@ -26,46 +26,37 @@ class _Leave(Exception):
         self.keyword = keyword
 
 
-NOTHING: Final = object()
-"""No last value: a command that starts a pipeline."""
-
-
 class Given(NamedTuple):
     """What a call is given: operands, evaluated with `dot`, and the value before the pipe."""
 
+    command: nodes.Command
     dot: object
     operands: Sequence[nodes.Operand] = ()
-    final: object = NOTHING
-
-    @property
-    def number(self) -> int:
-        """How many arguments they are."""
-        return len(self.operands) + (self.final is not NOTHING)
+    final: Sequence[object] = ()
 
 
 class Execution:
     """One run of one template."""
 
-    def __init__(  # noqa: PLR0917 - all that a run depends on
+    def __init__(
         self,
         template: nodes.Template,
         functions: Mapping[str, Function],
         members: Mapping[type, Mapping[str, Function]],
         definitions: Mapping[str, nodes.Definition],
-        chars_max: int = OUTPUT_CHARS_MAX,
-        allowance: Allowance | None = None,
+        allowance: Allowance | None,
     ) -> None:
         self._functions = {**functions, "tmpl": Function(self._tmpl, ("string", "any"))}
         self._members = members
         self._definitions = {**definitions, **template.definitions}
-        self._allowance = allowance or Allowance(STEPS_MAX, chars_max)
-        self._chars_max = min(chars_max, self._allowance.chars)
+        self._allowance = allowance or Allowance(STEPS_MAX, OUTPUT_CHARS_MAX)
+        self._chars_max = min(OUTPUT_CHARS_MAX, self._allowance.chars)
         self._writer = Writer(self._chars_max)
         self._steps_left = min(STEPS_MAX, self._allowance.steps)
         self._depth = 0
         self._name, self._definition = template.name, template.main
         self._variables: list[tuple[str, object]] = []
-        self._at: nodes.Part | None = None
+        self._at: nodes.Command | nodes.Invocation | None = None
 
     def run(self, data: object) -> str:
         """All that the template writes for `data`."""
@@ -77,17 +68,15 @@ class Execution:
             self._allowance.chars -= self._chars_max - writer.left
         return writer.text()
 
+    def _where(self) -> str:
+        text = self._definition.text
+        at, end = (self._at.at, self._at.end) if self._at else (0, 0)
+        line, column = 1 + text.count("\n", 0, at), at - text.rfind("\n", 0, at) - 1
+        place = f"template: {self._definition.file}:{line}:{column}"
+        return f"{place}: executing {quote(self._name)} at <{text[at:end]}>: "
+
     def _failed(self, reason: str) -> TemplateFailed:
         return TemplateFailed(reason=f"{self._where()}{reason}")
-
-    def _where(self) -> str:
-        text = self._definition.text[: self._at.at if self._at else 0]
-        line_start = text.rfind("\n") + 1
-        line, column = 1 + text.count("\n"), len(text[line_start:].encode(errors="replace"))
-        return (
-            f"template: {self._definition.file}:{line}:{column}: "
-            f"executing {quote(self._name)} at <{self._at}>: "
-        )
 
     def _step(self, chars: int = 0) -> None:
         self._steps_left -= 1 + chars // _STEP_CHARS
@@ -124,7 +113,6 @@ class Execution:
                     self._writer.add(node.text)
                 case nodes.Action():
                     value = self._pipeline(node.pipeline, dot)
-                    self._at = node
                     if not node.pipeline.variables:
                         self._print(value)
                 case nodes.Block(keyword="range"):
@@ -132,7 +120,11 @@ class Execution:
                 case nodes.Block():
                     self._if_or_with(node, dot)
                 case nodes.Invocation():
-                    self._invoke(node, dot)
+                    data = self._pipeline(node.pipeline, dot) if node.pipeline else None
+                    self._at = node
+                    if (definition := self._definitions.get(node.name)) is None:
+                        raise self._failed(f"template {quote(node.name)} not defined")
+                    self._call_definition(node.name, definition, data)
                 case nodes.Leave():
                     raise _Leave(node.keyword)
         self._depth -= 1
@@ -155,21 +147,14 @@ class Execution:
         del self._variables[mark:]
 
     def _range(self, node: nodes.Block, dot: object) -> None:
-        outer = len(self._variables)
-        value = self._pipeline(node.pipeline, dot)
-        mark, depth = len(self._variables), self._depth
-        items, names = self._items(value), node.pipeline.variables
-        if len(names) > 1 and isinstance(value, int):
-            raise self._failed(f"can't use {value} to iterate over more than one variable")
+        outer, depth = len(self._variables), self._depth
+        items, names = self._items(self._pipeline(node.pipeline, dot)), node.pipeline.variables
+        mark = len(self._variables)
         for index, item in items:
             self._step()
-            # One variable is the element, of two the first is the index; of a number the index.
-            pairs = zip(names, (index, item) if len(names) > 1 else (item,), strict=False)
-            for offset, (name, one) in enumerate(pairs):
-                if node.pipeline.assigns:
-                    self._assign(name, one)
-                else:
-                    self._variables[mark - len(names) + offset] = (name, one)
+            # One variable is the element, of two the first is the index.
+            for name, value in zip(names, (index, item)[-len(names) :], strict=False):
+                self._assign(name, value)
             try:
                 self._body(node.body, item)
             except _Leave as leave:
@@ -182,42 +167,31 @@ class Execution:
             self._body(node.otherwise, dot)
         del self._variables[outer:]
 
-    def _items(self, value: object) -> Sequence[tuple[object, object]]:
+    def _items(self, value: object) -> list[tuple[object, object]]:
         match value:
             case None:
-                return ()
+                return []
             case dict():
                 return sorted(value.items(), key=lambda item: str(item[0]))
-            case list() | tuple():
+            case list():
                 return list(enumerate(value))
             case int() if not isinstance(value, bool):
                 self._step(max(value, 0) * _STEP_CHARS)
                 return [(index, index) for index in range(value)]
-        writer = Writer(1000)
-        writer.value(value)
-        raise self._failed(f"range can't iterate over {writer.text()}")
-
-    def _invoke(self, node: nodes.Invocation, dot: object) -> None:
-        self._at = node
-        definition = self._definitions.get(node.name)
-        if definition is None:
-            raise self._failed(f"template {quote(node.name)} not defined")
-        data = self._pipeline(node.pipeline, dot) if node.pipeline else None
-        self._call_definition(node.name, definition, data)
+        raise self._failed(f"range can't iterate over {plain(value)[:1000]}")
 
     def _pipeline(self, pipeline: nodes.Pipeline, dot: object) -> object:
-        self._at = pipeline
         self._deeper()
-        value: object = NOTHING
+        final: list[object] = []
         for command in pipeline.commands:
-            value = self._command(command, dot, value)
+            final = [self._command(command, dot, final)]
         for name in pipeline.variables:
             if pipeline.assigns:
-                self._assign(name, value)
+                self._assign(name, final[0])
             else:
-                self._variables.append((name, value))
+                self._variables.append((name, final[0]))
         self._depth -= 1
-        return value
+        return final[0]
 
     def _assign(self, name: str, value: object) -> None:
         for index in range(len(self._variables) - 1, -1, -1):
@@ -226,120 +200,86 @@ class Execution:
                 return
         raise self._failed(f"undefined variable: {name}")
 
-    def _command(self, command: nodes.Command, dot: object, final: object) -> object:
+    def _command(self, command: nodes.Command, dot: object, final: list[object]) -> object:
+        """The command's value; final: what is piped into it, if anything."""
         self._step()
-        first, given = command.operands[0], Given(dot, command.operands[1:], final)
-        match first:
-            case nodes.Path() if first.names:
-                return self._path(first, given)
-            case nodes.Word() if first.name not in {".", "nil"}:
-                self._at = first
-                return self._call(first.name, self._functions[first.name], command, given)
-        if not isinstance(first, nodes.Pipeline):
-            self._at = first
-        if given.number:
-            raise self._failed(f"can't give argument to non-function {first}")
-        if isinstance(first, nodes.Word) and first.name == "nil":
+        self._at = command
+        first, *operands = command.operands
+        given = Given(command, dot, operands, final)
+        if isinstance(first, nodes.Word):
+            return self._call(first.name, self._functions[first.name], given)
+        if isinstance(first, nodes.Path) and first.names:
+            return self._path(first, given)
+        if operands or final:
+            shown = self._definition.text[command.at : command.end]
+            raise self._failed(f"can't give argument to non-function {shown}")
+        if first == nodes.Literal(None):
             raise self._failed("nil is not a command")
-        return self._operand(first, dot)
+        return self._operand(first, given)
 
-    def _operand(self, operand: nodes.Operand, dot: object) -> object:
+    def _operand(self, operand: nodes.Operand, of: Given) -> object:
         match operand:
             case nodes.Literal():
-                self._at = operand
                 return operand.value
-            case nodes.Pipeline():
-                return self._pipeline(operand, dot)
-            case nodes.Path():
-                return self._path(operand, Given(dot))
-            case nodes.Word(name="nil"):
-                return None
-            case nodes.Word(name="."):
-                return dot
-        self._at = operand
-        return self._call(operand.name, self._functions[operand.name], operand, Given(dot))
+            case nodes.Word():
+                given = Given(of.command, of.dot)
+                return self._call(operand.name, self._functions[operand.name], given)
+        return self._path(operand, Given(of.command, of.dot))
 
     def _path(self, path: nodes.Path, given: Given) -> object:
-        self._at = path
-        if path.start == ".":
+        if isinstance(path.start, nodes.Pipeline):
+            value = self._pipeline(path.start, given.dot)
+            self._at = given.command
+        elif path.start == ".":
             value = given.dot
-        elif isinstance(path.start, str):
-            value = self._variable(path.start)
         else:
-            value = self._operand(path.start, given.dot)
-        from_map = False
+            value = next(v for name, v in reversed(self._variables) if name == path.start)
         for index, name in enumerate(path.names, 1):
-            if value is None:
-                if from_map:
-                    raise self._failed(f"nil pointer evaluating interface {{}}.{name}")
-                continue
-            from_map = isinstance(value, dict)
             is_last = index == len(path.names)
-            value = self._member(value, name, path, given if is_last else Given(given.dot))
+            value = self._member(value, name, given if is_last else Given(given.command, given.dot))
         return value
 
-    def _variable(self, name: str) -> object:
-        for known, value in reversed(self._variables):
-            if known == name:
-                return value
-        raise self._failed(f"undefined variable: {name}")
-
-    def _member(self, value: object, name: str, path: nodes.Path, given: Given) -> object:
+    def _member(self, value: object, name: str, given: Given) -> object:
+        if value is None:
+            raise self._failed(f"nil pointer evaluating interface {{}}.{name}")
         if (member := self._members.get(type(value), {}).get(name)) is not None:
-            return self._call(name, replace(member, call=partial(member.call, value)), path, given)
-        if isinstance(value, dict):
-            if given.number:
-                raise self._failed(f"{name} is not a method but has arguments")
-            return value.get(name, "" if isinstance(value, StringMap) else None)
-        raise self._failed(f"can't evaluate field {name} in type {go_type(value)}")
+            return self._call(name, replace(member, call=partial(member.call, value)), given)
+        if not isinstance(value, dict):
+            raise self._failed(f"can't evaluate field {name} in type {go_type(value)}")
+        if given.operands or given.final:
+            raise self._failed(f"{name} is not a method but has arguments")
+        return value.get(name, "" if isinstance(value, StringMap) else None)
 
-    def _call(self, name: str, function: Function, caller: nodes.Part, given: Given) -> object:
-        takes, count = function.takes, given.number
-        if function.variadic and count < len(takes) - 1:
-            wanted = f"at least {len(takes) - 1}"
+    def _call(self, name: str, function: Function, given: Given) -> object:
+        takes, count = function.takes, len(given.operands) + len(given.final)
+        least = len(takes) - function.variadic
+        if count < least or (count > least and not function.variadic):
+            wanted = f"at least {least}" if function.variadic else least
             raise self._failed(f"wrong number of args for {name}: want {wanted} got {count}")
-        if not function.variadic and count != len(takes):
-            raise self._failed(f"wrong number of args for {name}: want {len(takes)} got {count}")
         if function.call is truth:
             return self._and_or(name, given)
-        values = [
-            self._argument(operand, takes[min(index, len(takes) - 1)], given.dot)
-            for index, operand in enumerate(given.operands)
-        ]
-        if given.final is not NOTHING:
-            values.append(self._checked(given.final, takes[min(count, len(takes)) - 1]))
+        values = [self._operand(one, given) for one in given.operands]
+        values += given.final
+        self._at = given.command
+        for index, value in enumerate(values):
+            wanted = takes[min(index, len(takes) - 1)]
+            if wanted not in {"any", go_type(value)} and (wanted, value) != ("[]string", []):
+                raise self._failed(f"wrong type for value; expected {wanted}; got {go_type(value)}")
         self._step(sum(len(one) for one in values if isinstance(one, str | list)))
         try:
             result = function.call(*((self._step, *values) if function.spends else values))
         except ServiceError:
             raise
         except Exception as error:  # noqa: BLE001 - as Go recovers from a function's panic
-            self._at = caller
             raise self._failed(f"error calling {name}: {error}") from None
         self._step(len(result) if isinstance(result, str | list) else 0)
         return result
 
     def _and_or(self, name: str, given: Given) -> object:
+        """The first value that decides; what is behind it is not evaluated."""
         value: object = None
         for operand in given.operands:
-            value = self._argument(operand, "any", given.dot)
+            value = self._operand(operand, given)
             if truth(value) == (name == "or"):
                 return value
-        return value if given.final is NOTHING else given.final
-
-    def _argument(self, operand: nodes.Operand, wanted: str, dot: object) -> object:
-        self._at = operand
-        if isinstance(operand, nodes.Word) and operand.name == "nil":
-            if wanted != "any":
-                raise self._failed(f"cannot assign nil to {wanted}")
-            return None
-        if isinstance(operand, nodes.Literal) and wanted not in {"any", go_type(operand.value)}:
-            raise self._failed(f"expected {wanted}; found {operand}")
-        return self._checked(self._operand(operand, dot), wanted)
-
-    def _checked(self, value: object, wanted: str) -> object:
-        if wanted == "any" or go_type(value) == wanted or (wanted == "[]string" and value == []):
-            return value
-        if value is None:
-            raise self._failed(f"invalid value; expected {wanted}")
-        raise self._failed(f"wrong type for value; expected {wanted}; got {go_type(value)}")
+        return given.final[0] if given.final else value

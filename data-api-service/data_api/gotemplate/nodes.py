@@ -1,143 +1,90 @@
-"""What a template is made of.
+"""What a template is made of. `at`, `end`: the characters of its text, which messages quote."""
 
-Places are characters of its text; `str` of a part is how Go's messages write it.
-"""
-
-from dataclasses import dataclass
-from typing import TypeAlias
-
-from data_api.gotemplate.formatting import quote
+from typing import NamedTuple, TypeAlias
 
 
-@dataclass(frozen=True, slots=True)
-class Literal:
-    """A string, a number, `true`, `false`; written: as in the text."""
+class Literal(NamedTuple):
+    """A string, a number, `true`, `false` or `nil`."""
 
-    at: int
-    written: str
-    value: str | float | bool
-
-    def __str__(self) -> str:
-        return self.written
+    value: str | float | bool | None
 
 
-@dataclass(frozen=True, slots=True)
-class Word:
-    """`.`, `nil`, or the name of a function."""
+class Word(NamedTuple):
+    """The name of a function."""
 
-    at: int
     name: str
 
-    def __str__(self) -> str:
-        return self.name
 
-
-@dataclass(frozen=True, slots=True)
-class Path:
+class Path(NamedTuple):
     """`.A.B`, `$x.A`, `(pipeline).A`: names after what they start from.
 
     start: `.`, the variable's name, or the part in parentheses.
     """
 
-    at: int
-    start: "str | Operand"
+    start: "str | Pipeline"
     names: tuple[str, ...]
 
-    def __str__(self) -> str:
-        start = self.start if isinstance(self.start, str) else f"({self.start})"
-        return ("" if start == "." else start) + "".join(f".{name}" for name in self.names)
 
-
-@dataclass(frozen=True, slots=True)
-class Pipeline:
-    """`$a, $b := command | command`; assigns: `=` instead of `:=`."""
-
-    at: int
-    variables: tuple[str, ...]
-    assigns: bool
-    commands: tuple["Command", ...]
-
-    def __str__(self) -> str:
-        written = " | ".join(str(command) for command in self.commands)
-        if not self.variables:
-            return written
-        return f"{', '.join(self.variables)} {'=' if self.assigns else ':='} {written}"
-
-
-Operand: TypeAlias = Literal | Word | Path | Pipeline
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(NamedTuple):
     """A function, a method or a value, and its arguments."""
 
     at: int
-    operands: tuple[Operand, ...]
-
-    def __str__(self) -> str:
-        return " ".join(
-            f"({one})" if isinstance(one, Pipeline) else str(one) for one in self.operands
-        )
+    end: int
+    operands: tuple["Operand", ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
+class Pipeline(NamedTuple):
+    """`$a, $b := command | command`; assigns: `=` instead of `:=`."""
+
+    variables: tuple[str, ...]
+    assigns: bool
+    commands: tuple[Command, ...]
+
+
+Operand: TypeAlias = Literal | Word | Path
+
+
+class Text(NamedTuple):
     """Text as it is."""
 
-    at: int
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Action:
+class Action(NamedTuple):
     """A pipeline whose value is printed unless it declares or assigns."""
 
-    at: int
     pipeline: Pipeline
 
-    def __str__(self) -> str:
-        return f"{{{{{self.pipeline}}}}}"
 
-
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(NamedTuple):
     """`if`, `with` or `range` with its two bodies."""
 
-    at: int
     keyword: str
     pipeline: Pipeline
     body: "Body"
     otherwise: "Body"
 
 
-@dataclass(frozen=True, slots=True)
-class Invocation:
+class Invocation(NamedTuple):
     """`template "name" pipeline`."""
 
     at: int
+    end: int
     name: str
     pipeline: Pipeline | None
 
-    def __str__(self) -> str:
-        argument = f" {self.pipeline}" if self.pipeline else ""
-        return f"{{{{template {quote(self.name)}{argument}}}}}"
 
-
-@dataclass(frozen=True, slots=True)
-class Leave:
+class Leave(NamedTuple):
     """`break` or `continue`."""
 
-    at: int
     keyword: str
 
 
 Node: TypeAlias = Text | Action | Block | Invocation | Leave
 Body: TypeAlias = tuple[Node, ...]
-Part: TypeAlias = Node | Operand | Command
 
 
-@dataclass(frozen=True, slots=True)
-class Definition:
+class Definition(NamedTuple):
     """One named template. text: all that it was parsed with, for lines and columns."""
 
     file: str
@@ -145,8 +92,7 @@ class Definition:
     body: Body
 
 
-@dataclass(frozen=True, slots=True)
-class Template:
+class Template(NamedTuple):
     """A parsed text: what it writes itself, and what it defines for `template`."""
 
     name: str

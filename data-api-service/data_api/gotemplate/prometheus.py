@@ -6,12 +6,14 @@ import ipaddress
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
+from typing import NamedTuple
 from urllib.parse import quote_plus, urlsplit
 
 import re2
 
+from data_api.gotemplate import durations
 from data_api.gotemplate.errors import CallFailed
 from data_api.gotemplate.formatting import Directive, Writer, go_type, quote, scalar, sprint
 from data_api.gotemplate.values import Function, StringMap
@@ -23,25 +25,19 @@ _PATTERN_SHARE = 8  # instructions of a pattern over one character cost as much 
 _FLOAT = re.compile(
     r"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?|inf|infinity|nan)", re.IGNORECASE
 )
-_DURATION = re.compile(
-    r"(?:([0-9]+)y)?(?:([0-9]+)w)?(?:([0-9]+)d)?(?:([0-9]+)h)?(?:([0-9]+)m)?(?:([0-9]+)s)?"
-    r"(?:([0-9]+)ms)?"
-)
-_DURATION_SECONDS = (365 * 86_400, 7 * 86_400, 86_400, 3600, 60, 1, 0.001)
 _REFERENCE = re.compile(r"\$(?:\$|(\w+)|\{(\w+)\})", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(NamedTuple):
     """One series of a query's answer."""
 
     labels: StringMap
     value: float
-    go_type = "*template.sample"
 
-    def go_fields(self) -> list[object]:
-        """As a printed structure has them."""
-        return [self.labels, self.value]
+    @property
+    def go_type(self) -> str:
+        """As messages name it."""
+        return "*template.sample"
 
 
 class QueryResult(list[Sample]):
@@ -55,22 +51,13 @@ class QueryResult(list[Sample]):
         return cls(Sample(StringMap(labels), value) for labels, value in vector)
 
 
-@dataclass(frozen=True, slots=True)
-class AlertData:
+class AlertData(NamedTuple):
     """What `.` is in a template of an alerting rule."""
 
     labels: StringMap
     external_labels: StringMap
     external_url: str
     value: float
-    go_type = (
-        "struct { Labels map[string]string; ExternalLabels map[string]string; "
-        "ExternalURL string; Value interface {} }"
-    )
-
-    def go_fields(self) -> list[object]:
-        """As a printed structure has them."""
-        return [self.labels, self.external_labels, self.external_url, self.value]
 
 
 Query = Callable[[str], QueryResult]
@@ -87,43 +74,35 @@ def to_float(value: object) -> float:
             return float(value)
         case timedelta():
             return value.total_seconds()
-        case str():
-            if not _FLOAT.fullmatch(value):
-                raise CallFailed(f"strconv.ParseFloat: parsing {quote(value)}: invalid syntax")
+        case str() if _FLOAT.fullmatch(value):
             return float(value)
+        case str():
+            raise CallFailed(f"strconv.ParseFloat: parsing {quote(value)}: invalid syntax")
     raise CallFailed(f"can't convert {go_type(value)} to float")
 
 
 def _four(value: float) -> str:
-    return scalar(value, Directive("g", precision=4), Writer())
+    return scalar(value, Directive("g", precision=4))
 
 
 def _scaled(value: float, base: int, prefixes: Sequence[str]) -> str:
+    """With the prefix that leaves the smallest number of 1 and more; below 1 by 1000ths."""
     prefix = ""
-    for one in prefixes:
+    for one in prefixes if abs(value) >= 1 else ():
         if abs(value) < base:
             break
-        prefix = one
-        value /= base
-    return f"{_four(value)}{prefix}"
-
-
-def _fraction(value: float, unit: str) -> str:
-    prefix = ""
+        prefix, value = one, value / base
     for one in "munpfazy":
         if abs(value) >= 1:
             break
-        prefix = one
-        value *= 1000
-    return f"{_four(value)}{prefix}{unit}"
+        prefix, value = one, value * 1000
+    return f"{_four(value)}{prefix}"
 
 
 def humanize(argument: object) -> str:
     """`1.235M`, `120m`."""
     value = to_float(argument)
-    if value == 0 or not math.isfinite(value):
-        return _four(value)
-    return _scaled(value, 1000, "kMGTPEZY") if abs(value) >= 1 else _fraction(value, "")
+    return _scaled(value, 1000, "kMGTPEZY") if value and math.isfinite(value) else _four(value)
 
 
 def humanize_1024(argument: object) -> str:
@@ -139,18 +118,13 @@ def humanize_duration(argument: object) -> str:
     value = to_float(argument)
     if not math.isfinite(value):
         return _four(value)
-    if value == 0:
-        return "0s"
-    if abs(value) < 1:
-        return _fraction(value, "s")
-    sign, value = "-" if value < 0 else "", abs(value)
-    seconds = int(value)
-    minutes, hours, days = seconds // 60 % 60, seconds // 3600 % 24, seconds // 86_400
-    if days:
-        return f"{sign}{days}d {hours}h {minutes}m {seconds % 60}s"
-    if hours:
-        return f"{sign}{hours}h {minutes}m {seconds % 60}s"
-    return f"{sign}{minutes}m {seconds % 60}s" if minutes else f"{sign}{_four(value)}s"
+    if abs(value) < 60:
+        return f"{_scaled(value, 1000, ()) if value else 0}s"
+    seconds = int(abs(value))
+    amounts = seconds // 86_400, seconds // 3600 % 24, seconds // 60 % 60, seconds % 60
+    first = next(index for index, amount in enumerate(amounts) if amount)
+    texts = [f"{amount}{unit}" for amount, unit in zip(amounts, "dhms", strict=True)]
+    return f"{'-' if value < 0 else ''}{' '.join(texts[first:])}"
 
 
 def to_time(argument: object) -> datetime:
@@ -171,13 +145,7 @@ def _humanize_timestamp(argument: object) -> str:
 
 
 def _title(text: str) -> str:
-    before = " "
-    letters: list[str] = []
-    for char in text:
-        inside = before.isalnum() or before == "_" or not (before.isascii() or before.isspace())
-        letters.append(char if inside else char.title())
-        before = char
-    return "".join(letters)
+    return re.sub(r"\b\w", lambda letter: letter[0].upper(), text)
 
 
 def regex(spend: Spend, pattern: str) -> re2._Regexp:
@@ -237,15 +205,10 @@ def _group(match: re2._Match, reference: re.Match[str]) -> str:
 
 
 def _parse_duration(text: str) -> float:
-    if not text:
-        raise CallFailed("empty duration string")
-    parts = _DURATION.fullmatch(text)
-    if parts is None and text != "0":
-        raise CallFailed(f"not a valid duration string: {quote(text)}")
-    amounts = parts.groups() if parts else ()
-    return math.fsum(
-        float(n) * unit for n, unit in zip(amounts, _DURATION_SECONDS, strict=False) if n
-    )
+    try:
+        return durations.parse(text) / 1000
+    except ValueError as error:
+        raise CallFailed(str(error)) from None
 
 
 def _host_port(address: str) -> tuple[str, str]:
@@ -333,14 +296,11 @@ PURE_FUNCTIONS: Mapping[str, Function] = {
 FUNCTION_NAMES = frozenset({*PURE_FUNCTIONS, "query", "externalURL", "pathPrefix", "tmpl"})
 
 MEMBERS: Mapping[type, Mapping[str, Function]] = {
-    Sample: {
-        "Labels": Function(lambda sample: sample.labels),
-        "Value": Function(lambda sample: sample.value),
-    },
+    Sample: {"Labels": Function(attrgetter("labels")), "Value": Function(attrgetter("value"))},
     AlertData: {
-        "Labels": Function(lambda data: data.labels),
-        "ExternalLabels": Function(lambda data: data.external_labels),
-        "ExternalURL": Function(lambda data: data.external_url),
-        "Value": Function(lambda data: data.value),
+        "Labels": Function(attrgetter("labels")),
+        "ExternalLabels": Function(attrgetter("external_labels")),
+        "ExternalURL": Function(attrgetter("external_url")),
+        "Value": Function(attrgetter("value")),
     },
 }

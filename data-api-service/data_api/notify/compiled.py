@@ -1,6 +1,5 @@
 """A configuration ready for use, and a few of them at hand."""
 
-from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
@@ -45,11 +44,11 @@ EMPTY: Final = Compiled(Configuration.model_construct(), None, Composer(Global()
 
 
 class Configurations:
-    """Opens and compiles stored configurations; the last CACHED_MAX stay by their revision."""
+    """Opens and compiles stored configurations; the newest CACHED_MAX stay by their revision."""
 
     def __init__(self, sealer: Sealer) -> None:
         self._sealer = sealer
-        self._cached: OrderedDict[UUID, Compiled] = OrderedDict()
+        self._cached: dict[UUID, Compiled] = {}
 
     async def of(self, tenant: UUID, row: tuple[UUID, bytes] | None) -> Compiled:
         """The configuration of a row (revision, sealed); Unreadable under another secret."""
@@ -59,7 +58,6 @@ class Configurations:
         if revision not in self._cached:
             text = self._sealer.open(tenant, sealed)
             self._cached[revision] = await anyio.to_thread.run_sync(compiled, text)
-            while len(self._cached) > CACHED_MAX:
-                self._cached.popitem(last=False)
-        self._cached.move_to_end(revision)
+            if len(self._cached) > CACHED_MAX:
+                del self._cached[next(iter(self._cached))]
         return self._cached[revision]

@@ -12,17 +12,19 @@ from collections.abc import Iterator
 from typing import Annotated, Any, Final, Self
 from zoneinfo import ZoneInfo
 
+import yaml
 from pydantic import BaseModel, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 
-from data_api.notify import yamls
 from data_api.notify.errors import BadConfiguration
 from data_api.notify.fields import MASK, Duration, MatcherList, Positive, Strict, Text, Url
 from data_api.notify.integrations import BasicAuth, Global, Receiver
 from data_api.notify.intervals import DaysOfMonth, Minutes, Months, Weekdays, Years, zone
+from data_api.rules import yamls
 
 ROUTES_MAX: Final = 500
 MATCHERS_MAX: Final = 2_000
 DEPTH_MAX: Final = 20
+TEXT_BYTES_MAX: Final = 256 * 1024
 FAULTS_SHOWN: Final = 5
 UTC: Final = ZoneInfo("UTC")
 
@@ -161,12 +163,14 @@ def read(text: str) -> tuple[Configuration, str]:
     Comments are left out, as in Alertmanager; a template or header that repeats a secret is masked
     whole. BadConfiguration names line, column, path and what is wrong.
     """
-    node, value = yamls.read(text)
     try:
+        node, value = yamls.read(text, TEXT_BYTES_MAX)
         configuration = Configuration.model_validate(value or {})
+    except yamls.BadYaml as exc:
+        raise BadConfiguration(detail=str(exc.fault)) from None
     except ValidationError as exc:
         raise BadConfiguration(detail=_explained(exc, node)) from None
-    return configuration, yamls.masked(node, frozenset(secrets_in(configuration)), MASK)
+    return configuration, _masked(node, frozenset(secrets_in(configuration)))
 
 
 def quotable(configuration: Configuration) -> tuple[str, ...]:
@@ -200,10 +204,23 @@ def _explained(exc: ValidationError, node: Any) -> str:
     """Where and what, for the first faults; values are not repeated: they may be secrets."""
     faults = []
     for error in exc.errors(include_input=False, include_url=False)[:FAULTS_SHOWN]:
-        loc = error["loc"]
-        path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc)
+        path = "".join(f"[{one}]" if isinstance(one, int) else f".{one}" for one in error["loc"])
+        text = f"{path.removeprefix('.') or 'it'}: {error['msg'].removeprefix('Value error, ')}"
         key = error.get("ctx", {}).get("key")
-        where = yamls.place(node, loc if key is None else (*loc, key))
-        text = error["msg"].removeprefix("Value error, ")
-        faults.append(f"{where}{path.removeprefix('.') or 'it'}: {text}")
+        loc = error["loc"] if key is None else (*error["loc"], key)
+        faults.append(str(yamls.fault(node, loc, text, at_key=True)))
     return "; ".join(faults)
+
+
+def _masked(node: Any, secrets: frozenset[str]) -> str:
+    """The document as YAML without comments; MASK for each scalar that holds a secret."""
+    pending = [node]
+    while pending:
+        one = pending.pop()
+        if isinstance(one, yaml.ScalarNode):
+            if any(text == one.value or (len(text) > 7 and text in one.value) for text in secrets):
+                one.value, one.style = MASK, None
+        else:
+            pairs = isinstance(one, yaml.MappingNode)
+            pending += [part for pair in one.value for part in pair] if pairs else one.value
+    return yaml.serialize(node, Dumper=yaml.SafeDumper, allow_unicode=True)

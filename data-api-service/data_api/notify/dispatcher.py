@@ -6,8 +6,8 @@ planned is in the outbox, and a message whose answer was not recorded is sent ag
 """
 
 import asyncio
-from collections.abc import Awaitable
-from typing import Final, TypeVar
+from dataclasses import dataclass
+from typing import Final
 from uuid import UUID
 
 import anyio
@@ -43,7 +43,6 @@ SENT: Final = Counter(
     "cloudopshub_notifications_total", "Attempts to notify.", ("integration", "result")
 )
 
-T = TypeVar("T")
 log = structlog.get_logger()
 
 
@@ -68,22 +67,15 @@ async def run(database: Database, settings: Settings, clock: Clock) -> None:
         await sender.close()
 
 
+@dataclass(frozen=True, slots=True)
 class Dispatcher:
     """Passes over tenants that are due."""
 
-    def __init__(
-        self,
-        store: NotifyStore,
-        configurations: Configurations,
-        sender: Sender,
-        clock: Clock,
-        external_url: str = "",
-    ) -> None:
-        self._store = store
-        self._configurations = configurations
-        self._sender = sender
-        self._clock = clock
-        self._external_url = external_url
+    store: NotifyStore
+    configurations: Configurations
+    sender: Sender
+    clock: Clock
+    external_url: str = ""
 
     async def follow(self) -> None:
         """What is due is done at once, for ever; trouble with Postgres is logged and waited out."""
@@ -97,7 +89,7 @@ class Dispatcher:
     async def turn(self) -> int:
         """Every tenant that is due now, one after the other; returns how many passes that took."""
         passes = 0
-        while claim := await self._store.claim(self._clock.now_ms()):
+        while claim := await self.store.claim(self.clock.now_ms()):
             await self._pass(claim)
             passes += 1
         return passes
@@ -114,28 +106,28 @@ class Dispatcher:
         except Exception as exc:  # noqa: BLE001 - of this tenant alone: the others go on
             level = log.error if isinstance(exc, Unreadable) else log.exception
             level("notify_failed", tenant=str(claim.tenant), error=str(exc))
-            due_ms, forwarded = self._clock.now_ms() + TROUBLE_MS, claim.forwarded
-        await self._store.release(claim, due_ms, forwarded, self._clock.now_ms())
+            due_ms, forwarded = self.clock.now_ms() + TROUBLE_MS, claim.forwarded
+        await self.store.release(claim, due_ms, forwarded, self.clock.now_ms())
 
     async def _notified(self, claim: Claim) -> tuple[int, int]:
         """When to look again, and up to where alerts were given to other Alertmanagers."""
-        tenant, now_ms = claim.tenant, self._clock.now_ms()
-        compiled = await self._configurations.of(tenant, await self._store.config(tenant))
-        state = await self._store.load(tenant)
+        tenant, now_ms = claim.tenant, self.clock.now_ms()
+        compiled = await self.configurations.of(tenant, await self.store.config(tenant))
+        state = await self.store.load(tenant)
         forwarded = claim.forwarded
         if compiled.config.alertmanager_urls:
             new = [one for one in state.alerts if one.received > forwarded]
             urls = compiled.config.alertmanager_urls
             if new and not await forward(
-                self._store, self._sender, tenant, urls=urls, alerts=new, now_ms=now_ms
+                self.store, self.sender, tenant, urls=urls, alerts=new, now_ms=now_ms
             ):
                 return now_ms + BACKOFF_MS, forwarded
             forwarded = claim.changes
         planner = Planner(compiled.config, compiled.root, state, now_ms)
-        plan = await anyio.to_thread.run_sync(planner.plan, self._external_url)
+        plan = await anyio.to_thread.run_sync(planner.plan, self.external_url)
         if plan.groups_left_out:
             log.warning("notify_groups_left_out", tenant=str(tenant), groups=plan.groups_left_out)
-        await self._store.apply(claim, plan, now_ms)
+        await self.store.apply(claim, plan, now_ms)
         rows = dict(state.sent) | plan.sent
         due = [
             one
@@ -143,19 +135,22 @@ class Dispatcher:
             if one.outbox is not None and one.outbox.next_attempt_ms <= now_ms
         ]
         composing = anyio.CapacityLimiter(1)  # of a tenant one: what computes is felt by all
-        await _all(
-            *(self._attempt(tenant, compiled, one, composing) for one in due[:ATTEMPTS_A_PASS])
-        )
+        attempts = [
+            self._attempt(tenant, compiled, one, composing) for one in due[:ATTEMPTS_A_PASS]
+        ]
+        results = await asyncio.gather(*attempts, return_exceptions=True)
+        for failure in filter(None, results):  # once all have ended
+            raise failure
         # After deliveries once more: what they leave to forget, and the entries that are left.
         return (now_ms if due else plan.due_ms), forwarded
 
     async def _attempt(
         self, tenant: UUID, compiled: Compiled, sent: Sent, composing: anyio.CapacityLimiter
     ) -> None:
-        box, now_ms = sent.outbox, self._clock.now_ms()
+        box, now_ms = sent.outbox, self.clock.now_ms()
         assert box is not None
         wait_ms = min(BACKOFF_MS << min(box.attempts, 10), BACKOFF_MS_MAX)
-        if not await self._store.begin_attempt(tenant, sent, now_ms):
+        if not await self.store.begin_attempt(tenant, sent, now_ms):
             return
         receiver = compiled.config.receiver(box.data["receiver"])
         integration = receiver.integrations().get(sent.integration) if receiver else None
@@ -163,24 +158,15 @@ class Dispatcher:
             outcome = Outcome("failed", detail="the receiver is not configured any more")
         else:
             outcome = await send(
-                self._sender, compiled, integration, box, now_ms, composing=composing
+                self.sender, compiled, integration, box, now_ms, composing=composing
             )
         if outcome.result == "retry" and box.attempts + 1 >= ATTEMPTS_MAX:
             detail = f"given up after {ATTEMPTS_MAX} attempts: {outcome.detail}"
             outcome = Outcome("failed", outcome.status, detail[:DETAIL_MAX], outcome.duration_ms)
         SENT.labels(sent.integration.partition("/")[0], outcome.result).inc()
         attempt = attempt_of(sent, box.attempts + 1, now_ms)
-        next_ms = self._clock.now_ms() + wait_ms
-        await self._store.record(tenant, attempt, outcome, sent=sent, next_ms=next_ms)
-
-
-async def _all(*work: Awaitable[T]) -> list[T]:
-    """What all of them return; a failure of one is raised once all have ended."""
-    results = await asyncio.gather(*work, return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-    return [result for result in results if not isinstance(result, BaseException)]
+        next_ms = self.clock.now_ms() + wait_ms
+        await self.store.record(tenant, attempt, outcome, sent=sent, next_ms=next_ms)
 
 
 async def send(

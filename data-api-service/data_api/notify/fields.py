@@ -1,6 +1,5 @@
 """Fields of the configuration: what one text must be, and what it is then."""
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
@@ -10,42 +9,27 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Field,
     SecretStr,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
+from data_api.gotemplate import durations
 from data_api.model import Matcher
 from data_api.notify import matchers, texts
 from data_api.notify.errors import BadMatcher
 
 MASK: Final = "<secret>"
 DURATION_MS_MAX: Final = 31_536_000_000
-_UNITS: Final = {
-    "y": 31_536_000_000, "w": 604_800_000, "d": 86_400_000, "h": 3_600_000, "m": 60_000,
-    "s": 1_000, "ms": 1,
-}  # fmt: skip
-_DURATION: Final = re.compile("".join(rf"(?:([0-9]{{1,9}}){unit})?" for unit in _UNITS))
 
 
 def duration_ms(text: Any) -> int:
     """Milliseconds of `1m30s`, at most a year; `0` is none."""
-    if text == "0":
-        return 0
-    match = _DURATION.fullmatch(str(text))
-    if not text or match is None:
-        raise ValueError("expected a duration like 30s or 1h30m")
-    pairs = zip(match.groups("0"), _UNITS.values(), strict=True)
-    total = sum(int(count) * unit for count, unit in pairs)
+    total = durations.parse(str(text))
     if total > DURATION_MS_MAX:
         raise ValueError("expected a duration of at most 1y")
     return total
-
-
-def _positive(value: int) -> int:
-    if value <= 0:
-        raise ValueError("expected a duration over 0")
-    return value
 
 
 def _url(text: str) -> str:
@@ -88,7 +72,7 @@ def _matchers(given: Any) -> tuple[Matcher, ...]:
 
 
 Duration = Annotated[int, BeforeValidator(duration_ms)]
-Positive = Annotated[int, BeforeValidator(duration_ms), AfterValidator(_positive)]
+Positive = Annotated[int, BeforeValidator(duration_ms), Field(gt=0)]
 Url = Annotated[str, AfterValidator(_url)]
 Secret = Annotated[SecretStr, AfterValidator(_not_masked)]
 SecretUrl = Annotated[Secret, AfterValidator(_secret_url)]

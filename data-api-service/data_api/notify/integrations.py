@@ -192,12 +192,6 @@ class Receiver(Strict):
 
     def integrations(self) -> dict[str, Integration]:
         """Each by its key, `webhook/0`: the kind, and its place among those."""
-        groups: tuple[tuple[Integration, ...], ...] = (
-            self.webhook_configs,
-            self.slack_configs,
-            self.msteamsv2_configs,
-            self.email_configs,
-            self.pagerduty_configs,
-            self.opsgenie_configs,
-        )
-        return {f"{one.kind}/{at}": one for group in groups for at, one in enumerate(group)}
+        names = (name for name in type(self).model_fields if name.endswith("_configs"))
+        lists = (getattr(self, name) for name in names)
+        return {f"{one.kind}/{at}": one for many in lists for at, one in enumerate(many)}

@@ -53,19 +53,19 @@ class Message:
     headers: Mapping[str, str] = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
 class Composer:
     """Turns a notification into what one integration is sent."""
 
-    def __init__(self, defaults: Global, texts: Texts) -> None:
-        self._defaults = defaults
-        self._texts = texts
+    defaults: Global
+    texts: Texts
 
     def compose(self, integration: Any, outbox: Outbox, now_ms: int) -> Message | EmailMessage:
         """The message; the same for the same outbox entry, but for its timestamp."""
         allowance = Allowance(STEPS_MAX, CHARS_MAX)
 
         def text(template: str) -> str:
-            return self._texts.expand(template, dict(outbox.data), now_ms, allowance)
+            return self.texts.expand(template, dict(outbox.data), now_ms, allowance)
 
         match integration:
             case Webhook():
@@ -108,7 +108,7 @@ class Composer:
         }
         named = {"channel": to.channel, "username": to.username, "icon_emoji": to.icon_emoji}
         body = {name: text(value) for name, value in named.items() if value}
-        url = given(to.api_url, self._defaults.slack_api_url).get_secret_value()
+        url = given(to.api_url, self.defaults.slack_api_url).get_secret_value()
         return _post(url, {**body, "attachments": [attachment]}, to.http_config)
 
     def _teams(self, to: Teams, outbox: Outbox, text: Callable[[str], str]) -> Message:
@@ -154,11 +154,11 @@ class Composer:
                 "custom_details": {name: text(value) for name, value in to.details.items()},
                 **{name: text(value) for name, value in named.items() if value},
             }
-        return _post(to.url or self._defaults.pagerduty_url, body, to.http_config)
+        return _post(to.url or self.defaults.pagerduty_url, body, to.http_config)
 
     def _opsgenie(self, to: Opsgenie, outbox: Outbox, text: Callable[[str], str]) -> Message:
-        base = (to.api_url or self._defaults.opsgenie_api_url).rstrip("/") + "/v2/alerts"
-        key = given(to.api_key, self._defaults.opsgenie_api_key).get_secret_value()
+        base = (to.api_url or self.defaults.opsgenie_api_url).rstrip("/") + "/v2/alerts"
+        key = given(to.api_key, self.defaults.opsgenie_api_key).get_secret_value()
         headers = {"authorization": f"GenieKey {key}"}
         source = text(to.source)
         if outbox.data["status"] != "firing":
@@ -182,7 +182,7 @@ class Composer:
     def _email(self, to: Email, outbox: Outbox, text: Callable[[str], str]) -> EmailMessage:
         mail = EmailMessage()
         mail["Subject"] = " ".join(text(to.subject).split())[:SUBJECT_CHARACTERS_MAX]
-        mail["From"] = given(to.from_, self._defaults.smtp_from)
+        mail["From"] = given(to.from_, self.defaults.smtp_from)
         mail["To"] = to.to
         mail["Message-ID"] = f"<{outbox.outbox_id}@cloudopshub>"
         mail["Date"] = format_datetime(EPOCH + timedelta(milliseconds=outbox.created_ms))

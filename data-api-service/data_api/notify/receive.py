@@ -12,12 +12,11 @@ import orjson
 import structlog
 from prometheus_client import Counter
 
-from data_api.chassis.postgres_async import translating
 from data_api.notify.errors import TooMany
 from data_api.notify.state import fingerprint
 from data_api.notify.tables import WAKE
 from data_api.rules.model import Alert
-from data_api.rules.repository import SCHEMA
+from data_api.rules.repository import connected
 from data_api.store.catalogue import Database
 
 ALERTS_MAX: Final = 10_000
@@ -63,29 +62,28 @@ async def receive(database: Database, tenant: UUID, alerts: Sequence[Alert], now
     rows = {fingerprint(alert.labels): alert for alert in alerts if any(alert.labels.values())}
     if not rows:
         return
-    with translating(SCHEMA):
-        async with database.acquire() as connection, connection.transaction():
-            received = await connection.fetchval(WAKE, tenant, now_ms)
-            room = ALERTS_MAX - await connection.fetchval(COUNT, tenant)
-            refused: list[str] = []
-            if len(rows) > room:
-                old_rows = await connection.fetch(OLD, tenant, list(rows))
-                known_rows = {row["fingerprint"] for row in old_rows}
-                refused = [name for name in rows if name not in known_rows][max(0, room) :]
-                for name in refused:
-                    del rows[name]
-            await connection.execute(
-                UPSERT,
-                tenant,
-                list(rows),
-                [orjson.dumps(dict(one.labels)).decode() for one in rows.values()],
-                [_cut(one.annotations) for one in rows.values()],
-                [one.starts_at_ms for one in rows.values()],
-                [one.ends_at_ms for one in rows.values()],
-                [one.updated_at_ms for one in rows.values()],
-                [one.generator_url.replace("\0", "") for one in rows.values()],
-                received,
-            )
+    async with connected(database) as connection, connection.transaction():
+        received = await connection.fetchval(WAKE, tenant, now_ms)
+        room = ALERTS_MAX - await connection.fetchval(COUNT, tenant)
+        refused: list[str] = []
+        if len(rows) > room:
+            old_rows = await connection.fetch(OLD, tenant, list(rows))
+            known_rows = {row["fingerprint"] for row in old_rows}
+            refused = [name for name in rows if name not in known_rows][max(0, room) :]
+            for name in refused:
+                del rows[name]
+        await connection.execute(
+            UPSERT,
+            tenant,
+            list(rows),
+            [orjson.dumps(dict(one.labels)).decode() for one in rows.values()],
+            [_cut(one.annotations) for one in rows.values()],
+            [one.starts_at_ms for one in rows.values()],
+            [one.ends_at_ms for one in rows.values()],
+            [one.updated_at_ms for one in rows.values()],
+            [one.generator_url.replace("\0", "") for one in rows.values()],
+            received,
+        )
     if refused:
         REFUSED.inc(len(refused))
         log.warning("alerts_refused", tenant=str(tenant), refused=len(refused), limit=ALERTS_MAX)

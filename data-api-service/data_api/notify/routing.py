@@ -96,14 +96,6 @@ def compiled(
     return replace(route, children=children)
 
 
-@dataclass(frozen=True, slots=True)
-class _Sources:
-    """Of a rule and its equal labels: an alert that inhibits, and one that is no target."""
-
-    any_source: str
-    one_sided: str | None
-
-
 class Inhibition:
     """Which firing alerts keep others from being told.
 
@@ -117,23 +109,24 @@ class Inhibition:
         for rule in config.inhibit_rules:
             is_source = matchers.predicate(rule.source_matchers)
             is_target = matchers.predicate(rule.target_matchers)
-            sources: dict[tuple[str, ...], _Sources] = {}
+            # By equal labels: an alert that inhibits, and one that is no target.
+            sources: dict[tuple[str, ...], tuple[str, str | None]] = {}
             for one in firing:
                 labels = one.alert.labels
                 if is_source(labels):
                     key = tuple(labels.get(name, "") for name in rule.equal)
-                    before = sources.get(key, _Sources(one.fingerprint, None))
-                    one_sided = before.one_sided or (None if is_target(labels) else one.fingerprint)
-                    sources[key] = _Sources(before.any_source, one_sided)
+                    source, one_sided = sources.get(key, (one.fingerprint, None))
+                    one_sided = one_sided or (None if is_target(labels) else one.fingerprint)
+                    sources[key] = source, one_sided
             self._rules.append((rule.equal, is_source, is_target, sources))
 
     def by(self, labels: Labels) -> str | None:
         """The fingerprint of an alert that inhibits this one; None when none does."""
         for equal, is_source, is_target, sources in self._rules:
             key = tuple(labels.get(name, "") for name in equal)
-            if (those := sources.get(key)) is not None and is_target(labels):
-                source = those.one_sided if is_source(labels) else those.any_source
-                if source is not None:
+            if key in sources and is_target(labels):
+                any_source, one_sided = sources[key]
+                if source := one_sided if is_source(labels) else any_source:
                     return source
         return None
 

@@ -1,7 +1,5 @@
 """What a tenant's notifications are made of, in Postgres. Each method is one transaction."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
@@ -10,13 +8,12 @@ from uuid import UUID, uuid4
 import anyio.to_thread
 import orjson
 
-from data_api.chassis.postgres_async import translating
 from data_api.notify import tables
 from data_api.notify.errors import TooMany
 from data_api.notify.plan import Plan
 from data_api.notify.sending import Outcome
 from data_api.notify.state import Sent, Silence, TenantState
-from data_api.rules.repository import SCHEMA
+from data_api.rules.repository import connected
 from data_api.store.catalogue import Database
 
 LEASE: Final = timedelta(seconds=60)
@@ -60,41 +57,29 @@ class NotifyStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[Any]:
-        with translating(SCHEMA):
-            async with self._database.acquire() as connection:
-                yield connection
-
     async def claim(self, now_ms: int) -> Claim | None:
         """A tenant that is due and that nobody has; None when there is none."""
         holder = uuid4()
-        async with self._connection() as connection:
+        async with connected(self._database) as connection:
             row = await connection.fetchrow(tables.CLAIM, holder, LEASE, now_ms)
         return row and Claim(row["tenant_id"], holder, row["changes"], row["forwarded"])
 
     async def release(self, claim: Claim, due_ms: int, forwarded: int, now_ms: int) -> None:
         """The tenant is nobody's, and due again then, or now where something came in."""
-        async with self._connection() as connection:
+        async with connected(self._database) as connection:
             await connection.execute(
-                tables.RELEASE,
-                claim.tenant,
-                claim.holder,
-                claim.changes,
-                due_ms,
-                forwarded,
-                now_ms,
+                tables.RELEASE, claim.tenant, claim.holder, claim.changes, due_ms, forwarded, now_ms
             )
 
     async def config(self, tenant: UUID) -> tuple[UUID, bytes] | None:
         """Revision and sealed text."""
-        async with self._connection() as connection:
+        async with connected(self._database) as connection:
             row = await connection.fetchrow(tables.CONFIG, tenant)
         return row and (row["revision"], row["sealed"])
 
     async def set_config(self, tenant: UUID, sealed: bytes | None, now_ms: int) -> None:
         """The tenant's configuration is this one from now on; None = it has none."""
-        async with self._connection() as connection, connection.transaction():
+        async with connected(self._database) as connection, connection.transaction():
             await connection.execute(tables.WAKE, tenant, now_ms)
             if sealed is None:
                 await connection.execute(tables.DELETE_CONFIG, tenant)
@@ -107,7 +92,7 @@ class NotifyStore:
         alerts_only: without what was told of them.
         """
         async with (
-            self._connection() as connection,
+            connected(self._database) as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
             alerts = await connection.fetch(tables.ALERTS, tenant)
@@ -120,7 +105,7 @@ class NotifyStore:
     async def apply(self, claim: Claim, plan: Plan, now_ms: int) -> None:
         """What the plan says is stored; LeaseLost when the tenant is not ours any more."""
         tenant = claim.tenant
-        async with self._connection() as connection, connection.transaction():
+        async with connected(self._database) as connection, connection.transaction():
             if not await connection.fetchval(tables.FENCE, tenant, claim.holder):
                 raise LeaseLost
             await connection.executemany(
@@ -151,7 +136,7 @@ class NotifyStore:
         box = sent.outbox
         assert box is not None
         next_ms = now_ms + LEASE // timedelta(milliseconds=1)
-        async with self._connection() as connection:
+        async with connected(self._database) as connection:
             row = (sent.group_id, sent.integration, box.outbox_id, next_ms)
             is_ours = await connection.fetchval(tables.ATTEMPT, tenant, *row, box.attempts)
         return bool(is_ours)
@@ -169,7 +154,7 @@ class NotifyStore:
 
         next_ms: when the next one is due, should there be one.
         """
-        async with self._connection() as connection, connection.transaction():
+        async with connected(self._database) as connection, connection.transaction():
             if sent is not None and sent.outbox is not None:
                 row = (tenant, sent.group_id, sent.integration, sent.outbox.outbox_id)
                 if outcome.result == "retry":
@@ -182,12 +167,12 @@ class NotifyStore:
 
     async def deliveries(self, tenant: UUID, limit: int) -> list[dict[str, Any]]:
         """The newest rows of the delivery log, newest first."""
-        async with self._connection() as connection:
+        async with connected(self._database) as connection:
             return [dict(row) for row in await connection.fetch(tables.DELIVERIES, tenant, limit)]
 
     async def silences(self, tenant: UUID) -> list[Silence]:
         """Every silence, expired ones for some days too."""
-        async with self._connection() as connection:
+        async with connected(self._database) as connection:
             rows = await connection.fetch(tables.SILENCES, tenant)
         return [tables.silence_of(row) for row in rows]
 
@@ -209,7 +194,7 @@ class NotifyStore:
             )
             for one in silences
         ]
-        async with self._connection() as connection, connection.transaction():
+        async with connected(self._database) as connection, connection.transaction():
             await connection.execute(tables.WAKE, tenant, now_ms)  # one after the other
             await connection.executemany(tables.PUT_SILENCE, rows)
             counts = await connection.fetchrow(tables.COUNT_SILENCES, tenant, now_ms)

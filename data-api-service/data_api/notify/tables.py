@@ -1,6 +1,6 @@
 """The tables of notifications, schema `rules`: rows ↔ nouns, and the statements."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import orjson
@@ -9,7 +9,7 @@ from data_api.model import Matcher, MatchOp
 from data_api.notify.state import GroupTimes, Outbox, Received, Sent, Silence, TenantState
 from data_api.rules.model import Alert
 
-Rows = Iterable[Mapping[str, Any]]
+Rows = Iterable[Sequence[Any]]
 DELIVERIES_MAX: Final = 1000
 """Rows of the delivery log of one tenant; the oldest go first."""
 
@@ -43,10 +43,22 @@ ON CONFLICT (tenant_id) DO UPDATE
 SET revision = EXCLUDED.revision, sealed = EXCLUDED.sealed, updated_at = EXCLUDED.updated_at
 """
 DELETE_CONFIG: Final = "DELETE FROM rules.notify_config WHERE tenant_id = $1"
-ALERTS: Final = "SELECT * FROM rules.notify_alert WHERE tenant_id = $1"
-SILENCES: Final = "SELECT * FROM rules.notify_silence WHERE tenant_id = $1"
-GROUPS: Final = "SELECT * FROM rules.notify_group WHERE tenant_id = $1"
-SENT: Final = "SELECT * FROM rules.notify_sent WHERE tenant_id = $1"
+ALERTS: Final = """
+SELECT fingerprint, labels, annotations, starts_ms, ends_ms, updated_ms, generator_url, received
+FROM rules.notify_alert WHERE tenant_id = $1
+"""
+SILENCES: Final = """
+SELECT silence_id, matchers, starts_ms, ends_ms, updated_ms, created_by, comment
+FROM rules.notify_silence WHERE tenant_id = $1
+"""
+GROUPS: Final = """
+SELECT group_id, receiver, next_flush_ms, flushed_ms FROM rules.notify_group WHERE tenant_id = $1
+"""
+SENT: Final = """
+SELECT group_id, integration, sent_ms, firing, outbox_id, outbox_firing, outbox_created_ms,
+    outbox_data, attempts, next_attempt_ms
+FROM rules.notify_sent WHERE tenant_id = $1
+"""
 PUT_SILENCE: Final = """
 INSERT INTO rules.notify_silence VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 ON CONFLICT (tenant_id, silence_id) DO UPDATE SET matchers = EXCLUDED.matchers,
@@ -121,53 +133,25 @@ DELETE FROM rules.notify_silence WHERE tenant_id = $1 AND silence_id IN (
 """
 
 
-def received_of(row: Mapping[str, Any]) -> Received:
+def received_of(row: Sequence[Any]) -> Received:
     """A row of notify_alert."""
-    alert = Alert(
-        orjson.loads(row["labels"]),
-        orjson.loads(row["annotations"]),
-        row["starts_ms"],
-        row["ends_ms"],
-        row["updated_ms"],
-        row["generator_url"],
-    )
-    return Received(alert, row["fingerprint"], row["received"])
+    fingerprint, labels, annotations, starts_ms, ends_ms, updated_ms, link, received = row
+    texts = orjson.loads(labels), orjson.loads(annotations)
+    return Received(Alert(*texts, starts_ms, ends_ms, updated_ms, link), fingerprint, received)
 
 
-def silence_of(row: Mapping[str, Any]) -> Silence:
+def silence_of(row: Sequence[Any]) -> Silence:
     """A row of notify_silence."""
-    matchers = tuple(
-        Matcher(name, MatchOp(op), value) for name, op, value in orjson.loads(row["matchers"])
-    )
-    return Silence(
-        row["silence_id"],
-        matchers,
-        row["starts_ms"],
-        row["ends_ms"],
-        row["updated_ms"],
-        row["created_by"],
-        row["comment"],
-    )
+    silence_id, matchers, *rest = row
+    chosen = (Matcher(name, MatchOp(op), value) for name, op, value in orjson.loads(matchers))
+    return Silence(silence_id, tuple(chosen), *rest)
 
 
-def group_of(row: Mapping[str, Any]) -> GroupTimes:
-    """A row of notify_group."""
-    return GroupTimes(row["group_id"], row["receiver"], row["next_flush_ms"], row["flushed_ms"])
-
-
-def sent_of(row: Mapping[str, Any]) -> Sent:
+def sent_of(row: Sequence[Any]) -> Sent:
     """A row of notify_sent."""
-    outbox = row["outbox_id"] and Outbox(
-        row["outbox_id"],
-        frozenset(row["outbox_firing"]),
-        row["outbox_created_ms"],
-        orjson.loads(row["outbox_data"]),
-        row["attempts"],
-        row["next_attempt_ms"],
-    )
-    return Sent(
-        row["group_id"], row["integration"], row["sent_ms"], frozenset(row["firing"]), outbox
-    )
+    group_id, integration, sent_ms, firing, box_id, box_firing, created_ms, data, *times = row
+    box = box_id and Outbox(box_id, frozenset(box_firing), created_ms, orjson.loads(data), *times)
+    return Sent(group_id, integration, sent_ms, frozenset(firing), box)
 
 
 def state_of(alerts: Rows, silences: Rows, groups: Rows, sent: Rows) -> TenantState:
@@ -175,19 +159,16 @@ def state_of(alerts: Rows, silences: Rows, groups: Rows, sent: Rows) -> TenantSt
     return TenantState(
         [received_of(row) for row in alerts],
         [silence_of(row) for row in silences],
-        {row["group_id"]: group_of(row) for row in groups},
-        {(row["group_id"], row["integration"]): sent_of(row) for row in sent},
+        {one.group_id: one for one in (GroupTimes(*row) for row in groups)},
+        {(one.group_id, one.integration): one for one in map(sent_of, sent)},
     )
 
 
 def sent_row(sent: Sent) -> tuple[Any, ...]:
     """The columns of notify_sent after the tenant."""
     row = (sent.group_id, sent.integration, sent.sent_ms, sorted(sent.firing))
-    box = sent.outbox
-    if box is None:
+    if (box := sent.outbox) is None:
         return (*row, None, None, None, None, 0, 0)
+    times = box.attempts, box.next_attempt_ms
     data = orjson.dumps(box.data).decode()
-    return (
-        *row, box.outbox_id, sorted(box.firing), box.created_ms, data, box.attempts,
-        box.next_attempt_ms,
-    )  # fmt: skip
+    return (*row, box.outbox_id, sorted(box.firing), box.created_ms, data, *times)

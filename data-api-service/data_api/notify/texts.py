@@ -81,28 +81,14 @@ class Texts:
             more = f"(the first {len(alerts)} of {len(data['alerts'])} alerts)\n"
 
 
-def _as_go(data: Mapping[str, Any]) -> dict[str, Any]:
-    """The notification by the names that templates know."""
-    alerts = Alerts(
-        {
-            "Status": one["status"],
-            "Labels": KV(one["labels"]),
-            "Annotations": KV(one["annotations"]),
-            "StartsAt": datetime.fromisoformat(one["startsAt"]),
-            "EndsAt": datetime.fromisoformat(one["endsAt"]),
-            "GeneratorURL": one["generatorURL"],
-            "Fingerprint": one["fingerprint"],
-        }
-        for one in data["alerts"]
-    )
-    return {
-        "Receiver": data["receiver"],
-        "Status": data["status"],
-        "Alerts": alerts,
-        "GroupLabels": KV(data["groupLabels"]),
-        "CommonLabels": KV(data["commonLabels"]),
-        "CommonAnnotations": KV(data["commonAnnotations"]),
-        "ExternalURL": data["externalURL"],
-        "GroupKey": data["groupKey"],
-        "TruncatedAlerts": data["truncatedAlerts"],
-    }
+def _as_go(given: Mapping[str, Any]) -> dict[str, Any]:
+    """A notification, or one of its alerts, by the names of templates: `startsAt` → `StartsAt`."""
+    return {name[0].upper() + name[1:]: _value(name, value) for name, value in given.items()}
+
+
+def _value(name: str, value: Any) -> Any:
+    if name == "alerts":
+        return Alerts(map(_as_go, value))
+    if name in {"startsAt", "endsAt"}:
+        return datetime.fromisoformat(value)
+    return KV(value) if isinstance(value, dict) else value

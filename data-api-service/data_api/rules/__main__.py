@@ -31,7 +31,7 @@ from data_api.notify import dispatcher
 from data_api.notify.receive import receive
 from data_api.rules.acting import Acting
 from data_api.rules.backfill import Backfills
-from data_api.rules.evaluator import Evaluator, Options, Outlets
+from data_api.rules.evaluator import Evaluator
 from data_api.rules.folder import RuleFolder
 from data_api.rules.leases import ROUND_S, Leases
 from data_api.rules.model import Alert
@@ -77,24 +77,15 @@ def make_engine(
     )
 
 
-async def follow_folder(folder: RuleFolder, stop: asyncio.Event) -> None:
-    """The folder is looked at each ROUND_S until `stop`."""
-    while not stop.is_set():
-        try:
-            await folder.sync()
-        except (ServiceError, OSError) as exc:
-            log.warning("rule_folder_not_read", reason=str(exc))
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), ROUND_S)
-
-
 async def lasting(work: Callable[[], Awaitable[None]], stop: asyncio.Event) -> None:
-    """`work` goes on until `stop`: an error that nobody expected is logged, and ends nothing else
-    of this process.
+    """`work` is begun again each ROUND_S until `stop`: an error that nobody expected is logged, and
+    ends nothing else of this process.
     """
     while not stop.is_set():
         try:
             await work()
+        except (ServiceError, OSError) as exc:
+            log.warning("rules_task_waits", reason=str(exc))
         except Exception:
             log.exception("rules_task_failed")
         with contextlib.suppress(TimeoutError):
@@ -116,31 +107,17 @@ async def run(settings: RulesSettings, clock: Clock, stop: asyncio.Event) -> Non
         billing = Billing(settings.ubs_url, token, http)
         identity = IdentityClient(settings.ubs_url, token, "das", http, clock)
         acting = Acting(engine, identity, http, settings.dis_url, {}, settings.rules_series_max)
-        evaluator = Evaluator(
-            Leases(database, uuid.uuid4()),
-            acting,
-            Outlets(notify),
-            Options(
-                settings.rules_concurrency,
-                round(settings.rules_interval_s * 1000),
-                settings.rules_timeout_s,
-                settings.rules_series_max,
-                settings.ui_public_url,
-                settings.rules_alive_file,
-                settings.rules_tenant_series_max,
-            ),
-            clock,
-        )
+        evaluator = Evaluator(Leases(database, uuid.uuid4()), acting, notify, settings, clock)
         beside: list[Callable[[], Awaitable[None]]] = [
             partial(dispatcher.run, database, settings, clock),
-            partial(Backfills(database).run, acting, stop),
+            partial(Backfills(database).drain, acting),
             query_usage.run,
             partial(usage.repeat, partial(usage.deliver, database, billing), usage.DELIVERY_S),
         ]
         if settings.rules_folder is not None:
             rules = Rules(database, bounds_of(settings))
             folder = RuleFolder(settings.rules_folder, rules, identity.home_organisation)
-            beside.append(partial(follow_folder, folder, stop))
+            beside.append(folder.sync)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(lasting(work, stop)) for work in beside]
             await evaluator.run(stop)

@@ -172,12 +172,7 @@ class Acting:
         return limits
 
     async def _together(
-        self,
-        tenant: UUID,
-        plan: Limits,
-        expressions: Sequence[str],
-        at_ms: int,
-        ends_s: float,
+        self, tenant: UUID, plan: Limits, expressions: Sequence[str], at_ms: int, ends_s: float
     ) -> Sequence[Answer]:
         left_s = ends_s - time.monotonic()
         if left_s <= 0:

@@ -6,8 +6,6 @@ A job is resumable: `next_ms` moves on when a chunk is durable. It is idempotent
 between leaves it where it was, and the same samples written again change nothing.
 """
 
-import asyncio
-import contextlib
 import time
 import uuid
 from collections.abc import Sequence
@@ -20,14 +18,13 @@ import anyio.to_thread
 import structlog
 
 from data_api.chassis.kinds import ServiceError
-from data_api.chassis.postgres_async import translating
 from data_api.errors import BadRequest
 from data_api.model import QueryLimits, Result
 from data_api.rules import recording, vectors
 from data_api.rules.acting import Acting
-from data_api.rules.alerting import RuleError
+from data_api.rules.alerting import AlertState, RuleError
 from data_api.rules.model import RecordingRule, Sample
-from data_api.rules.repository import SCHEMA
+from data_api.rules.repository import connected
 from data_api.rules.single import read_rule
 from data_api.store.catalogue import Database
 
@@ -42,7 +39,6 @@ FAILURES_MAX: Final = 12  # in a row, in 20 minutes or more, after which a job h
 # that cannot be evaluated fails at once
 ERROR_CHARS_MAX: Final = 1000
 CHUNK_S: Final = 60.0  # what a chunk may take, and who is late is taken for dead
-IDLE_S: Final = 5.0
 log = structlog.get_logger()
 
 _START: Final = """
@@ -172,22 +168,15 @@ class Backfills:
             await self._rows(_WRITTEN, job.backfill_id, *values)
         return True
 
-    async def run(self, acting: Acting, stop: asyncio.Event) -> None:
-        """Chunks are done one after the other until `stop`."""
-        while not stop.is_set():
-            try:
-                if await self.run_once(acting):
-                    continue
-            except ServiceError as exc:
-                log.warning("backfills_not_read", reason=exc.describe())
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), IDLE_S)
+    async def drain(self, acting: Acting) -> None:
+        """Every chunk that is due is done, one after the other."""
+        while await self.run_once(acting):
+            pass
 
     async def _rows(self, statement: str, *values: object) -> Sequence[Any]:
-        with translating(SCHEMA):
-            async with self._database.acquire() as connection:
-                rows: Sequence[Any] = await connection.fetch(statement, *values)
-                return rows
+        async with connected(self._database) as connection:
+            rows: Sequence[Any] = await connection.fetch(statement, *values)
+            return rows
 
 
 async def _chunk(acting: Acting, job: Job, until_ms: int) -> tuple[int, int, float]:
@@ -219,10 +208,10 @@ def samples_of(
     and the rest is left. Raises RuleError.
     """
     samples: list[Sample] = []
-    written: recording.Written = frozenset()
+    state = AlertState()
     for at_ms, vector in vectors.of_steps(result):
         limits.checkpoint()
-        written, new = recording.record(rule, written, vector, at_ms, limit=SERIES_MAX)
+        state, new = recording.record(rule, state, vector, at_ms, limit=SERIES_MAX)
         if at_ms >= from_ms:
             samples += new
             if len(samples) >= samples_max:

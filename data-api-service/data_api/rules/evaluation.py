@@ -17,7 +17,16 @@ from data_api.model import METRIC_NAME
 from data_api.questions import parse as parse_query
 from data_api.rules import alerting, recording, schedule
 from data_api.rules.alerting import AlertState, LimitExceeded, RuleError
-from data_api.rules.model import Alert, AlertingRule, Expand, Group, Rule, Sample, Vector
+from data_api.rules.model import (
+    Alert,
+    AlertingRule,
+    Expand,
+    Group,
+    RecordingRule,
+    Rule,
+    Sample,
+    Vector,
+)
 from data_api.rules.state import GroupState, RuleState, rule_keys
 
 
@@ -102,20 +111,18 @@ class Plan:
                 memory = schedule.resumed(before.memory, evaluated_ms, at_ms, self.interval_ms)
                 left += before.memory.size
                 try:
-                    memory, more, due = self._step(
-                        rule,
-                        memory,
-                        answer.vector,
-                        at_ms,
-                        expand=expand,
-                        link=world.link,
-                        room=left,
+                    after, more, due = self._step(
+                        rule, memory, answer.vector, at_ms, expand=expand, link=world.link
                     )
+                    if after.size > left:
+                        reason = "the tenant's rules have too many series and alerts; room is for"
+                        raise RuleError(reason=f"{reason} {left}")
                 except ServiceError as exc:
                     if isinstance(exc, LimitExceeded):
                         memory = AlertState(written=memory.written)
                     rules[key] = RuleState(memory, "err", exc.describe(), at_ms, answer.duration_s)
                 else:
+                    memory = after
                     samples += more
                     alerts += due
                     rules[key] = RuleState(memory, "ok", "", at_ms, answer.duration_s)
@@ -140,33 +147,24 @@ class Plan:
         *,
         expand: Expand | None,
         link: Callable[[str], str],
-        room: int,
     ) -> tuple[AlertState, list[Sample], list[Alert]]:
         if isinstance(vector, ServiceError):
             raise vector
-        alerts: list[Alert] = []
-        if isinstance(rule, AlertingRule):
-            assert expand is not None
-            memory, samples, alerts = alerting.step(
-                rule,
-                memory,
-                vector,
-                at_ms,
-                expand,
-                interval_ms=self.interval_ms,
-                limit=self.limit,
-                query_offset_ms=self.group.query_offset_ms,
-                generator_url=link(rule.expr),
-            )
-        else:
-            written, samples = recording.record(
-                rule, memory.written, vector, self._sampled(at_ms), limit=self.limit
-            )
-            memory = AlertState(written=written)
-        if memory.size > room:
-            reason = f"the tenant's rules have too many series and alerts; room is for {room}"
-            raise RuleError(reason=reason)
-        return memory, samples, alerts
+        if isinstance(rule, RecordingRule):
+            sampled_ms, limit = self._sampled(at_ms), self.limit
+            return *recording.record(rule, memory, vector, sampled_ms, limit), []
+        assert expand is not None
+        return alerting.step(
+            rule,
+            memory,
+            vector,
+            at_ms,
+            expand,
+            interval_ms=self.interval_ms,
+            limit=self.limit,
+            query_offset_ms=self.group.query_offset_ms,
+            generator_url=link(rule.expr),
+        )
 
     async def _notify(
         self, before: GroupState, after: GroupState, alerts: Sequence[Alert], world: World

@@ -12,7 +12,6 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 from uuid import UUID
@@ -28,6 +27,7 @@ from data_api.rules.acting import Acting
 from data_api.rules.evaluation import Plan, World
 from data_api.rules.leases import LEASE_S, ROUND_S, Leases, Owned
 from data_api.rules.model import Alert, Sample, Vector
+from data_api.settings import RulesSettings
 
 POLL_S: Final = 0.2
 AGAIN_S: Final = 2.0
@@ -42,26 +42,6 @@ log = structlog.get_logger()
 
 class LeaseLost(Exception):
     """This process may no longer write"""
-
-
-@dataclass(frozen=True, slots=True)
-class Outlets:
-    """Who is told of alerts."""
-
-    notify: Notify
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """Of the settings, what the loop needs."""
-
-    concurrency: int
-    interval_ms: int
-    timeout_s: float
-    series_max: int
-    link: str  # of the dashboard
-    alive_file: Path | None = None
-    tenant_series_max: int = 100_000
 
 
 @dataclass(slots=True)
@@ -83,33 +63,29 @@ class Evaluator:
     """The groups of one process."""
 
     def __init__(
-        self,
-        leases: Leases,
-        acting: Acting,
-        outlets: Outlets,
-        options: Options,
-        clock: Clock,
+        self, leases: Leases, acting: Acting, notify: Notify, settings: RulesSettings, clock: Clock
     ) -> None:
         self._leases = leases
         self._acting = acting
-        self._outlets = outlets
-        self._options = options
+        self._notify = notify
+        self._settings = settings
         self._clock = clock
         self._groups: dict[int, _Running] = {}
-        self._places = asyncio.Semaphore(options.concurrency)
+        self._places = asyncio.Semaphore(settings.rules_concurrency)
         self._turns: dict[UUID, asyncio.Semaphore] = {}
         self._changed: list[int] = []
         self._unreadable: dict[int, int] = {}
         self._versions: Mapping[int, int] = {}
         self._round_s = self._lease_ends_s = float("-inf")
+        self._ahead_ms = 0
 
     async def run(self, stop: asyncio.Event) -> None:
         """Evaluates until `stop`; then evaluations have ended and every group is free."""
         try:
             while not stop.is_set():
                 await self.turn()
-                if self._options.alive_file is not None:
-                    self._options.alive_file.touch()
+                if self._settings.rules_alive_file is not None:
+                    self._settings.rules_alive_file.touch()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), POLL_S)
         finally:
@@ -134,7 +110,7 @@ class Evaluator:
                 one.task = asyncio.create_task(self._evaluate(one))
 
     def _slot(self, one: _Running) -> int:
-        now_ms = self._clock.now_ms()
+        now_ms = self._clock.now_ms() - self._ahead_ms
         if one.owned.is_deleted:
             return now_ms  # after all that it wrote
         return schedule.slot_ms(now_ms, one.offset_ms, one.plan.interval_ms)
@@ -145,9 +121,11 @@ class Evaluator:
             await asyncio.wait(tasks)
 
     async def _round(self) -> None:
-        began_s = time.monotonic()
+        began_s, began_ms = time.monotonic(), self._clock.now_ms()
         busy = {group_id for group_id, one in self._groups.items() if one.is_busy}
-        versions = await self._leases.renew(busy, self._groups)
+        versions, database_ms = await self._leases.renew(busy, self._groups)
+        # Slots beyond the database's time would be missing to whoever goes on with the group.
+        self._ahead_ms = max(0, began_ms - database_ms)
         self._round_s, self._lease_ends_s = began_s, began_s + LEASE_S
         self._groups = {
             key: one for key, one in self._groups.items() if key in versions or one.is_busy
@@ -186,12 +164,13 @@ class Evaluator:
                 self._groups[key] = await self._planned(owned)
 
     async def _planned(self, owned: Owned) -> _Running:
-        group, options = owned.group, self._options
-        plan = await anyio.to_thread.run_sync(Plan, group, options.interval_ms, options.series_max)
+        group, settings = owned.group, self._settings
+        interval_ms = round(settings.rules_interval_s * 1000)
+        plan = await anyio.to_thread.run_sync(Plan, group, interval_ms, settings.rules_series_max)
         size = await anyio.to_thread.run_sync(lambda: owned.state.size)
         name = (str(owned.tenant), group.namespace, group.name)
         # A tenant with many groups waits for its own turns, so that others find a place soon.
-        at_once = asyncio.Semaphore(max(1, options.concurrency // 2))
+        at_once = asyncio.Semaphore(max(1, settings.rules_concurrency // 2))
         turn = self._turns.setdefault(owned.tenant, at_once)
         again_s = time.monotonic() + DELETED_S if owned.is_deleted else 0.0
         offset_ms = schedule.offset_ms(name, plan.interval_ms)
@@ -211,14 +190,14 @@ class Evaluator:
     async def _apply(self, one: _Running, slot: int) -> None:
         """The evaluation at `slot` is committed."""
         owned, plan, began_s = one.owned, one.plan, time.monotonic()
-        ends_s = began_s + min(plan.interval_ms / 1000, self._options.timeout_s)
+        ends_s = began_s + min(plan.interval_ms / 1000, self._settings.rules_timeout_s)
         before = owned.evaluated_ms
         others = sum(
             other.size
             for other in self._groups.values()
             if other is not one and other.owned.tenant == owned.tenant
         )
-        room = self._options.tenant_series_max - others
+        room = self._settings.rules_tenant_series_max - others
         state = owned.state.of(plan.keys)
         if state.gone:
             state = replace(state, gone=await self._leases.ended(owned, state.gone))
@@ -250,9 +229,13 @@ class Evaluator:
         return World(
             ask=lambda texts, at_ms: self._acting.ask(tenant, texts, at_ms, ends_s),
             write=write,
-            notify=lambda alerts: self._outlets.notify(tenant, alerts),
+            notify=lambda alerts: self._notify(tenant, alerts),
             texts=partial(
-                templates.prepared, ask=ask, external_url=self._options.link, ends_s=ends_s
+                templates.prepared,
+                ask=ask,
+                external_url=self._settings.ui_public_url,
+                external_labels=self._settings.external_labels,
+                ends_s=ends_s,
             ),
             link=self._link,
             room=room,
@@ -260,7 +243,7 @@ class Evaluator:
 
     def _link(self, expr: str) -> str:
         question = f"?q={quote(expr, safe='')}" if len(expr) <= LINK_CHARS_MAX else ""
-        return f"{self._options.link.rstrip('/')}/#/explore{question}"
+        return f"{self._settings.ui_public_url.rstrip('/')}/#/explore{question}"
 
     async def _leave(self) -> None:
         tasks = {one.task for one in self._groups.values() if one.task is not None}

@@ -16,10 +16,9 @@ from uuid import UUID
 import anyio.to_thread
 import structlog
 
-from data_api.chassis.postgres_async import translating
 from data_api.rules import parsing
 from data_api.rules.model import Group, LabelKey
-from data_api.rules.repository import SCHEMA
+from data_api.rules.repository import connected
 from data_api.rules.state import GroupState, decode, encode, series_of
 from data_api.store.catalogue import Database
 
@@ -47,16 +46,18 @@ _RELEASE: Final = """
 UPDATE rules.rule_group SET owner = NULL WHERE owner = $1 AND group_id = ANY($2::bigint[])
 """
 _OWNED: Final = "SELECT group_id, version FROM rules.rule_group WHERE owner = $1"
+_NOW_MS: Final = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 _LOAD: Final = """
 SELECT group_id, tenant_id, namespace, name, definition, version, is_deleted, evaluated_ms, state,
   series
 FROM rules.rule_group WHERE owner = $1 AND group_id = ANY($2::bigint[])
 """
-_COMMIT: Final = """
+# A slot that the database's time has not reached is not marked, whatever the process' clock says.
+_COMMIT: Final = f"""
 UPDATE rules.rule_group SET evaluated_ms = $4, missed = missed + $5, failing = $6, state = $7,
   series = coalesce($8, series)
-WHERE group_id = $1 AND owner = $2 AND evaluated_ms IS NOT DISTINCT FROM $3
-"""
+WHERE group_id = $1 AND owner = $2 AND evaluated_ms IS NOT DISTINCT FROM $3 AND $4 <= {_NOW_MS}
+"""  # noqa: S608 - a text of ours
 _ELSEWHERE: Final = """
 SELECT series FROM rules.rule_group
 WHERE tenant_id = $1 AND group_id <> $2 AND NOT is_deleted AND series IS NOT NULL
@@ -88,29 +89,30 @@ class Leases:
         self._database = database
         self._me = me
 
-    async def renew(self, busy: Collection[int], owned: Collection[int]) -> dict[int, int]:
-        """Group ids with their versions, after a renewal: what is free was claimed, and what is
-        above this process's share was given back, but for the `busy`.
+    async def renew(
+        self, busy: Collection[int], owned: Collection[int]
+    ) -> tuple[dict[int, int], int]:
+        """Group ids with their versions, and the database's time in ms, after a renewal: what is
+        free was claimed, and what is above this process's share was given back, but for the `busy`.
         """
-        with translating(SCHEMA):
-            async with self._database.acquire() as db, db.transaction():
-                await db.execute(_EXPIRE, self._me)
-                await db.execute(_RENEW, self._me, LEASE_S)
-                share, mine = await db.fetchrow(_SHARE, self._me)
-                if mine < share:
-                    await db.execute(_CLAIM, self._me, share - mine)
-                elif mine > share:
-                    idle = [one for one in owned if one not in busy]
-                    await db.execute(_RELEASE, self._me, idle[: mine - share])
-                return dict(await db.fetch(_OWNED, self._me))
+        async with connected(self._database) as db, db.transaction():
+            await db.execute(_EXPIRE, self._me)
+            await db.execute(_RENEW, self._me, LEASE_S)
+            share, mine = await db.fetchrow(_SHARE, self._me)
+            if mine < share:
+                await db.execute(_CLAIM, self._me, share - mine)
+            elif mine > share:
+                idle = [one for one in owned if one not in busy]
+                await db.execute(_RELEASE, self._me, idle[: mine - share])
+            versions = dict(await db.fetch(_OWNED, self._me))
+            return versions, await db.fetchval(f"SELECT {_NOW_MS}")
 
     async def load(self, group_ids: Sequence[int]) -> dict[int, Owned | None]:
         """The groups as they are stored, as far as they are this process's. One that cannot be read
         is None, and the log says why: it is no other group's trouble.
         """
-        with translating(SCHEMA):
-            async with self._database.acquire() as db:
-                rows = await db.fetch(_LOAD, self._me, group_ids)
+        async with connected(self._database) as db:
+            rows = await db.fetch(_LOAD, self._me, group_ids)
         return {row["group_id"]: await anyio.to_thread.run_sync(_read, row) for row in rows}
 
     async def commit(self, one: Owned, state: GroupState, at_ms: int, missed: int) -> bool:
@@ -129,9 +131,8 @@ class Leases:
         """Of series that the group writes no more those that no other group writes: of a group that
         has another name now, or gave a rule to another one, nothing ends.
         """
-        with translating(SCHEMA):
-            async with self._database.acquire() as db:
-                rows = await db.fetch(_ELSEWHERE, one.tenant, one.group_id)
+        async with connected(self._database) as db:
+            rows = await db.fetch(_ELSEWHERE, one.tenant, one.group_id)
         return await anyio.to_thread.run_sync(
             lambda: gone.difference(*(series_of(row["series"]) for row in rows))
         )
@@ -142,35 +143,23 @@ class Leases:
 
     async def leave(self) -> None:
         """Every group is free for others at once."""
-        with translating(SCHEMA):
-            async with self._database.acquire() as db:
-                await db.execute("DELETE FROM rules.evaluator WHERE id = $1", self._me)
+        async with connected(self._database) as db:
+            await db.execute("DELETE FROM rules.evaluator WHERE id = $1", self._me)
 
     async def _execute(self, statement: str, *values: Any) -> bool:
-        with translating(SCHEMA):
-            async with self._database.acquire() as db:
-                done: str = await db.execute(statement, *values)
+        async with connected(self._database) as db:
+            done: str = await db.execute(statement, *values)
         return not done.endswith(" 0")
 
 
 def _read(row: Any) -> Owned | None:
+    group_id, tenant, namespace, name, definition, version, is_deleted, at_ms, state, series = row
     try:
-        return _owned(row)
+        group = (
+            Group(namespace, name) if is_deleted else parsing.stored_group(definition, namespace)
+        )
+        memory = decode(state, series)
     except Exception:
-        log.exception("rule_group_not_read", tenant=str(row["tenant_id"]), group=row["name"])
+        log.exception("rule_group_not_read", tenant=str(tenant), group=name)
         return None
-
-
-def _owned(row: Any) -> Owned:
-    return Owned(
-        row["group_id"],
-        row["tenant_id"],
-        Group(row["namespace"], row["name"])
-        if row["is_deleted"]
-        else parsing.stored_group(row["definition"], row["namespace"]),
-        row["version"],
-        row["is_deleted"],
-        row["evaluated_ms"],
-        decode(row["state"], row["series"]),
-        row["series"] or b"",
-    )
+    return Owned(group_id, tenant, group, version, is_deleted, at_ms, memory, series or b"")

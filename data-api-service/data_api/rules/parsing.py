@@ -5,29 +5,38 @@
 Source: Prometheus `model/rulefmt`, whose words the faults have.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final
+from typing import Annotated, Any, ClassVar, Final, Self
 
 import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from data_api import gotemplate
 from data_api.errors import BadRequest
+from data_api.gotemplate import durations
 from data_api.model import METRIC_NAME
 from data_api.promql import ParseError
+from data_api.promql.printer import format_duration
 from data_api.questions import parse as parse_query
-from data_api.rules import durations
-from data_api.rules.composer import Composer
+from data_api.rules import yamls
 from data_api.rules.model import AlertingRule, Group, RecordingRule, Rule
 
+Fault = yamls.Fault
 FAULTS_MAX: Final = 50  # that are listed
 NAME_CHARACTERS_MAX: Final = 1024
-GROUP_FIELDS: Final = frozenset({"name", "interval", "query_offset", "limit", "labels", "rules"})
-RULE_FIELDS: Final = frozenset(
-    {"record", "alert", "expr", "for", "keep_firing_for", "labels", "annotations"}
-)
-OF_ALERTS: Final = ("for", "keep_firing_for", "annotations")
+_TYPES: Final = {"string_type": "text", "tuple_type": "list", "dict_type": "mapping"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +50,6 @@ class Bounds:
     interval_ms: int = 60_000  # of a group that says none
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """What is wrong, and where; line and column from 1."""
-
-    line: int
-    column: int
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.line}:{self.column}: {self.text}"
-
-
 class InvalidRules(BadRequest):
     """The rules cannot be used; facts: `faults`."""
 
@@ -61,153 +58,213 @@ class InvalidRules(BadRequest):
         return "\n".join(map(str, self.facts["faults"]))
 
 
-@dataclass(slots=True)
-class _Reading:
-    """One text being read: its faults so far, and what they are about."""
+def _whole(text: Any) -> int:
+    digits = str(text)
+    if not (digits.isascii() and digits.isdigit() and len(digits) < 10):
+        raise ValueError(f"limit must be a whole number, not {digits[:40]!r}")
+    return int(digits)
 
-    bounds: Bounds
-    faults: list[Fault] = field(default_factory=list)
-    about: str = ""
 
-    def fault(self, node: yaml.Node, text: str) -> None:
-        """One fault more, at the node."""
-        if len(self.faults) < FAULTS_MAX:
-            mark = node.start_mark
-            self.faults.append(Fault(mark.line + 1, mark.column + 1, self.about + text))
+def _bounds(info: ValidationInfo) -> Bounds:
+    assert isinstance(info.context, Bounds)
+    return info.context
 
-    def fields(
-        self, node: yaml.Node, what: str, allowed: frozenset[str] | None = None
-    ) -> dict[str, tuple[yaml.Node, yaml.Node]]:
-        """Name → (its own node, its value's) of a mapping; none is unknown or there twice."""
-        if _is_null(node):
-            return {}
-        if not isinstance(node, yaml.MappingNode):
-            self.fault(node, f"{what} must be a mapping")
-            return {}
-        fields: dict[str, tuple[yaml.Node, yaml.Node]] = {}
-        for name, value in node.value:
-            text = name.value if isinstance(name, yaml.ScalarNode) else None
-            if text is None:
-                self.fault(name, f"a field of {what} must be a text")
-            elif allowed is not None and text not in allowed:
-                self.fault(name, f"field {text} not found in {what}")
-            elif text in fields:
-                self.fault(name, f'mapping key "{text}" already defined')
-            else:
-                fields[text] = name, value
-        return fields
 
-    def items(self, node: yaml.Node | None, what: str, limit: int) -> Sequence[yaml.Node]:
-        """The items of a list that has at most `limit`."""
-        if node is None or _is_null(node):
-            return ()
-        if not isinstance(node, yaml.SequenceNode):
-            self.fault(node, f"{what} must be a list")
-            return ()
-        if len(node.value) > limit:
-            self.fault(node, f"{len(node.value)} {what}, the limit is {limit}")
-            return ()
-        items: Sequence[yaml.Node] = node.value
-        return items
+def _interval(interval_ms: int, info: ValidationInfo) -> int:
+    shortest_ms = _bounds(info).interval_ms_min
+    if 0 < interval_ms < shortest_ms:
+        raise ValueError(f"the shortest interval is {format_duration(shortest_ms)}")
+    return interval_ms
 
-    def text(self, node: yaml.Node | None, what: str) -> str:
-        """A scalar as it is written; "" when absent."""
-        if node is None or _is_null(node):
-            return ""
-        if not isinstance(node, yaml.ScalarNode):
-            self.fault(node, f"{what} must be a text")
-            return ""
-        text: str = node.value
-        return text
 
-    def duration(self, node: yaml.Node | None, what: str) -> int:
-        """A duration in ms; 0 when absent."""
-        text = self.text(node, what)
-        if node is None or not text:
-            return 0
+def _named(name: str) -> str:
+    if not name:
+        raise ValueError("Groupname must not be empty")
+    if len(name) > NAME_CHARACTERS_MAX or "\0" in name:
+        raise ValueError("Groupname is too long, or has a NUL")
+    return name
+
+
+def _expression(text: str) -> str:
+    if not text:
+        raise ValueError("field 'expr' must be set in rule")
+    try:
+        parse_query(text)
+    except ParseError as exc:
+        raise ValueError(f"could not parse expression: {exc.text}") from None
+    return text
+
+
+def _texts(texts: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+    """Labels or annotations: names to texts, which are templates where an alert has them."""
+    what, alert = str(info.field_name).removesuffix("s"), info.data.get("alert", "")
+    for name, text in texts.items():
+        is_reserved = what == "label" and name == METRIC_NAME
+        if not name or len(name) > NAME_CHARACTERS_MAX or is_reserved:
+            raise ValueError(f"invalid {what} name: {name[:80]!r}")
         try:
-            return durations.parse(text)
-        except ValueError as exc:
-            self.fault(node, str(exc))
-            return 0
+            gotemplate.check_alert(text if alert else "", alert)
+        except gotemplate.TemplateError as exc:
+            raise ValueError(f'{what} "{name}": {exc.describe()}') from None
+    return texts
 
-    def count(self, node: yaml.Node | None, what: str) -> int:
-        """A whole number; 0 when absent."""
-        text = self.text(node, what)
-        if text and node is not None and not (text.isascii() and text.isdigit() and len(text) < 10):
-            self.fault(node, f"{what} must be a whole number, not {text[:40]!r}")
-            return 0
-        return int(text or 0)
 
-    def texts(
-        self, node: yaml.Node | None, what: str, *, is_labels: bool, alert: str = ""
-    ) -> dict[str, str]:
-        """Labels or annotations: names to texts, which are templates where an alert has them."""
-        if node is None:
-            return {}
-        texts = {}
-        for name, (name_node, value) in self.fields(node, f"{what}s").items():
-            is_reserved = is_labels and name == METRIC_NAME
-            if not name or len(name) > NAME_CHARACTERS_MAX or is_reserved:
-                self.fault(name_node, f"invalid {what} name: {name[:80]!r}")
-            else:
-                texts[name] = self.text(value, f"{what} {name}")
-                try:
-                    gotemplate.check_alert(texts[name] if alert else "", alert)
-                except gotemplate.TemplateError as exc:
-                    self.fault(value, f'{what} "{name}": {exc.describe()}')
-        return texts
+def _at_most(items: Any, info: ValidationInfo) -> Any:
+    limit = _bounds(info).groups if info.field_name == "groups" else _bounds(info).rules
+    if isinstance(items, list) and len(items) > limit:
+        raise ValueError(f"{len(items)} {info.field_name}, the limit is {limit}")
+    return items
+
+
+Duration = Annotated[int, BeforeValidator(lambda text: durations.parse(str(text)))]
+Text = Annotated[str, BeforeValidator(lambda text: "" if text is None else text)]
+Texts = Annotated[dict[str, Text], AfterValidator(_texts)]
+
+
+class _Fields(BaseModel):
+    """A mapping of which no field is unknown; what has no value is as if it were not there."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    what: ClassVar[str]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _given(cls, fields: Any) -> Any:
+        if not isinstance(fields, dict | None):
+            raise ValueError(f"{cls.what} must be a mapping")  # noqa: TRY004 - for pydantic
+        return {name: value for name, value in (fields or {}).items() if value is not None}
+
+
+class _Rule(_Fields):
+    what = "a rule"
+    record: str = ""
+    alert: str = ""
+    expr: Annotated[str, AfterValidator(_expression), Field(validate_default=True)] = ""
+    for_: Annotated[Duration, Field(alias="for")] = 0
+    keep_firing_for: Duration = 0
+    labels: Texts = {}
+    annotations: Texts = {}
+
+    @field_validator("record")
+    @classmethod
+    def _without_braces(cls, record: str) -> str:
+        if "{" in record or "}" in record:
+            raise ValueError(
+                f"braces present in the recording rule name; should it be in expr?: {record[:80]}"
+            )
+        return record
+
+    @field_validator("for_", "keep_firing_for", "annotations")
+    @classmethod
+    def _of_alerts(cls, value: Any, info: ValidationInfo) -> Any:
+        if info.data.get("record"):
+            name = str(info.field_name).removesuffix("_")
+            raise ValueError(f"invalid field '{name}' in recording rule")
+        return value
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if bool(self.record) == bool(self.alert):
+            which, word = ("only one", "and") if self.record else ("one", "or")
+            raise ValueError(f"{which} of 'record' {word} 'alert' must be set")
+        return self
+
+    def made(self) -> Rule:
+        if self.record:
+            return RecordingRule(self.record, self.expr, self.labels)
+        times = self.for_, self.keep_firing_for
+        return AlertingRule(self.alert, self.expr, *times, self.labels, self.annotations)
+
+
+class _Group(_Fields):
+    what = "a rule group"
+    name: Annotated[str, AfterValidator(_named), Field(validate_default=True)] = ""
+    interval: Annotated[Duration, AfterValidator(_interval)] = 0
+    query_offset: Duration = 0
+    limit: Annotated[int, BeforeValidator(_whole)] = 0
+    labels: Texts = {}
+    rules: Annotated[tuple[_Rule, ...], BeforeValidator(_at_most)] = ()
+
+    def made(self, namespace: str) -> Group:
+        times = self.interval, self.query_offset
+        rules = tuple(rule.made() for rule in self.rules)
+        return Group(namespace, self.name, *times, self.limit, self.labels, rules)
+
+
+class _File(_Fields):
+    what = "a rule file"
+    groups: Annotated[tuple[_Group, ...], BeforeValidator(_at_most)] = ()
 
 
 def parse(text: str, namespace: str, bounds: Bounds = Bounds()) -> tuple[list[Group], bool]:
     """The groups of a rule file, or the one group that `text` is, and whether it is a file.
     Raises InvalidRules with all that is wrong.
     """
-    reading = _Reading(bounds)
-    root = _root(text, reading)
-    is_file = isinstance(root, yaml.MappingNode) and any(
-        isinstance(name, yaml.ScalarNode) and name.value == "groups" for name, _ in root.value
-    )
-    groups = (_file if is_file else _single)(root, namespace, reading)
-    _raise(reading)
-    return groups, is_file
+    node, value = _read(text, bounds)
+    is_file = isinstance(value, dict) and "groups" in value
+    return (_groups if is_file else _single)(node, value, namespace, bounds), is_file
 
 
 def parse_file(text: str, namespace: str, bounds: Bounds = Bounds()) -> list[Group]:
     """The groups of a rule file. Raises InvalidRules with all that is wrong."""
-    reading = _Reading(bounds)
-    groups = _file(_root(text, reading), namespace, reading)
-    _raise(reading)
-    return groups
+    return _groups(*_read(text, bounds), namespace, bounds)
 
 
 def parse_group(text: str, namespace: str, bounds: Bounds = Bounds()) -> Group:
     """The one group that `text` is, as Mimir's ruler takes it. Raises InvalidRules."""
-    reading = _Reading(bounds)
-    (group,) = _single(_root(text, reading), namespace, reading)
-    _raise(reading)
-    return group
+    return _single(*_read(text, bounds), namespace, bounds)[0]
 
 
-def _file(root: yaml.Node | None, namespace: str, reading: _Reading) -> list[Group]:
-    top = reading.fields(root, "a rule file", frozenset({"groups"})) if root is not None else {}
-    groups: dict[str, Group] = {}
-    _, listed = top.get("groups", (None, None))
-    for node in reading.items(listed, "groups", reading.bounds.groups):
-        group = _group(node, namespace, reading)
-        reading.about = ""
-        if group.name in groups:
-            reading.fault(node, f'groupname: "{group.name}" is repeated in the same file')
-        groups[group.name] = group
-    return list(groups.values())
+def _read(text: str, bounds: Bounds) -> tuple[Any, Any]:
+    try:
+        return yamls.read(text, bounds.text_bytes)
+    except yamls.BadYaml as exc:
+        raise InvalidRules(faults=(exc.fault,)) from None
 
 
-def _single(root: yaml.Node | None, namespace: str, reading: _Reading) -> list[Group]:
-    if root is not None:
-        return [_group(root, namespace, reading)]
-    if not reading.faults:
-        reading.faults.append(Fault(1, 1, "Groupname must not be empty"))
-    return [Group(namespace, "")]
+def _single(node: Any, value: Any, namespace: str, bounds: Bounds) -> list[Group]:
+    """As a file that has this group alone."""
+    alone = node or yaml.ScalarNode("", "")
+    mark = alone.start_mark
+    groups = yaml.ScalarNode("", "groups", mark), yaml.SequenceNode("", [alone], mark)
+    file = yaml.MappingNode("", [groups], mark)
+    return _groups(file, {"groups": [value]}, namespace, bounds)
+
+
+def _groups(node: Any, value: Any, namespace: str, bounds: Bounds) -> list[Group]:
+    try:
+        groups = [one.made(namespace) for one in _File.model_validate(value, context=bounds).groups]
+    except ValidationError as exc:
+        errors = exc.errors(include_url=False, include_input=False)[:FAULTS_MAX]
+        faults = (_fault(one, node, value) for one in errors)
+        by_place = sorted(faults, key=lambda fault: (fault.line, fault.column))
+        raise InvalidRules(faults=tuple(by_place)) from None
+    names: dict[str, int] = {}
+    for index, group in enumerate(groups):
+        if names.setdefault(group.name, index) != index:
+            text = f'groupname: "{group.name}" is repeated in the same file'
+            raise InvalidRules(faults=(yamls.fault(node, ("groups", index), text),))
+    return groups
+
+
+def _fault(error: Any, node: Any, value: Any) -> Fault:
+    """What pydantic says, in Prometheus' words, and what it is about."""
+    path, text = error["loc"], error["msg"].removeprefix("Value error, ")
+    about, what = "", _File.what
+    if len(path) > 2:
+        group = value["groups"][path[1]] or {}
+        about, what = f'group "{group.get("name", "")[:80]}": ', _Group.what
+    if len(path) > 3 and path[2] == "rules":
+        rule, what = group["rules"][path[3]], _Rule.what
+        names = [rule.get(kind) for kind in ("record", "alert")] if isinstance(rule, dict) else []
+        name = next((one for one in names if isinstance(one, str)), "")
+        about = f'{about[:-2]}, rule {path[3] + 1}, "{name[:80]}": '
+    if is_unknown := error["type"] == "extra_forbidden":
+        text = f"field {path[-1]} not found in {what}"
+    elif kind := _TYPES.get(error["type"]):
+        text = f"{path[-1]} must be a {kind}"
+    about = "" if path[2:] == ("name",) else about
+    return yamls.fault(node, path, about + text, at_key=is_unknown)
 
 
 @lru_cache(maxsize=4096)
@@ -225,100 +282,3 @@ def duplicates(groups: Sequence[Group]) -> Iterator[str]:
             if identity in seen:
                 yield f'group "{group.name}": duplicate rule {rule.name} {dict(rule.labels)}'
             seen.add(identity)
-
-
-def _root(text: str, reading: _Reading) -> yaml.Node | None:
-    """The text's only document; None when it is empty or no YAML, which is then a fault."""
-    limit = reading.bounds.text_bytes
-    try:
-        if (size := len(text.encode())) > limit:
-            reading.faults.append(Fault(1, 1, f"{size} bytes of rules, the limit is {limit}"))
-            return None
-        root: yaml.Node | None = Composer(text, limit).get_single_node()
-    except yaml.MarkedYAMLError as exc:
-        mark = exc.problem_mark or exc.context_mark
-        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        reading.faults.append(Fault(line, column, f"yaml: {exc.problem or exc.context}"))
-    except (yaml.YAMLError, UnicodeError) as exc:
-        reading.faults.append(Fault(1, 1, f"yaml: {str(exc).splitlines()[0]}"))
-    else:
-        return root
-    return None
-
-
-def _raise(reading: _Reading) -> None:
-    if reading.faults:
-        raise InvalidRules(faults=tuple(reading.faults))
-
-
-def _group(node: yaml.Node, namespace: str, reading: _Reading) -> Group:
-    reading.about = ""
-    values = {k: v for k, (_, v) in reading.fields(node, "a rule group", GROUP_FIELDS).items()}
-    name = reading.text(values.get("name"), "name")
-    if not name:
-        reading.fault(node, "Groupname must not be empty")
-    elif len(name) > NAME_CHARACTERS_MAX or "\0" in name:
-        reading.fault(values["name"], "Groupname is too long, or has a NUL")
-    reading.about = f'group "{name[:80]}": '
-    interval_ms = reading.duration(values.get("interval"), "interval")
-    if 0 < interval_ms < reading.bounds.interval_ms_min:
-        shortest = durations.to_text(reading.bounds.interval_ms_min)
-        reading.fault(values["interval"], f"the shortest interval is {shortest}")
-    offset_ms = reading.duration(values.get("query_offset"), "query_offset")
-    limit = reading.count(values.get("limit"), "limit")
-    labels = reading.texts(values.get("labels"), "label", is_labels=True)
-    rules = []
-    for number, one in enumerate(
-        reading.items(values.get("rules"), "rules of a group", reading.bounds.rules), 1
-    ):
-        rules.append(_rule(one, f'group "{name[:80]}", rule {number}, ', reading))
-    return Group(namespace, name, interval_ms, offset_ms, limit, labels, tuple(rules))
-
-
-def _rule(node: yaml.Node, about: str, reading: _Reading) -> Rule:
-    reading.about = about
-    values = {k: v for k, (_, v) in reading.fields(node, "a rule", RULE_FIELDS).items()}
-    record = reading.text(values.get("record"), "record")
-    alert = reading.text(values.get("alert"), "alert")
-    reading.about = f'{about}"{(record or alert)[:80]}": '
-    if bool(record) == bool(alert):
-        which = "only one" if record else "one"
-        reading.fault(node, f"{which} of 'record' {'and' if record else 'or'} 'alert' must be set")
-    expr = _expression(node, values, reading)
-    labels = reading.texts(
-        values.get("labels"), "label", is_labels=True, alert="" if record else alert
-    )
-    if not record:
-        return AlertingRule(
-            alert,
-            expr,
-            reading.duration(values.get("for"), "for"),
-            reading.duration(values.get("keep_firing_for"), "keep_firing_for"),
-            labels,
-            reading.texts(values.get("annotations"), "annotation", is_labels=False, alert=alert),
-        )
-    for name in OF_ALERTS:
-        if name in values:
-            reading.fault(values[name], f"invalid field '{name}' in recording rule")
-    if "{" in record or "}" in record:
-        reading.fault(
-            values["record"],
-            f"braces present in the recording rule name; should it be in expr?: {record[:80]}",
-        )
-    return RecordingRule(record, expr, labels)
-
-
-def _expression(node: yaml.Node, values: Mapping[str, yaml.Node], reading: _Reading) -> str:
-    text = reading.text(values.get("expr"), "expr")
-    if not text:
-        reading.fault(values.get("expr", node), "field 'expr' must be set in rule")
-        return ""
-    try:
-        parse_query(text)
-    except ParseError as exc:
-        reading.fault(values["expr"], f"could not parse expression: {exc.text}")
-    return text
-
-
-def _is_null(node: Any) -> bool:
-    return isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:null"

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import yaml
 
-from data_api.rules import durations
+from data_api.promql.printer import format_duration
 from data_api.rules.model import AlertingRule, Group, Rule
 
 LINE_CHARACTERS_MAX: Final = 2**20  # nothing is folded
@@ -41,8 +41,8 @@ def _dumped(document: Any) -> str:
 
 def _group(group: Group) -> dict[str, Any]:
     return {"name": group.name} | _given(
-        interval=group.interval_ms and durations.to_text(group.interval_ms),
-        query_offset=group.query_offset_ms and durations.to_text(group.query_offset_ms),
+        interval=group.interval_ms and format_duration(group.interval_ms),
+        query_offset=group.query_offset_ms and format_duration(group.query_offset_ms),
         limit=group.limit,
         labels=dict(group.labels),
         rules=[_rule(rule) for rule in group.rules],
@@ -53,8 +53,8 @@ def _rule(rule: Rule) -> dict[str, Any]:
     if not isinstance(rule, AlertingRule):
         return {"record": rule.record, "expr": rule.expr} | _given(labels=dict(rule.labels))
     return {"alert": rule.alert, "expr": rule.expr} | _given(
-        **{"for": rule.for_ms and durations.to_text(rule.for_ms)},
-        keep_firing_for=rule.keep_firing_for_ms and durations.to_text(rule.keep_firing_for_ms),
+        **{"for": rule.for_ms and format_duration(rule.for_ms)},
+        keep_firing_for=rule.keep_firing_for_ms and format_duration(rule.keep_firing_for_ms),
         labels=dict(rule.labels),
         annotations=dict(rule.annotations),
     )

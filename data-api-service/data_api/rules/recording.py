@@ -1,15 +1,13 @@
 """What a recording rule writes; pure. Source: Prometheus `rules/recording.go`."""
 
 from data_api.model import METRIC_NAME
-from data_api.rules.alerting import LimitExceeded, RuleError, stale
-from data_api.rules.model import LabelKey, RecordingRule, Sample, Vector, label_key
-
-Written = frozenset[LabelKey]
+from data_api.rules.alerting import AlertState, LimitExceeded, RuleError, stale
+from data_api.rules.model import RecordingRule, Sample, Vector, label_key
 
 
 def record(
-    rule: RecordingRule, before: Written, vector: Vector, at_ms: int, *, limit: int = 0
-) -> tuple[Written, list[Sample]]:
+    rule: RecordingRule, before: AlertState, vector: Vector, at_ms: int, limit: int = 0
+) -> tuple[AlertState, list[Sample]]:
     """The series written now, and their samples at `at_ms`, with stale markers for those of
     `before` that are no more.
 
@@ -25,4 +23,4 @@ def record(
         raise LimitExceeded(reason=f"exceeded limit of {limit} with {len(values)} series")
     written = frozenset(values)
     samples = [(key, at_ms, value) for key, value in values.items()]
-    return written, samples + stale(before - written, at_ms)
+    return AlertState(written=written), samples + stale(before.written - written, at_ms)

@@ -65,6 +65,14 @@ MEASURES: Final = {
 _LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended('rules:' || $1::uuid, 0))"
 
 
+@asynccontextmanager
+async def connected(database: Database) -> AsyncIterator[Any]:
+    """A connection; what goes wrong with it is DatabaseUnavailable."""
+    with translating(SCHEMA):
+        async with database.acquire() as connection:
+            yield connection
+
+
 def bounds_of(settings: Settings) -> parsing.Bounds:
     """What one tenant may have."""
     return parsing.Bounds(
@@ -137,10 +145,7 @@ class Rules:
             for name, text in texts:
                 await connection.execute(_UPSERT, tenant, namespace, name, text)
             total = await connection.fetchrow(_TOTALS, tenant)
-            for what, limit in (
-                ("groups", self.bounds.groups),
-                ("bytes", self.bounds.text_bytes),
-            ):
+            for what, limit in (("groups", self.bounds.groups), ("bytes", self.bounds.text_bytes)):
                 if total[what] > limit:
                     raise BadRequest(detail=f"too many {what} of rules: {total[what]}", limit=limit)
 
@@ -164,9 +169,8 @@ class Rules:
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[Any]:
-        with translating(SCHEMA):
-            async with self._database.acquire() as connection, connection.transaction():
-                yield connection
+        async with connected(self._database) as connection, connection.transaction():
+            yield connection
 
 
 def _shown(row: Any) -> Shown:

@@ -4,7 +4,7 @@ import textwrap
 from typing import Final, TypeVar
 
 from data_api.errors import BadRequest
-from data_api.rules import parsing
+from data_api.rules import parsing, yamls
 from data_api.rules.model import AlertingRule, RecordingRule
 
 R = TypeVar("R", AlertingRule, RecordingRule)
@@ -33,6 +33,6 @@ def read_rule(text: str, kind: type[R]) -> R:
     return rule
 
 
-def _moved(fault: parsing.Fault) -> parsing.Fault:
+def _moved(fault: yamls.Fault) -> parsing.Fault:
     line, column = max(fault.line - _HEAD.count("\n"), 1), max(fault.column - len(_INDENT), 1)
-    return parsing.Fault(line, column, fault.text.removeprefix('group "one", rule 1, '))
+    return yamls.Fault(line, column, fault.text.removeprefix('group "one", rule 1, '))

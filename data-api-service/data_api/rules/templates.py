@@ -50,15 +50,10 @@ class Texts:
         """The text; what fails is said by it."""
         if time.monotonic() > self.ends_s:
             return LATE
+        maps = gotemplate.StringMap(labels), gotemplate.StringMap(self.external_labels)
+        data = gotemplate.AlertData(*maps, self.external_url, value)
         return gotemplate.expand_alert(
-            text,
-            labels,
-            value,
-            external_labels=self.external_labels,
-            external_url=self.external_url,
-            query=self.query,
-            name=self.alert,
-            allowance=self.allowance,
+            text, data, self.query, name=self.alert, allowance=self.allowance
         )
 
 
@@ -69,6 +64,7 @@ async def prepared(
     *,
     ask: Ask,
     external_url: str,
+    external_labels: Labels,
     ends_s: float = math.inf,
 ) -> Expand:
     """Expands the rule's texts for the series of `vector`; their queries are answered."""
@@ -86,7 +82,7 @@ async def prepared(
             results[text] = gotemplate.QueryResult.of(answer)
         return results[text]
 
-    texts = Texts(rule.alert, query, external_url=external_url, ends_s=ends_s)
+    texts = Texts(rule.alert, query, external_labels, external_url, ends_s=ends_s)
     asking = [t for t in (*rule.labels.values(), *rule.annotations.values()) if "query" in t]
 
     def learn() -> None:

@@ -4,12 +4,13 @@ import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Any
+
+import numpy as np
 
 from data_api import promql
 from data_api.model import Matcher
+from data_api.notify.times import rfc3339
 from data_api.promql.numerals import format_value
 from data_api.questions import parse
 from data_api.rules.alerting import ActiveAlert, Phase
@@ -102,11 +103,7 @@ def format_exponent(value: float) -> str:
     """Go's `'e', -1`: `1e+00`, `1.5e-07`."""
     if not math.isfinite(value):
         return format_value(value)
-    sign, digits, exponent = Decimal(repr(value)).normalize().as_tuple()
-    assert isinstance(exponent, int)
-    power = exponent + len(digits) - 1 if value else 0
-    fraction = "".join(map(str, digits[1:]))
-    return f"{'-' * sign}{digits[0]}{'.' * bool(fraction)}{fraction}e{power:+03d}"
+    return np.format_float_scientific(value, trim="-", exp_digits=2)
 
 
 def _states(one: Shown) -> Iterator[tuple[Rule, RuleState]]:
@@ -158,10 +155,7 @@ def _alert(alert: ActiveAlert) -> dict[str, Any]:
 
 
 def _time(at_ms: int | None) -> str:
-    if at_ms is None:
-        return NEVER
-    text = datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds")
-    return text.replace("+00:00", "Z")
+    return NEVER if at_ms is None else rfc3339(at_ms)
 
 
 def _match(matchers: Sequence[Matcher], rule: Rule) -> bool:

@@ -12,14 +12,15 @@ from data_api.chassis.kinds import ServiceError
 from data_api.errors import BadRequest, QueryError
 from data_api.gotemplate import QueryResult
 from data_api.gotemplate.errors import CallFailed
-from data_api.gotemplate.formatting import quote, shortest
+from data_api.gotemplate.formatting import quote
 from data_api.model import METRIC_NAME, Columns, Labels, Result, Scalar, String
 from data_api.native_histogram import Histogram
+from data_api.promql.printer import format_duration
 from data_api.promqltest.check import Point, agree, rows_of, run_query
 from data_api.promqltest.literals import Literal
 from data_api.promqltest.memory_store import MemoryStore
 from data_api.promqltest.script import Series
-from data_api.rules import alerting, durations, recording, vectors
+from data_api.rules import alerting, recording, vectors
 from data_api.rules.alerting import AlertState, Phase
 from data_api.rules.model import (
     AlertingRule,
@@ -31,6 +32,7 @@ from data_api.rules.model import (
     label_key,
 )
 from data_api.rules.templates import Texts
+from data_api.rules.views import format_exponent
 from data_api.ruletest.suite import AlertTest, Case, ExprTest, Suite
 
 Firing = list[tuple[LabelKey, LabelKey]]
@@ -72,7 +74,7 @@ class _Run:
                 vector = vectors.of_instant(self._query(rule.expr, at_ms))
                 samples = self._step(index, rule, vector, at_ms, limit)
             except ServiceError as error:
-                when = durations.to_text(at_ms - self._case.start_timestamp)
+                when = format_duration(at_ms - self._case.start_timestamp)
                 reason = error.describe()
                 self._failed.append(f"    rule: {rule.name}, time: {when}, err: {reason}")
                 continue
@@ -84,8 +86,7 @@ class _Run:
     ) -> Sequence[Sample]:
         state = self._states[index]
         if isinstance(rule, RecordingRule):
-            written, samples = recording.record(rule, state.written, vector, at_ms, limit=limit)
-            self._states[index] = AlertState(written=written)
+            self._states[index], samples = recording.record(rule, state, vector, at_ms, limit)
             return samples
         texts = Texts(
             rule.alert,
@@ -118,12 +119,12 @@ class _Run:
         )
         if got != (wanted := test.wanted()):
             yield (
-                f"    alertname: {test.alertname}, time: {durations.to_text(test.eval_time)}, \n"
+                f"    alertname: {test.alertname}, time: {format_duration(test.eval_time)}, \n"
                 f"        exp:{_alerts_text(wanted)}, \n        got:{_alerts_text(got)}"
             )
 
     def _expr_problem(self, test: ExprTest) -> Iterator[str]:
-        about = f"    expr: {quote(test.expr)}, time: {durations.to_text(test.eval_time)},"
+        about = f"    expr: {quote(test.expr)}, time: {format_duration(test.eval_time)},"
         try:
             value = self._query(test.expr, self._case.start_timestamp + test.eval_time).value
         except (BadRequest, QueryError) as error:
@@ -179,6 +180,6 @@ def _samples_text(samples: Sequence[tuple[Labels, Point | Literal]]) -> str:
         name = labels.get(METRIC_NAME, "")
         rest = label_key({k: v for k, v in labels.items() if k != METRIC_NAME})
         shown = value.histogram if isinstance(value, Literal) else value
-        number = shortest(shown, exponent=True).upper() if isinstance(shown, float) else shown
+        number = format_exponent(shown).upper() if isinstance(shown, float) else shown
         texts.append(f"{name}{_labels_text(rest) if rest or not name else ''} {number}")
     return f"[{', '.join(texts)}]" if texts else "nil"

@@ -15,9 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationErr
 
 from data_api.api.params import parse_time
 from data_api.errors import BadRequest
+from data_api.gotemplate import durations
 from data_api.promqltest.literals import Literal, literals
 from data_api.promqltest.script import BadScript, parse_labels, parse_values
-from data_api.rules import durations, parsing
+from data_api.rules import parsing
 from data_api.rules.model import ALERT_NAME, Group, LabelKey, label_key
 
 BOUNDS = parsing.Bounds(interval_ms_min=0)

@@ -12,6 +12,7 @@ from data_api.chassis.identity import Limits
 from data_api.errors import NotWritten
 from data_api.rules import backfill, recording, vectors
 from data_api.rules.acting import Acting
+from data_api.rules.alerting import AlertState
 from data_api.rules.model import RecordingRule
 
 T = NOW_MS // 1000
@@ -73,10 +74,10 @@ def vector_of(result, _):
 async def one_by_one(tenant, dis):
     """What evaluations at each minute would have written."""
     rule = RecordingRule("job:up:sum", "sum by (job) (up)", {"from": "history"})
-    samples, written = [], frozenset()
+    samples, state = [], AlertState()
     for at_ms in range(NOW_MS - 1_200_000, NOW_MS + 1, MINUTE):
         vector = await dis.over(tenant, rule.expr, (at_ms, at_ms, 0), vector_of, 1e12)
-        written, new = recording.record(rule, written, vector, at_ms)
+        state, new = recording.record(rule, state, vector, at_ms)
         samples += new
     return samples
 

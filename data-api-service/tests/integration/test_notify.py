@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import hmac
 import os
@@ -486,37 +487,87 @@ async def test_another_alertmanager_gets_every_alert(database, dispatcher, clock
     assert not (await NotifyStore(database).load(tenant)).alerts
 
 
-async def test_a_rule_that_fires_tells_its_receiver(
-    database, database_url, objects, ingest, hook, tenant
-):
-    """The whole way in the process of the rules: samples, a rule, an alert, a webhook's call."""
+@contextlib.asynccontextmanager
+async def rule_that_fires(database, database_url, objects, ingest, hook, tenant):
+    """A rule that fires is stored, and its webhook: what starts `python -m data_api.rules`, and the
+    services that this meets.
+    """
     now_ms = Clock().now_ms()
-    await ingest.write(tenant, {"__name__": "requests"}, [(now_ms - 5_000, 7.0)])
-    rules = "name: g\ninterval: 5s\nrules: [{alert: Many, expr: requests > 5}]"
+    samples = [(now_ms + n * 60_000, 7.0) for n in range(-1, 15)]  # as long as processes take
+    await ingest.write(tenant, {"__name__": "requests"}, samples)
+    rules = "name: g\nrules: [{alert: Many, expr: requests > 5}]"
     await Rules(database, Bounds()).put(tenant, "n", [parse_group(rules, "n")], whole=False)
     sealed = Sealer("s" * 43).seal(tenant, webhook(hook))
     await NotifyStore(database).set_config(tenant, sealed, now_ms)
-    told = asyncio.Event()
-
-    async def tell():
-        told.set()
-
-    hook.before_answer = tell
     with running(World(database_url, objects)) as world:
         environment = os.environ | {
             "DATABASE_URL": database_url, "OBJECT_STORE_URL": objects.as_uri(),
             "UBS_URL": world.url, "DIS_URL": world.url, "SERVICE_TOKEN": "s" * 43,
             "DAS_NOTIFY_ALLOW": "127.0.0.0/8",
         }  # fmt: skip
-        process = subprocess.Popen(  # noqa: ASYNC220 - it runs beside us
-            [sys.executable, "-m", "data_api.rules"], env=environment, cwd=ROOT
-        )
+        command = [sys.executable, "-m", "data_api.rules"]
+        try:
+            yield world, lambda: subprocess.Popen(command, env=environment, cwd=ROOT)
+        finally:
+            await ingest.connection.execute("TRUNCATE rules.rule_group, rules.evaluator")
+
+
+async def test_a_rule_that_fires_tells_its_receiver(
+    database, database_url, objects, ingest, hook, tenant
+):
+    """The whole way in the process of the rules: samples, a rule, an alert, a webhook's call."""
+    told = asyncio.Event()
+
+    async def tell():
+        told.set()
+
+    hook.before_answer = tell
+    fires = rule_that_fires(database, database_url, objects, ingest, hook, tenant)
+    async with fires as (_, start):
+        process = start()
         try:
             await asyncio.wait_for(told.wait(), 600)
         finally:
             process.terminate()
             await asyncio.to_thread(process.wait)
-            await ingest.connection.execute("TRUNCATE rules.rule_group, rules.evaluator")
     assert process.returncode == 0
     body = hook.requests[0].json
     assert (body["status"], body["alerts"][0]["labels"]) == ("firing", {"alertname": "Many"})
+
+
+async def test_a_killed_evaluator_misses_no_alert_and_tells_none_twice(
+    database, database_url, objects, ingest, hook, tenant
+):
+    """Kill -9 after an alert was handed over and before its evaluation was applied: another process
+    applies it and hands the alert over again, and the receiver has one notification.
+    """
+    fires = rule_that_fires(database, database_url, objects, ingest, hook, tenant)
+    async with fires as (world, start):
+        world.hold.clear()
+        killed = start()
+        try:
+            assert await asyncio.to_thread(world.arrived.wait, 600)
+        finally:
+            killed.kill()
+            killed.wait()
+        row = "SELECT evaluated_ms FROM rules.rule_group"
+        before = await ingest.connection.fetchval(row)
+        await ingest.connection.execute("UPDATE rules.evaluator SET lease_until = now()")
+        await ingest.connection.execute("UPDATE rules.notify_tenant SET lease_until = now()")
+        world.arrived.clear()
+        world.hold.set()
+        second = start()
+        try:
+            assert await asyncio.to_thread(world.arrived.wait, 600)
+        finally:
+            second.terminate()  # which waits for the evaluation
+            await asyncio.to_thread(second.wait)
+        assert await ingest.connection.fetchval(row) != before
+    await ingest.connection.execute("UPDATE rules.notify_tenant SET lease_until = now()")
+    sender = Sender(parse_networks("127.0.0.0/8"))
+    clock = MovedClock(Clock().now_ms() + 120_000)  # what was cut off is sent again by then
+    configurations = Configurations(Sealer("s" * 43))
+    await Dispatcher(NotifyStore(database), configurations, sender, clock, "http://hub").turn()
+    await sender.close()
+    assert len({request.headers["webhook-id"] for request in hook.requests}) == 1
+    assert [one["labels"]["alertname"] for one in hook.requests[0].json["alerts"]] == ["Many"]

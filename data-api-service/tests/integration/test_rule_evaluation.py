@@ -13,7 +13,7 @@ import asyncpg
 import httpx
 import numpy as np
 import pytest
-from conftest import NOW_MS, make_settings
+from conftest import make_settings
 from rules_world import World, running
 
 from data_api.chassis.clock import Clock
@@ -24,13 +24,14 @@ from data_api.rules import __main__ as main
 from data_api.rules import leases, parsing
 from data_api.rules.__main__ import make_engine
 from data_api.rules.acting import Acting
-from data_api.rules.evaluator import Evaluator, Options, Outlets
+from data_api.rules.evaluator import Evaluator
 from data_api.rules.folder import RuleFolder
 from data_api.rules.repository import FOLDER, Rules
 from data_api.settings import RulesSettings
 from data_api.store.catalogue import Database
 
 MINUTE = 60_000
+NOW_MS = 1_750_000_000_000  # which the database's clock has passed
 RULES = """
 name: g
 rules:
@@ -64,7 +65,11 @@ class Process:
 
     def __init__(self, world, objects, clock):
         plain = make_settings(world.database_url, objects)
-        self.settings = RulesSettings(**plain.model_dump() | {"dis_url": world.url})
+        of_rules = {
+            "dis_url": world.url, "rules_timeout_s": 600.0, "rules_series_max": 100,
+            "ui_public_url": "http://ui", "external_labels": '{"cluster": "eu"}',
+        }  # fmt: skip
+        self.settings = RulesSettings(**plain.model_dump() | of_rules)
         self.clock, self.told, self.deaf = clock, [], False
         self.database = Database(world.database_url, 4)
         self.http = httpx.AsyncClient()
@@ -74,8 +79,8 @@ class Process:
         self.evaluator = Evaluator(
             leases.Leases(self.database, uuid.uuid4()),
             Acting(engine, identity, self.http, world.url, {}),
-            Outlets(self.notify),
-            Options(4, MINUTE, 600.0, 100, "http://ui"),
+            self.notify,
+            self.settings,
             clock,
         )
 
@@ -198,7 +203,7 @@ async def test_series_of_rules_that_are_no_more_end(rules, process, world, inges
     await process.turn()
     values = [v for some in world.of(tenant, "other").values() for v in some]
     assert [np.float64(v).view(np.uint64) == STALE_BITS for v in values] == [False, True]
-    assert not await process.evaluator._leases.renew([], [])
+    assert (await process.evaluator._leases.renew([], []))[0] == {}
 
 
 async def test_series_go_on_when_their_group_gets_another_name(rules, process, world, tenant):
@@ -460,6 +465,27 @@ async def test_a_killed_evaluator_loses_and_repeats_nothing(
         assert len(set(values)) == 1
 
 
+@pytest.mark.parametrize("ahead_ms", [0, 10 * MINUTE])
+async def test_a_clock_that_is_ahead_takes_no_slots_from_others(
+    rules, world, objects, tenant, ahead_ms
+):
+    """No slot is marked that the database's time has not reached, so the next evaluator misses
+    none; a commit of one is refused whoever asks for it.
+    """
+    await put(rules, tenant, "name: g\nrules: [{record: r, expr: '1'}]")
+    clock = Hands(int(time.time() * 1000) + ahead_ms)
+    async with Process(world, objects, clock) as ahead:
+        await ahead.turn()
+        marked = (await only(rules, tenant)).evaluated_ms
+        now_ms = time.time() * 1000
+        assert now_ms - 10 * MINUTE < marked <= now_ms
+        ((one),) = ahead.evaluator._groups.values()
+        late = marked + 20 * MINUTE
+        assert not await ahead.evaluator._leases.commit(one.owned, one.owned.state, late, 0)
+    assert (await only(rules, tenant)).evaluated_ms == marked
+    assert all(at_ms <= now_ms for _, at_ms in world.of(tenant, "r"))
+
+
 async def test_the_process_ends_at_a_signal_and_frees_its_groups(
     world, objects, database_url, ingest
 ):
@@ -526,10 +552,12 @@ rules:
 - alert: Many
   expr: requests > 5
   labels: {team: '{{ $labels.job }}-ops'}
-  annotations: {summary: '{{ $value }} of {{ query "count(requests)" | first | value }}'}
+  annotations:
+    summary: '{{ $value }} of {{ query "count(requests)" | first | value }}'
+    where: '{{ $externalLabels.cluster }}'
 """
     await put(rules, tenant, text)
     await process.turn()
     ((_, alert),) = process.told
     assert alert.labels["team"] == "api-ops"
-    assert alert.annotations == {"summary": "7 of 1"}
+    assert alert.annotations == {"summary": "7 of 1", "where": "eu"}

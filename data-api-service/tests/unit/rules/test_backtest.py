@@ -145,7 +145,7 @@ def test_alerts_are_bounded():
         (
             "alert: A\nexpr: up\nlabels: {a: '{{ $x }}'}",
             parsing.InvalidRules,
-            '^3:13: .*label "a": .*undefined variable "\\$x"',
+            '^3:9: .*label "a": .*undefined variable "\\$x"',
         ),
     ],
 )

@@ -34,7 +34,9 @@ class Answers:
 async def prepared(*texts, vector=VECTOR):
     rule = AlertingRule("A", "up", annotations={str(n): text for n, text in enumerate(texts)})
     ask = Answers()
-    expand = await templates.prepared(rule, vector, 60_000, ask=ask, external_url="http://hub")
+    expand = await templates.prepared(
+        rule, vector, 60_000, ask=ask, external_url="http://hub", external_labels={}
+    )
     return ask, [[expand(text, *sample) for sample in vector] for text in texts]
 
 
@@ -110,7 +112,7 @@ async def test_templates_run_beside_the_event_loop(monkeypatch):
     """One tenant's texts do not hold up the leases and the evaluations of all."""
     threads = []
 
-    def expand_alert(*_, query, **__):
+    def expand_alert(_text, _data, query, **__):
         threads.append(threading.get_ident())
         with contextlib.suppress(CallFailed):
             query("up")
@@ -124,7 +126,7 @@ async def test_templates_run_beside_the_event_loop(monkeypatch):
 
     monkeypatch.setattr(gotemplate, "expand_alert", expand_alert)
     rule = AlertingRule("A", "up", annotations={"a": "{{ query }}"})
-    texts = partial(templates.prepared, ask=Answers(), external_url="")
+    texts = partial(templates.prepared, ask=Answers(), external_url="", external_labels={})
     world = World(vector, nothing, nothing, texts, str, 1000)
     await Plan(Group("n", "g", rules=(rule,)), 60_000, 10).evaluated(GroupState(), None, 0, world)
     assert len(threads) >= 2 * len(VECTOR)
