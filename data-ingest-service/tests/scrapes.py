@@ -8,6 +8,7 @@ from data_ingest.model import STALE_MARKER_BITS, SampleBatch
 from data_ingest.protocols.prometheus_text import decode
 from data_ingest.scrape.samples import ScrapedSamples, from_exposition
 from data_ingest.scrape.targets import Reading, Target, of_url
+from data_ingest.settings import Settings
 
 READING = Reading(interval_s=5.0, timeout_s=4.0, body_bytes_max=1_000_000)
 
@@ -39,3 +40,14 @@ def values(batch: SampleBatch) -> dict[str, Any]:
     named = {series.split("{")[0]: value for series, (_, value) in rows(batch).items()}
     assert len(named) == batch.samples
     return named
+
+
+def settings_of(**given: Any) -> Settings:
+    """Settings with which the service starts, these among them."""
+    needed = {
+        "database_url": "postgresql://h/d",
+        "object_store_url": "file:///tmp/objects",
+        "service_token": "x" * 40,
+        "ubs_url": "http://ubs:1",
+    }
+    return Settings.model_validate({**needed, **given})

@@ -38,40 +38,28 @@ _MEMINFO_KEPT: Final = re.compile(
     r"|Writeback|AnonPages|Mapped|Shmem|KReclaimable|Slab|SReclaimable|SUnreclaim|KernelStack"
     r"|PageTables|CommitLimit|Committed_AS"
 )
-# (suffix, psutil's field, help); psutil's times are milliseconds
-_DISK: Final = (
-    (
-        "reads_completed_total",
-        "read_count",
-        "The total number of reads completed successfully.",
-    ),
-    ("reads_merged_total", "read_merged_count", "The total number of reads merged."),
-    ("read_bytes_total", "read_bytes", "The total number of bytes read successfully."),
-    ("read_time_seconds_total", "read_time", "The total number of seconds spent by all reads."),
-    (
-        "writes_completed_total",
-        "write_count",
-        "The total number of writes completed successfully.",
-    ),
-    ("writes_merged_total", "write_merged_count", "The number of writes merged."),
-    ("written_bytes_total", "write_bytes", "The total number of bytes written successfully."),
-    (
-        "write_time_seconds_total",
-        "write_time",
-        "This is the total number of seconds spent by all writes.",
-    ),
-    ("io_time_seconds_total", "busy_time", "Total seconds spent doing I/Os."),
-)
-_NETWORK: Final = (
-    ("receive_bytes_total", "bytes_recv"),
-    ("transmit_bytes_total", "bytes_sent"),
-    ("receive_packets_total", "packets_recv"),
-    ("transmit_packets_total", "packets_sent"),
-    ("receive_errs_total", "errin"),
-    ("transmit_errs_total", "errout"),
-    ("receive_drop_total", "dropin"),
-    ("transmit_drop_total", "dropout"),
-)
+# psutil's field by the name that node_exporter gives it; psutil's times are milliseconds
+_DISK: Final = {
+    "reads_completed": "read_count",
+    "reads_merged": "read_merged_count",
+    "read_bytes": "read_bytes",
+    "read_time_seconds": "read_time",
+    "writes_completed": "write_count",
+    "writes_merged": "write_merged_count",
+    "written_bytes": "write_bytes",
+    "write_time_seconds": "write_time",
+    "io_time_seconds": "busy_time",
+}
+_NETWORK: Final = {
+    "receive_bytes": "bytes_recv",
+    "transmit_bytes": "bytes_sent",
+    "receive_packets": "packets_recv",
+    "transmit_packets": "packets_sent",
+    "receive_errs": "errin",
+    "transmit_errs": "errout",
+    "receive_drop": "dropin",
+    "transmit_drop": "dropout",
+}
 
 log = structlog.get_logger()
 
@@ -91,72 +79,58 @@ class Host:
     def families(self) -> list[Family]:
         """All that could be collected, and how each collector did. Blocks: run it in a thread."""
         collected: list[Family] = []
-        durations: list[tuple[tuple[tuple[str, str], ...], float]] = []
-        successes: list[tuple[tuple[tuple[str, str], ...], float]] = []
+        durations: list[tuple[Mapping[str, str], float]] = []
+        successes: list[tuple[Mapping[str, str], float]] = []
         for name, collect in self._collectors.items():
-            started_s = time.perf_counter()
+            started_s, labels = time.perf_counter(), {"collector": name}
             try:
-                families = collect()
-            except (
-                OSError,
-                psutil.Error,
-                RuntimeError,
-                NotImplementedError,
-                AttributeError,
-            ) as error:
-                families = []
+                collected += [family for family in collect() if family.samples]
+            except (OSError, psutil.Error, RuntimeError, AttributeError) as error:
                 if name not in self._failing:
                     self._failing.add(name)
                     log.warning("host_collector_failed", collector=name, reason=str(error))
-                successes.append(((("collector", name),), 0.0))
             else:
                 self._failing.discard(name)
-                successes.append(((("collector", name),), 1.0))
-            collected += [family for family in families if family.samples]
-            durations.append(((("collector", name),), time.perf_counter() - started_s))
+            successes.append((labels, float(name not in self._failing)))
+            durations.append((labels, time.perf_counter() - started_s))
+        about = "node_scrape_collector_"
         return [
             *collected,
-            Family(
-                "node_scrape_collector_duration_seconds",
-                "gauge",
-                "Duration of a collector scrape.",
-                durations,
-            ),
-            Family(
-                "node_scrape_collector_success",
-                "gauge",
-                "Whether a collector succeeded.",
-                successes,
-            ),
+            Family(f"{about}duration_seconds", "gauge", "Duration of a collector.", durations),
+            Family(f"{about}success", "gauge", "Whether a collector succeeded.", successes),
         ]
 
 
 def cpu() -> list[Family]:
     """Seconds each CPU spent in each mode; guest time is counted in user time, as by the kernel."""
     samples = [
-        ((("cpu", str(number)), ("mode", mode)), float(getattr(times, mode)))
+        ({"cpu": str(number), "mode": mode}, getattr(times, mode))
         for number, times in enumerate(psutil.cpu_times(percpu=True))
         for mode in _CPU_MODES
         if hasattr(times, mode)
     ]
-    return [
-        Family("node_cpu_seconds_total", "counter", "Seconds the CPUs spent in each mode.", samples)
-    ]
+    text = "Seconds the CPUs spent in each mode."
+    return [Family("node_cpu_seconds_total", "counter", text, samples)]
 
 
 def load() -> list[Family]:
     """Load averages over 1, 5 and 15 minutes."""
     return [
-        gauge(f"node_load{minutes}", f"{minutes}m load average.", value)
+        single(f"node_load{minutes}", f"{minutes}m load average.", value)
         for minutes, value in zip((1, 5, 15), psutil.getloadavg(), strict=True)
     ]
 
 
 def memory() -> list[Family]:
     """Memory in bytes."""
-    sizes = meminfo(MEMINFO.read_text()) if MEMINFO.exists() else _psutil_memory()
+    if MEMINFO.exists():
+        sizes = meminfo(MEMINFO.read_text())
+    else:
+        ram, swap = psutil.virtual_memory(), psutil.swap_memory()
+        sizes = {"MemTotal": ram.total, "MemFree": ram.free, "MemAvailable": ram.available}
+        sizes |= {"SwapTotal": swap.total, "SwapFree": swap.free}
     return [
-        gauge(f"node_memory_{name}_bytes", f"Memory information field {name}_bytes.", size)
+        single(f"node_memory_{name}_bytes", f"Memory information field {name}_bytes.", size)
         for name, size in sizes.items()
     ]
 
@@ -170,52 +144,33 @@ def meminfo(text: str) -> dict[str, float]:
     }
 
 
-def _psutil_memory() -> dict[str, float]:
-    ram, swap = psutil.virtual_memory(), psutil.swap_memory()
-    sizes = {"MemTotal": ram.total, "MemFree": ram.free, "MemAvailable": ram.available}
-    return {
-        name: float(size)
-        for name, size in {**sizes, "SwapTotal": swap.total, "SwapFree": swap.free}.items()
-    }
-
-
 def filesystems() -> list[Family]:
     """Sizes of mounted file systems; the kernel's own are left out as in node_exporter.
 
     The overlay on `/` of a container is kept.
     """
-    rows: dict[str, tuple[tuple[tuple[str, str], ...], dict[str, float]]] = {}
-    for mount in psutil.disk_partitions(all=True):
+    rows: dict[str, list[tuple[Mapping[str, str], float]]] = {}
+    for mount in {one.mountpoint: one for one in psutil.disk_partitions(all=True)}.values():
         if not is_shown_filesystem(mount.fstype, mount.mountpoint):
             continue
         try:
             facts = os.statvfs(mount.mountpoint)
         except OSError:
             continue  # no permission, or unmounted since it was listed
-        if facts.f_blocks == 0:
-            continue
-        labels = (
-            ("device", mount.device),
-            ("fstype", mount.fstype),
-            ("mountpoint", mount.mountpoint),
-        )
-        rows[mount.mountpoint] = (labels, _sizes(facts, mount.opts))
-    texts = {
-        "size_bytes": "Filesystem size in bytes.",
-        "free_bytes": "Filesystem free space in bytes.",
-        "avail_bytes": "Filesystem space available to non-root users in bytes.",
-        "files": "Filesystem total file nodes.",
-        "files_free": "Filesystem total free file nodes.",
-        "readonly": "Filesystem read-only status.",
-    }
+        labels = {"device": mount.device, "fstype": mount.fstype, "mountpoint": mount.mountpoint}
+        sizes = {
+            "size_bytes": facts.f_blocks * facts.f_frsize,
+            "free_bytes": facts.f_bfree * facts.f_frsize,
+            "avail_bytes": facts.f_bavail * facts.f_frsize,
+            "files": facts.f_files,
+            "files_free": facts.f_ffree,
+            "readonly": "ro" in mount.opts.split(","),
+        }
+        for name, size in sizes.items() if facts.f_blocks else ():
+            rows.setdefault(name, []).append((labels, size))
     return [
-        Family(
-            f"node_filesystem_{name}",
-            "gauge",
-            text,
-            [(labels, sizes[name]) for labels, sizes in rows.values()],
-        )
-        for name, text in texts.items()
+        Family(f"node_filesystem_{name}", "gauge", f"Filesystem statistic {name}.", samples)
+        for name, samples in rows.items()
     ]
 
 
@@ -226,114 +181,75 @@ def is_shown_filesystem(fstype: str, mountpoint: str) -> bool:
     return not _IGNORED_FILESYSTEMS.fullmatch(fstype) and not _IGNORED_MOUNTS.match(mountpoint)
 
 
-def _sizes(facts: os.statvfs_result, options: str) -> dict[str, float]:
-    return {
-        "size_bytes": float(facts.f_blocks * facts.f_frsize),
-        "free_bytes": float(facts.f_bfree * facts.f_frsize),
-        "avail_bytes": float(facts.f_bavail * facts.f_frsize),
-        "files": float(facts.f_files),
-        "files_free": float(facts.f_ffree),
-        "readonly": float("ro" in options.split(",")),
-    }
-
-
 def disks() -> list[Family]:
     """I/O of whole disks."""
-    counters = {
-        name: counted
-        for name, counted in (psutil.disk_io_counters(perdisk=True) or {}).items()
-        if not _IGNORED_DISKS.match(name)
-    }
-    return [
-        Family(
-            f"node_disk_{suffix}",
-            "counter",
-            text,
-            [
-                (
-                    (("device", name),),
-                    float(getattr(counted, field)) * (0.001 if "_seconds_" in suffix else 1.0),
-                )
-                for name, counted in counters.items()
-                if hasattr(counted, field)
-            ],
-        )
-        for suffix, field, text in _DISK
-    ]
+    counters = psutil.disk_io_counters(perdisk=True) or {}
+    whole = {name: one for name, one in counters.items() if not _IGNORED_DISKS.match(name)}
+    return _of_devices("disk", _DISK, whole)
 
 
 def network() -> list[Family]:
     """Traffic of each device, and whether it is up."""
-    counters = psutil.net_io_counters(pernic=True, nowrap=False)
-    traffic = [
+    traffic = psutil.net_io_counters(pernic=True, nowrap=False)
+    ups = [({"device": name}, state.isup) for name, state in psutil.net_if_stats().items()]
+    text = "Value is 1 if operstate is 'up', 0 otherwise."
+    families = _of_devices("network", _NETWORK, traffic)
+    return [*families, Family("node_network_up", "gauge", text, ups)]
+
+
+def _of_devices(kind: str, fields: Mapping[str, str], counters: Mapping[str, Any]) -> list[Family]:
+    """A counter for each field that the counters of the devices have."""
+    return [
         Family(
-            f"node_network_{suffix}",
+            f"node_{kind}_{name}_total",
             "counter",
-            f"Network device statistic {suffix.removesuffix('_total')}.",
+            f"{kind.capitalize()} device statistic {name}.",
             [
-                ((("device", name),), float(getattr(counted, field)))
-                for name, counted in counters.items()
+                (
+                    {"device": device},
+                    getattr(counted, field) * (0.001 if name.endswith("_seconds") else 1),
+                )
+                for device, counted in counters.items()
+                if hasattr(counted, field)
             ],
         )
-        for suffix, field in _NETWORK
-    ]
-    states = psutil.net_if_stats()
-    ups = [((("device", name),), float(state.isup)) for name, state in states.items()]
-    return [
-        *traffic,
-        Family("node_network_up", "gauge", "Value is 1 if operstate is 'up', 0 otherwise.", ups),
+        for name, field in fields.items()
     ]
 
 
 def kernel() -> list[Family]:
     """Boot time, interrupts, context switches."""
     counted = psutil.cpu_stats()
+    switches, interrupts = "Total number of context switches.", "Total number of interrupts."
     return [
-        gauge("node_boot_time_seconds", "Node boot time, in unixtime.", psutil.boot_time()),
-        Family(
-            "node_context_switches_total",
-            "counter",
-            "Total number of context switches.",
-            [((), float(counted.ctx_switches))],
-        ),
-        Family(
-            "node_intr_total",
-            "counter",
-            "Total number of interrupts serviced.",
-            [((), float(counted.interrupts))],
-        ),
+        single("node_boot_time_seconds", "Node boot time, in unixtime.", psutil.boot_time()),
+        single("node_context_switches_total", switches, counted.ctx_switches, "counter"),
+        single("node_intr_total", interrupts, counted.interrupts, "counter"),
     ]
 
 
 def clock() -> list[Family]:
     """The host's time, to compare with that of others."""
-    return [gauge("node_time_seconds", "System time in seconds since epoch (1970).", time.time())]
+    return [single("node_time_seconds", "System time in seconds since epoch (1970).", time.time())]
 
 
 def uname() -> list[Family]:
     """The host's operating system."""
-    names: Any = platform.uname()
-    labels = (
-        ("domainname", "(none)"),
-        ("machine", names.machine),
-        ("nodename", names.node),
-        ("release", names.release),
-        ("sysname", names.system),
-        ("version", names.version),
-    )
-    return [
-        Family(
-            "node_uname_info",
-            "gauge",
-            "Labeled system information as provided by the uname system call.",
-            [(labels, 1.0)],
-        )
-    ]
+    names = platform.uname()
+    labels = {
+        "domainname": "(none)",
+        "machine": names.machine,
+        "nodename": names.node,
+        "release": names.release,
+        "sysname": names.system,
+        "version": names.version,
+    }
+    return [Family("node_uname_info", "gauge", "What the uname system call says.", [(labels, 1)])]
 
 
-def gauge(name: str, text: str, value: float) -> Family:
-    """A gauge without labels."""
-    return Family(name, "gauge", text, [((), float(value))])
+def single(name: str, text: str, value: float, kind: str = "gauge") -> Family:
+    """A metric without labels."""
+    return Family(name, kind, text, [({}, value)])
 
 
 COLLECTORS: Final[Mapping[str, Callable[[], list[Family]]]] = {

@@ -20,7 +20,8 @@ from data_ingest.background.supervisor import Stop
 from data_ingest.chassis.identity import Limits
 from data_ingest.chassis.kinds import ServiceError
 from data_ingest.model import Outcome, SampleBatch
-from data_ingest.scrape.page import Failure, ScrapeResult, failure_of, report_series
+from data_ingest.scrape.fetch import Failure
+from data_ingest.scrape.page import ScrapeResult, failure_of, report_series
 from data_ingest.scrape.series import Matched, TargetSeries
 from data_ingest.scrape.state import DUPLICATES, NOT_STORED, REFUSED, TargetState
 from data_ingest.scrape.targets import next_round_ms

@@ -21,38 +21,37 @@ _PAGE: Final = re.compile(
     r"\s+Reading:\s+(\d+)\s+Writing:\s+(\d+)\s+Waiting:\s+(\d+)\s*",
     re.ASCII,
 )
-_NAMES: Final = (
-    ("nginx_connections_active", "gauge", "Active client connections"),
-    ("nginx_connections_accepted", "counter", "Accepted client connections"),
-    ("nginx_connections_handled", "counter", "Handled client connections"),
-    ("nginx_http_requests_total", "counter", "Total http requests"),
-    ("nginx_connections_reading", "gauge", "Connections where NGINX is reading the request header"),
-    (
-        "nginx_connections_writing",
-        "gauge",
-        "Connections where NGINX is writing the response back to the client",
-    ),
-    ("nginx_connections_waiting", "gauge", "Idle client connections"),
-)
+_TEXTS: Final = {
+    "nginx_connections_active": "Active client connections",
+    "nginx_connections_accepted": "Accepted client connections",
+    "nginx_connections_handled": "Handled client connections",
+    "nginx_http_requests_total": "Total http requests",
+    "nginx_connections_reading": "Connections of which the request header is read",
+    "nginx_connections_writing": "Connections to which the response is written",
+    "nginx_connections_waiting": "Idle client connections",
+}
+_COUNTERS: Final = {
+    "nginx_connections_accepted",
+    "nginx_connections_handled",
+    "nginx_http_requests_total",
+}
 
 
 def families(page: bytes) -> list[Family]:
     """The page's seven numbers and `nginx_up`; `BadExposition` when it is no stub_status page."""
     if page == WITHOUT_MODULE:
         return [up(True)]
-    match = _PAGE.fullmatch(page.decode("ascii", "replace"))
+    text = page.decode("ascii", "replace")
+    match = _PAGE.fullmatch(text)
     if match is None:
-        raise BadExposition(
-            detail="not a stub_status page of nginx",
-            text=repr(page[:60].decode("ascii", "replace")),
-        )
+        raise BadExposition(detail="not a stub_status page of nginx", text=repr(text[:60]))
     numbers = [
-        Family(name, kind, text, [((), float(number))])
-        for (name, kind, text), number in zip(_NAMES, match.groups(), strict=True)
+        Family(name, "counter" if name in _COUNTERS else "gauge", about, [({}, float(number))])
+        for (name, about), number in zip(_TEXTS.items(), match.groups(), strict=True)
     ]
     return [up(True), *numbers]
 
 
 def up(is_up: bool) -> Family:
     """Whether nginx answered."""
-    return Family("nginx_up", "gauge", "Status of the last metric scrape", [((), float(is_up))])
+    return Family("nginx_up", "gauge", "Status of the last metric scrape", [({}, is_up)])

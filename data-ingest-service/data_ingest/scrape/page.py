@@ -13,9 +13,9 @@ from prometheus_client import Counter, Histogram
 from data_ingest.chassis.kinds import Kind
 from data_ingest.errors import WriteError
 from data_ingest.protocols import prometheus_text
-from data_ingest.scrape import nginx_status
+from data_ingest.scrape import nginx_status, protobuf_page
 from data_ingest.scrape.access import Clients
-from data_ingest.scrape.fetch import FetchFailed, fetch
+from data_ingest.scrape.fetch import Failure, fetch
 from data_ingest.scrape.samples import ScrapedSamples, from_exposition, from_families
 from data_ingest.scrape.targets import Target
 
@@ -28,19 +28,6 @@ DURATIONS: Final = Histogram(
     ["job"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why a scrape brought nothing.
-
-    outcome: a bounded word for metrics. cause: the same for as long as the same thing is wrong.
-    reason: the whole text; its numbers may differ each time.
-    """
-
-    outcome: str
-    cause: str
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +54,8 @@ async def scrape_target(clients: Clients, target: Target) -> ScrapeResult:
     except TimeoutError:
         reason = f"no answer within {target.reading.timeout_s:g} s"
         failure = Failure("timeout", "timeout", reason)
-    except FetchFailed as error:
-        failure = Failure(error.outcome, error.cause, error.reason)
+    except Failure as error:
+        failure = error
     except Exception as error:  # noqa: BLE001 - whatever it is, the next scrape is tried
         failure = failure_of(error)
     duration_s = time.perf_counter() - started_s
@@ -93,7 +80,7 @@ async def _fetch(clients: Clients, target: Target) -> tuple[bytes, str]:
     """Body and content type of the page."""
     reading = target.reading
     headers = {
-        "Accept": prometheus_text.ACCEPT,
+        "Accept": reading.accept,
         "X-Prometheus-Scrape-Timeout-Seconds": f"{reading.timeout_s:g}",
     }
     try:
@@ -102,21 +89,28 @@ async def _fetch(clients: Clients, target: Target) -> tuple[bytes, str]:
             target.url,
             target.access,
             headers,
+            is_guarded=target.is_guarded,
             timeout_s=reading.timeout_s,
             bytes_max=reading.body_bytes_max,
         )
-    except FetchFailed as error:
+    except Failure as error:
         if error.status == httpx.codes.NOT_FOUND and target.is_stub_status:
             return nginx_status.WITHOUT_MODULE, ""
         raise
 
 
 def _decode(target: Target, body: bytes, content_type: str) -> ScrapedSamples:
+    reading = target.reading
     if target.is_stub_status:
         return from_families(nginx_status.families(body))
-    openmetrics = prometheus_text.is_openmetrics(content_type)
-    samples = from_exposition(prometheus_text.decode(body, openmetrics=openmetrics))
-    return samples if target.reading.honor_timestamps else samples.without_timestamps()
+    if content_type.partition(";")[0].strip().lower() == protobuf_page.MEDIA_TYPE:
+        samples = protobuf_page.decode(
+            body, native=reading.reads_native, classic=reading.reads_classic
+        )
+    else:
+        openmetrics = prometheus_text.is_openmetrics(content_type)
+        samples = from_exposition(prometheus_text.decode(body, openmetrics=openmetrics))
+    return samples if reading.honor_timestamps else samples.without_timestamps()
 
 
 def report_series(

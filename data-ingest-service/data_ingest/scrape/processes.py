@@ -1,13 +1,11 @@
 """CPU, memory, open files and threads of each of our services, as `cloudopshub_process_*`.
 
-A service's processes are those of its pid file, with all their children, or those whose command
-line matches a pattern. A counter does not fall when a process ends: what ended processes used stays
-counted as long as this process lives.
+A service's processes are those of its pid file, with all their children. A counter does not fall
+when a process ends: what ended processes used stays counted as long as this process lives.
 """
 
 import contextlib
-import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,18 +16,13 @@ import psutil
 from data_ingest.chassis.kinds import Kind, ServiceError
 from data_ingest.scrape.samples import Family
 
-PACKAGES: Final = {
-    "data-api-service": "data_api",
-    "data-ingest-service": "data_ingest",
-    "analysis-processing-service": "analysis_processing",
-    "user-billing-service": "user_billing",
+_FAMILIES: Final = {
+    "cpu_seconds_total": "CPU time of the service's processes.",
+    "resident_memory_bytes": "Resident memory of the service's processes.",
+    "open_fds": "Open file descriptors of the service's processes.",
+    "threads": "Threads of the service's processes.",
+    "processes": "Processes of the service.",
 }
-DEFAULT: Final = ",".join(
-    [
-        *(rf"{service}=~ -m (uvicorn )?{package}\b" for service, package in PACKAGES.items()),
-        "frontend-dashboard=~^nginx: ",
-    ]
-)
 
 
 class BadProcesses(ServiceError):
@@ -38,140 +31,68 @@ class BadProcesses(ServiceError):
     kind = Kind.BAD_DATA
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """How one service's processes are identified: exactly one of the two is set."""
+def parse(text: str) -> list[tuple[str, Path | None]]:
+    """Service and pid file of each `service=/path/of.pid`; of an empty text this process alone.
 
-    service: str
-    pid_file: Path | None = None
-    pattern: re.Pattern[str] | None = None
-
-
-@dataclass(slots=True)
-class Usage:
-    """What the processes of one service use together."""
-
-    cpu_s: float = 0.0
-    resident_bytes: float = 0.0
-    open_fds: float = 0.0
-    threads: float = 0.0
-    processes: int = 0
+    Raises BadProcesses, which quotes the entry.
+    """
+    rules: list[tuple[str, Path | None]] = []
+    for item in filter(None, map(str.strip, text.split(","))):
+        service, _, path = item.partition("=")
+        if not service or not path:
+            raise BadProcesses(detail=f"{item!r} is not service=/path/of.pid")
+        rules.append((service, Path(path)))
+    return rules or [("data-ingest-service", None)]
 
 
-def parse(text: str) -> list[Rule]:
-    """The rules of `service=/path/of.pid,service=~pattern`; BadProcesses when one is neither."""
-    rules = []
-    for item in filter(None, (piece.strip() for piece in text.split(","))):
-        service, equals, how = item.partition("=")
-        if not equals or not service or not how:
-            raise BadProcesses(detail=f"{item!r} is not service=/path/of.pid or service=~pattern")
-        if how.startswith("~"):
-            try:
-                rules.append(Rule(service, pattern=re.compile(how[1:])))
-            except re.error as exc:
-                raise BadProcesses(detail=f"{how[1:]!r} is not a pattern: {exc}") from exc
-        else:
-            rules.append(Rule(service, pid_file=Path(how)))
-    return rules
+def processes_of(pid_file: Path | None) -> list[psutil.Process]:
+    """The process of a pid file, or this one, and its descendants; none when there is none."""
+    try:
+        process = psutil.Process(int(pid_file.read_text()) if pid_file else None)
+        return [process, *process.children(recursive=True)]
+    except (OSError, ValueError, psutil.Error):
+        return []
 
 
 @dataclass(slots=True)
 class Processes:
-    """The collector; `list_all` gives every process of the host."""
+    """The collector of these services."""
 
-    rules: list[Rule]
-    list_all: Callable[[], Iterable[psutil.Process]] = psutil.process_iter
-    _cpu_s: dict[str, dict[tuple[int, float], float]] = field(
-        default_factory=lambda: defaultdict(dict)
-    )
+    rules: list[tuple[str, Path | None]]
+    find: Callable[[Path | None], Iterable[psutil.Process]] = processes_of
+    _cpu_s: dict[tuple[str, int, float], float] = field(default_factory=dict)
     _ended_s: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-    _service_of: dict[tuple[int, float], str | None] = field(default_factory=dict)
 
     def families(self) -> list[Family]:
-        """Five families, each with one sample for every service that was measured."""
-        usage = {
-            service: self._measure(service, listed) for service, listed in self._find().items()
-        }
-        shown = [
-            ("cpu_seconds_total", "counter", "CPU time of the service's processes.", "cpu_s"),
-            (
-                "resident_memory_bytes",
-                "gauge",
-                "Resident memory of the service's processes.",
-                "resident_bytes",
-            ),
-            ("open_fds", "gauge", "Open file descriptors of the service's processes.", "open_fds"),
-            ("threads", "gauge", "Threads of the service's processes.", "threads"),
-            ("processes", "gauge", "Processes of the service.", "processes"),
-        ]
+        """Five families, each with one sample for every service that has a process."""
+        used: dict[str, Counter[str]] = defaultdict(Counter)
+        cpu_s: dict[tuple[str, int, float], float] = {}
+        for service, pid_file in self.rules:
+            for process in self.find(pid_file):
+                with contextlib.suppress(psutil.NoSuchProcess), process.oneshot():
+                    times = process.cpu_times()
+                    cpu_s[service, process.pid, process.create_time()] = times.user + times.system
+                    row = used[service]
+                    row["resident_memory_bytes"] += process.memory_info().rss
+                    row["threads"] += process.num_threads()
+                    row["processes"] += 1
+                    with contextlib.suppress(psutil.AccessDenied, AttributeError):
+                        row["open_fds"] += process.num_fds()
+        for key in self._cpu_s.keys() - cpu_s.keys():
+            self._ended_s[key[0]] += self._cpu_s[key]
+        self._cpu_s = cpu_s
+        total_s = self._ended_s.copy()
+        for (service, _, _), spent_s in cpu_s.items():
+            total_s[service] += spent_s
         return [
             Family(
                 f"cloudopshub_process_{name}",
-                kind,
+                "counter" if name.endswith("_total") else "gauge",
                 text,
                 [
-                    ((("service", service),), float(getattr(used, attribute)))
-                    for service, used in sorted(usage.items())
+                    ({"service": service}, total_s[service] if "cpu" in name else row[name])
+                    for service, row in sorted(used.items())
                 ],
             )
-            for name, kind, text, attribute in shown
+            for name, text in _FAMILIES.items()
         ]
-
-    def _find(self) -> dict[str, list[psutil.Process]]:
-        by_service: dict[str, dict[int, psutil.Process]] = defaultdict(dict)
-        for rule in self.rules:
-            if rule.pid_file is not None:
-                for process in _family_of(rule.pid_file):
-                    by_service[rule.service][process.pid] = process
-        if any(rule.pattern for rule in self.rules):
-            alive: dict[tuple[int, float], str | None] = {}
-            owners: dict[int, str | None] = {}
-            for process in self.list_all():
-                with contextlib.suppress(psutil.Error, OSError):
-                    process_id = (process.pid, process.create_time())
-                    if process_id in self._service_of:
-                        service = self._service_of[process_id]
-                    else:  # a child with another command line belongs to its parent's service
-                        service = self._match_pattern(process) or owners.get(process.ppid())
-                    owners[process.pid] = service
-                    alive[process_id] = service
-                    if service is not None:
-                        by_service[service][process.pid] = process
-            self._service_of = alive
-        return {service: list(processes.values()) for service, processes in by_service.items()}
-
-    def _match_pattern(self, process: psutil.Process) -> str | None:
-        line = " ".join(process.cmdline())
-        for rule in self.rules:
-            if rule.pattern is not None and line and rule.pattern.search(line):
-                return rule.service
-        return None
-
-    def _measure(self, service: str, processes: list[psutil.Process]) -> Usage:
-        used = Usage()
-        cpu_s: dict[tuple[int, float], float] = {}
-        for process in processes:
-            with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess), process.oneshot():
-                times = process.cpu_times()
-                cpu_s[process.pid, process.create_time()] = times.user + times.system
-                used.resident_bytes += process.memory_info().rss
-                used.threads += process.num_threads()
-                used.processes += 1
-                with contextlib.suppress(psutil.AccessDenied, AttributeError):
-                    used.open_fds += process.num_fds()
-        before = self._cpu_s[service]
-        self._ended_s[service] += sum(
-            spent_s for process_id, spent_s in before.items() if process_id not in cpu_s
-        )
-        self._cpu_s[service] = cpu_s
-        used.cpu_s = self._ended_s[service] + sum(cpu_s.values())
-        return used
-
-
-def _family_of(pid_file: Path) -> list[psutil.Process]:
-    """The process of a pid file and its descendants; none when there is no such process."""
-    try:
-        process = psutil.Process(int(pid_file.read_text().split()[0]))
-        return [process, *process.children(recursive=True)]
-    except (OSError, ValueError, IndexError, psutil.Error):
-        return []

@@ -9,7 +9,7 @@ is only a cache in front of that. Pure: no clock, no network.
 Source: Prometheus `scrape/scrape.go` (staleness, conflicting labels, duplicates, limits).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import compress
 from typing import Final, TypeAlias, cast
@@ -69,7 +69,7 @@ class Matched:
     """A scrape's samples with their series.
 
     identities: n; values, timestamps_ms, has_own_time: (n,), of the samples that are written.
-    exemplars: each with the identity of its sample's series.
+    exemplars: each with the identity of its sample's series. histograms: as in ScrapedSamples.
     added: series that the last scrape did not have. duplicates: samples left out because an earlier
     one of the page has the same series and time; what relabelling dropped is left out too.
     """
@@ -80,6 +80,7 @@ class Matched:
     values: F64
     has_own_time: Array
     exemplars: list[tuple[bytes, TextExemplar]]
+    histograms: Mapping[int, bytes]
     added: int
     duplicates: int
 
@@ -141,10 +142,13 @@ class TargetSeries:
         exemplars = [(identities[one.sample], one) for one in scraped.exemplars]
         times = np.where(scraped.has_timestamp, scraped.timestamps_ms, at_ms)
         values, has_own_time = scraped.values, scraped.has_timestamp
+        histograms = scraped.histograms
         if len(self._seen) < len(identities):
             rows = _first_of_equals(identities, times.tolist())
             identities = [identities[row] for row in rows]
             times, values, has_own_time = times[rows], values[rows], has_own_time[rows]
+            chosen = enumerate(rows)
+            histograms = {i: histograms[row] for i, row in chosen if row in histograms}
         return Matched(
             scraped,
             identities,
@@ -152,6 +156,7 @@ class TargetSeries:
             values,
             has_own_time,
             exemplars,
+            histograms,
             added=len(self._series) - n_before,
             duplicates=samples_kept - len(identities),
         )
@@ -199,7 +204,11 @@ class TargetSeries:
         if matched is None:
             return self._batch([*identities, *ended], times, values, ())
         metadata = self._changed_metadata(matched.scraped)
-        batch = self._batch([*identities, *ended], times, values, metadata)
+        batch = replace(
+            self._batch([*identities, *ended], times, values, metadata),
+            histogram_at=np.array([*matched.histograms], np.int64),
+            histograms=[*matched.histograms.values()],
+        )
         return self._with_exemplars(batch, matched) if matched.exemplars else batch
 
     def stale_markers(self, at_ms: int) -> SampleBatch:

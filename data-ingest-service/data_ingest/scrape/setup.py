@@ -5,8 +5,8 @@ from pathlib import Path
 import httpx
 
 from data_ingest.chassis.clock import Clock
+from data_ingest.chassis.guard import parse_networks
 from data_ingest.scrape import host, processes, targets
-from data_ingest.scrape.access import parse_networks
 from data_ingest.scrape.loop import Ingest
 from data_ingest.scrape.scraper import FindHome, Scraper
 from data_ingest.scrape.sources import Jobs
@@ -21,20 +21,14 @@ def configured(
     http: httpx.AsyncClient | None,
     clock: Clock,
 ) -> Scraper:
-    """The scraper of these settings.
-
-    Raises BadTargets, BadJobs, BadAllowList and BadProcesses, which name the entry.
-    """
-    reading = Reading(
-        settings.scrape_interval_s, settings.scrape_timeout_s, settings.scrape_body_bytes_max
-    )
-    listed = _listed(settings, reading)
-    rules = processes.parse(settings.host_processes or processes.DEFAULT)
+    """The scraper of these settings. Raises BadTargets, BadJobs and BadProcesses: the entry."""
+    listed = targets_of(settings)
     collector = None
     if settings.scrape_host:
-        collector = host.Host({"processes": processes.Processes(rules).families})
+        services = processes.Processes(processes.parse(settings.host_processes))
+        collector = host.Host({"processes": services.families})
         labels = (("instance", host.instance()), ("job", "node"))
-        listed.append(Target("node", "", labels, (), reading))
+        listed.append(Target("node", "", labels, (), reading_of(settings)))
     jobs = None
     if settings.scrape_config:
         jobs = Jobs(Path(settings.scrape_config), settings.scrape_body_bytes_max)
@@ -52,14 +46,26 @@ def configured(
     )
 
 
-def _listed(settings: Settings, reading: Reading) -> list[Target]:
+def reading_of(settings: Settings) -> Reading:
+    """How the targets of the short form are read."""
+    return Reading(
+        settings.scrape_interval_s, settings.scrape_timeout_s, settings.scrape_body_bytes_max
+    )
+
+
+def targets_of(settings: Settings) -> list[Target]:
+    """Those of DIS_SCRAPE_TARGETS, and no others; without it a page of each service whose URL is
+    set: `/metrics`, and of the dashboard, which is nginx, `/stub_status`.
+    """
+    reading = reading_of(settings)
     if settings.scrape_targets.strip():
-        return targets.parse(settings.scrape_targets, reading)
-    urls = {
-        "data-api-service": settings.das_url,
-        "data-ingest-service": settings.dis_url,
-        "analysis-processing-service": settings.aps_url,
-        "user-billing-service": settings.ubs_url,
-        "frontend-dashboard": settings.ui_url,
+        return targets.parse("DIS_SCRAPE_TARGETS", settings.scrape_targets, reading)
+    pages = {
+        "data-api-service": (settings.das_url, "/metrics"),
+        "data-ingest-service": (settings.dis_url, "/metrics"),
+        "analysis-processing-service": (settings.aps_url, "/metrics"),
+        "user-billing-service": (settings.ubs_url, "/metrics"),
+        "frontend-dashboard": (settings.ui_url, "/stub_status"),
     }
-    return targets.of_services(urls, reading)
+    entries = [f"{job}={url.rstrip('/')}{page}" for job, (url, page) in pages.items() if url]
+    return targets.parse("the URLs of the services", ",".join(entries), reading)

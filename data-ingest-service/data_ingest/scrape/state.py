@@ -10,8 +10,9 @@ from typing import Any, Final
 
 import structlog
 
-from data_ingest.scrape.page import Failure
-from data_ingest.scrape.targets import Target, duration_text, shown_labels
+from data_ingest.scrape.fetch import Failure
+from data_ingest.scrape.targets import Target, shown_labels
+from data_ingest.scrape.words import duration_text
 
 DOWN: Final = "target_down"
 NOT_STORED: Final = "scrape_not_stored"

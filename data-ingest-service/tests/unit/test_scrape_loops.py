@@ -71,7 +71,7 @@ async def test_one_bad_target_stops_no_other(pages: Pages, loops: Loops) -> None
     """
     text = "job=http://h/one,job=http://h/two,job=http://h/defect,last=http://h/last"
     with structlog.testing.capture_logs() as logged:
-        await loops.apply(parse(text, READING))
+        await loops.apply(parse("S", text, READING))
     assert [(entry["event"], entry["url"]) for entry in logged] == [
         ("targets_share_labels", "http://h/two"),
         ("targets_share_labels", "http://h/defect"),
@@ -84,9 +84,9 @@ async def test_a_change_leaves_the_others_alone(pages: Pages, loops: Loops) -> N
     """A target that stays goes on where it was, one that goes ends its series at once, and one that
     comes starts.
     """
-    await loops.apply(parse("a=http://h/stays,b=http://h/goes", READING))
+    await loops.apply(parse("S", "a=http://h/stays,b=http://h/goes", READING))
     await pages.until_asked(2, "http://h/stays", "http://h/goes")
-    await loops.apply(parse("c=http://h/comes,a=http://h/stays", READING))
+    await loops.apply(parse("S", "c=http://h/comes,a=http://h/stays", READING))
     before = pages.asked["http://h/goes"]
     assert "page_goes{instance=h:80,job=b}" in pages.ended
     assert "page_stays{instance=h:80,job=a}" not in pages.ended
@@ -99,7 +99,7 @@ async def test_another_way_to_scrape_the_same_goes_on(pages: Pages, loops: Loops
     """When only the way in which a target is scraped changes, no series ends but those that are no
     longer kept.
     """
-    (target,) = parse("job=http://h/one", READING)
+    (target,) = parse("S", "job=http://h/one", READING)
     await loops.apply([target])
     await pages.until_asked(2, "http://h/one")
     await loops.apply([replace(target, reading=replace(READING, timeout_s=3.0))])
@@ -115,7 +115,7 @@ async def test_another_way_to_scrape_the_same_goes_on(pages: Pages, loops: Loops
 async def test_nothing_is_left(pages: Pages, loops: Loops) -> None:
     """After the last change to nothing, no loop runs and every series has ended."""
     before = asyncio.all_tasks()
-    await loops.apply(parse("job=http://h/one", READING))
+    await loops.apply(parse("S", "job=http://h/one", READING))
     await pages.until_asked(1, "http://h/one")
     await loops.close()
     assert asyncio.all_tasks() == before

@@ -260,4 +260,6 @@ async def test_a_mistake_of_ours_is_a_failed_scrape(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(page, "from_exposition", broken)
     result = await _scrape(lambda _: httpx.Response(200, text="a 1\n"))
     assert result.samples is None
-    assert result.failure == page.Failure("defect", "ArithmeticError", "ArithmeticError: odd")
+    assert result.failure is not None
+    assert (result.failure.outcome, result.failure.cause) == ("defect", "ArithmeticError")
+    assert result.failure.reason == "ArithmeticError: odd"

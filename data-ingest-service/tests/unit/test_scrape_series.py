@@ -343,7 +343,7 @@ def test_a_key_is_that_of_the_labels() -> None:
 def test_families_are_samples_of_this_moment() -> None:
     """Metrics of our own making become samples with metadata."""
     page = from_families(
-        [Family("a", "gauge", "text", [((("x", "é"),), 1.0), ((("x", "\udcff"),), 2.0)])]
+        [Family("a", "gauge", "text", [({"x": "é"}, 1.0), ({"x": "\udcff"}, 2.0)])]
     )
     series = _series()
     assert rows(series.batch(series.match(page, 9), 9, [])) == {
