@@ -16,7 +16,7 @@ import httpx
 from fastapi import FastAPI
 
 from data_ingest import __version__
-from data_ingest.api import body, delete_series, imports, influx, refused, targets, write
+from data_ingest.api import body, delete_series, imports, influx, reading, write
 from data_ingest.background.compaction_health import LATE_S, CompactionHealth
 from data_ingest.background.tasks import Background
 from data_ingest.chassis import problems
@@ -152,8 +152,7 @@ def create_app(
     )
     uploads = imports.Uploads(objects, settings.import_bytes_max, pace)
     app.include_router(imports.Imports(identity, database_url, uploads).router)
-    app.include_router(refused.router(identity, database_url))
-    app.include_router(targets.router(identity, database_url))
+    app.include_router(reading.router(identity, database_url))
     app.include_router(delete_series.router(identity, database_url))
     naming = Naming(
         settings.influx_db_label, settings.influx_bare_value, settings.influx_utf8_names
