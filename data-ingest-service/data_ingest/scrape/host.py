@@ -3,8 +3,7 @@
     collector ── psutil, /proc ──▶ families     one that fails is reported, the others go on
 
 On Linux the memory figures are those of /proc/meminfo, as in node_exporter; elsewhere psutil's.
-Source: node_exporter collectors cpu, loadavg, meminfo, filesystem, diskstats, netdev, stat, time,
-uname.
+Source: node_exporter collectors cpu, loadavg, meminfo, filesystem, diskstats, netdev, time, uname.
 """
 
 import os
@@ -79,10 +78,8 @@ class Host:
     def families(self) -> list[Family]:
         """All that could be collected, and how each collector did. Blocks: run it in a thread."""
         collected: list[Family] = []
-        durations: list[tuple[Mapping[str, str], float]] = []
         successes: list[tuple[Mapping[str, str], float]] = []
         for name, collect in self._collectors.items():
-            started_s, labels = time.perf_counter(), {"collector": name}
             try:
                 collected += [family for family in collect() if family.samples]
             except (OSError, psutil.Error, RuntimeError, AttributeError) as error:
@@ -91,14 +88,9 @@ class Host:
                     log.warning("host_collector_failed", collector=name, reason=str(error))
             else:
                 self._failing.discard(name)
-            successes.append((labels, float(name not in self._failing)))
-            durations.append((labels, time.perf_counter() - started_s))
-        about = "node_scrape_collector_"
-        return [
-            *collected,
-            Family(f"{about}duration_seconds", "gauge", "Duration of a collector.", durations),
-            Family(f"{about}success", "gauge", "Whether a collector succeeded.", successes),
-        ]
+            successes.append(({"collector": name}, name not in self._failing))
+        text = "Whether a collector succeeded."
+        return [*collected, Family("node_scrape_collector_success", "gauge", text, successes)]
 
 
 def cpu() -> list[Family]:
@@ -217,20 +209,12 @@ def _of_devices(kind: str, fields: Mapping[str, str], counters: Mapping[str, Any
     ]
 
 
-def kernel() -> list[Family]:
-    """Boot time, interrupts, context switches."""
-    counted = psutil.cpu_stats()
-    switches, interrupts = "Total number of context switches.", "Total number of interrupts."
+def clock() -> list[Family]:
+    """The host's time, to compare with that of others, and when it started."""
     return [
         single("node_boot_time_seconds", "Node boot time, in unixtime.", psutil.boot_time()),
-        single("node_context_switches_total", switches, counted.ctx_switches, "counter"),
-        single("node_intr_total", interrupts, counted.interrupts, "counter"),
+        single("node_time_seconds", "System time in seconds since epoch (1970).", time.time()),
     ]
-
-
-def clock() -> list[Family]:
-    """The host's time, to compare with that of others."""
-    return [single("node_time_seconds", "System time in seconds since epoch (1970).", time.time())]
 
 
 def uname() -> list[Family]:
@@ -247,9 +231,9 @@ def uname() -> list[Family]:
     return [Family("node_uname_info", "gauge", "What the uname system call says.", [(labels, 1)])]
 
 
-def single(name: str, text: str, value: float, kind: str = "gauge") -> Family:
-    """A metric without labels."""
-    return Family(name, kind, text, [({}, value)])
+def single(name: str, text: str, value: float) -> Family:
+    """A gauge without labels."""
+    return Family(name, "gauge", text, [({}, value)])
 
 
 COLLECTORS: Final[Mapping[str, Callable[[], list[Family]]]] = {
@@ -259,7 +243,6 @@ COLLECTORS: Final[Mapping[str, Callable[[], list[Family]]]] = {
     "filesystem": filesystems,
     "diskstats": disks,
     "netdev": network,
-    "stat": kernel,
     "time": clock,
     "uname": uname,
 }

@@ -12,9 +12,6 @@ from typing import Final
 from data_ingest.protocols.prometheus_text import BadExposition
 from data_ingest.scrape.samples import Family
 
-WITHOUT_MODULE: Final = b""
-"""Stands for the page of an nginx built without stub_status: it answers, without numbers."""
-
 _PAGE: Final = re.compile(
     r"\s*Active connections:\s+(\d+)\s+server accepts handled requests(?: request_time)?"
     r"\s+(\d+)\s+(\d+)\s+(\d+)(?:\s+\d+)?"
@@ -39,8 +36,6 @@ _COUNTERS: Final = {
 
 def families(page: bytes) -> list[Family]:
     """The page's seven numbers and `nginx_up`; `BadExposition` when it is no stub_status page."""
-    if page == WITHOUT_MODULE:
-        return [up(True)]
     text = page.decode("ascii", "replace")
     match = _PAGE.fullmatch(text)
     if match is None:

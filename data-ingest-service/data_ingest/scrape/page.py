@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -49,7 +48,19 @@ async def scrape_target(clients: Clients, target: Target) -> ScrapeResult:
     failure: Failure | None = None
     try:
         async with asyncio.timeout(target.reading.timeout_s):
-            body, content_type = await _fetch(clients, target)
+            headers = {
+                "Accept": target.reading.accept,
+                "X-Prometheus-Scrape-Timeout-Seconds": f"{target.reading.timeout_s:g}",
+            }
+            body, content_type = await fetch(
+                clients,
+                target.url,
+                target.access,
+                headers,
+                is_guarded=target.is_guarded,
+                timeout_s=target.reading.timeout_s,
+                bytes_max=target.reading.body_bytes_max,
+            )
             samples = await anyio.to_thread.run_sync(_decode, target, body, content_type)
     except TimeoutError:
         reason = f"no answer within {target.reading.timeout_s:g} s"
@@ -58,11 +69,13 @@ async def scrape_target(clients: Clients, target: Target) -> ScrapeResult:
         failure = error
     except Exception as error:  # noqa: BLE001 - whatever it is, the next scrape is tried
         failure = failure_of(error)
+    if target.is_stub_status and failure:
+        # Without the module for it nginx answers that there is no such page, and is up.
+        is_up = failure.status == httpx.codes.NOT_FOUND
+        samples, failure = from_families([nginx_status.up(is_up)]), None if is_up else failure
     duration_s = time.perf_counter() - started_s
     SCRAPES.labels(target.pool, failure.outcome if failure else "ok").inc()
     DURATIONS.labels(target.pool).observe(duration_s)
-    if target.is_stub_status and failure:
-        samples = from_families([nginx_status.up(False)])
     return ScrapeResult(samples, duration_s, failure)
 
 
@@ -74,29 +87,6 @@ def failure_of(error: Exception) -> Failure:
     cause = error.facts.get("detail", type(error).__name__)
     outcome = "too_large" if error.kind is Kind.TOO_LARGE else "unreadable"
     return Failure(outcome, str(cause), str(error))
-
-
-async def _fetch(clients: Clients, target: Target) -> tuple[bytes, str]:
-    """Body and content type of the page."""
-    reading = target.reading
-    headers = {
-        "Accept": reading.accept,
-        "X-Prometheus-Scrape-Timeout-Seconds": f"{reading.timeout_s:g}",
-    }
-    try:
-        return await fetch(
-            clients,
-            target.url,
-            target.access,
-            headers,
-            is_guarded=target.is_guarded,
-            timeout_s=reading.timeout_s,
-            bytes_max=reading.body_bytes_max,
-        )
-    except Failure as error:
-        if error.status == httpx.codes.NOT_FOUND and target.is_stub_status:
-            return nginx_status.WITHOUT_MODULE, ""
-        raise
 
 
 def _decode(target: Target, body: bytes, content_type: str) -> ScrapedSamples:
@@ -111,16 +101,3 @@ def _decode(target: Target, body: bytes, content_type: str) -> ScrapedSamples:
         openmetrics = prometheus_text.is_openmetrics(content_type)
         samples = from_exposition(prometheus_text.decode(body, openmetrics=openmetrics))
     return samples if reading.honor_timestamps else samples.without_timestamps()
-
-
-def report_series(
-    duration_s: float, *, is_up: bool, samples: int = 0, kept: int = 0, added: int = 0
-) -> Sequence[tuple[str, float]]:
-    """The series about a scrape itself, as Prometheus names them."""
-    return (
-        ("up", float(is_up)),
-        ("scrape_duration_seconds", duration_s),
-        ("scrape_samples_scraped", float(samples)),
-        ("scrape_samples_post_metric_relabeling", float(kept)),
-        ("scrape_series_added", float(added)),
-    )

@@ -189,14 +189,14 @@ class Scraper:
                 await loops.apply(self.targets)
             else:
                 await anyio.to_thread.run_sync(self.jobs.read_files)
-                await self._apply(loops, self.jobs)
+                await loops.apply(*self._wanted(self.jobs))
                 await self.jobs.ask_servers(loops.clients, self.clock.now_s())
-                await self._apply(loops, self.jobs)
+                await loops.apply(*self._wanted(self.jobs))
             await stop.wait(POLL_S)
 
-    async def _apply(self, loops: Loops, jobs: Jobs) -> None:
+    def _wanted(self, jobs: Jobs) -> tuple[list[Target], Sequence[Dropped]]:
         discovered = jobs.discovered()
-        await loops.apply([*self.targets, *discovered.targets], discovered.dropped)
+        return [*self.targets, *discovered.targets], discovered.dropped
 
 
 async def publish(rows: Callable[[], dict[Key, Row]], database_url: str, stop: Stop) -> None:

@@ -12,7 +12,7 @@ Source: Prometheus `scrape/scrape.go` (staleness, conflicting labels, duplicates
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import compress
-from typing import Final, TypeAlias, cast
+from typing import Final, NamedTuple, TypeAlias, cast
 
 import numpy as np
 
@@ -58,8 +58,7 @@ class Keeping:
     labels_max: int = 0
 
 
-@dataclass(slots=True)
-class _Series:
+class _Series(NamedTuple):
     key: tuple[int, int]
     labels: RawLabels
 
@@ -88,16 +87,6 @@ class Matched:
     def kept(self) -> int:
         """How many samples relabelling kept, duplicates included."""
         return len(self.identities) + self.duplicates
-
-    def without_own_time(self) -> set[bytes]:
-        """The series of samples without a time of their own: these end when they are missing."""
-        if not self.has_own_time.any():
-            return set(self.identities)
-        return set(compress(self.identities, (~self.has_own_time).tolist()))
-
-    def has(self, identity: bytes, at_ms: int) -> bool:
-        """Whether there is a sample of this series at this time."""
-        return identity in compress(self.identities, (self.timestamps_ms == at_ms).tolist())
 
 
 @dataclass(slots=True)
@@ -178,22 +167,25 @@ class TargetSeries:
     ) -> SampleBatch:
         """Everything to write of the scrape at `at_ms`; `matched` is None when it failed.
 
+        Without a report it is what ends all series: the target is not scraped any more.
         report: series about the scrape itself (`up` …), which end only with the target. Of a page
         that brings one of these itself, the page's sample is written.
         `finish_scrape` must follow, whether the batch could be written or not.
         """
         identities: list[bytes] = []
         times, values = np.empty(0, np.int64), np.empty(0)
-        self._pending = set()
+        self._pending, now = set(), set[bytes]()
         if matched is not None:
-            identities, self._pending = [*matched.identities], matched.without_own_time()
-            times, values = matched.timestamps_ms, matched.values
+            identities, times, values = [*matched.identities], matched.timestamps_ms, matched.values
+            # Series whose samples bring a time of their own do not end when they are missing.
+            self._pending = set(compress(identities, (~matched.has_own_time).tolist()))
+            now = set(compress(identities, (times == at_ms).tolist()))
         more: list[float] = []
         for name, value in report:
             labels = [(b"__name__", name.encode())]
             identity = self._add(with_target_labels(labels, self.target_labels))
             self._pending.add(identity)
-            if not (matched and identity in self._seen and matched.has(identity, at_ms)):
+            if identity not in now:
                 identities.append(identity)
                 more.append(value)
         self._seen |= self._pending
@@ -201,22 +193,18 @@ class TargetSeries:
         more += [STALE] * len(ended)
         times = np.concatenate([times, np.full(len(more), at_ms, np.int64)])
         values = np.concatenate([values, more])
+        described: tuple[MetricMetadata, ...] = ()
         if matched is None:
-            return self._batch([*identities, *ended], times, values, ())
-        metadata = self._changed_metadata(matched.scraped)
+            return self._batch([*identities, *ended], times, values, described)
+        if matched.scraped.metadata != self._metadata:
+            written = set(self._metadata)
+            described = tuple(one for one in matched.scraped.metadata if one not in written)
         batch = replace(
-            self._batch([*identities, *ended], times, values, metadata),
+            self._batch([*identities, *ended], times, values, described),
             histogram_at=np.array([*matched.histograms], np.int64),
             histograms=[*matched.histograms.values()],
         )
         return self._with_exemplars(batch, matched) if matched.exemplars else batch
-
-    def stale_markers(self, at_ms: int) -> SampleBatch:
-        """A stale marker for every series that is alive: the target is not scraped any more."""
-        ended = sorted(self._alive)
-        self._pending, self._seen = set(), set()
-        times, values = np.full(len(ended), at_ms, np.int64), np.full(len(ended), STALE)
-        return self._batch(ended, times, values, ())
 
     def finish_scrape(self, *, durable: bool, scraped: ScrapedSamples | None = None) -> None:
         """The series of the batch are alive if it is `durable`.
@@ -253,13 +241,6 @@ class TargetSeries:
                 taken.append(made)
         skipped = {INVALID_EXEMPLAR: not_taken} if not_taken else {}
         return replace(batch, exemplars=taken, skipped=skipped)
-
-    def _changed_metadata(self, scraped: ScrapedSamples) -> tuple[MetricMetadata, ...]:
-        """The target's metadata that differs from what was last written."""
-        if scraped.metadata == self._metadata:
-            return ()
-        written = set(self._metadata)
-        return tuple(metadata for metadata in scraped.metadata if metadata not in written)
 
     def _identify(self, labels: RawLabels) -> bytes:
         """The identity of a sample with these labels on its page; DROPPED when it is not kept."""

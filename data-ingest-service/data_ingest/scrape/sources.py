@@ -62,7 +62,7 @@ class JobSources:
         }
         for name in self._stamps.keys() - names:
             del self._stamps[name]
-            self._conditions.end(UNREAD, name)
+            self._conditions.say(UNREAD, "", source=name)
             self._put(name, [])
         for name in sorted(names):
             path = Path(name)
@@ -75,9 +75,9 @@ class JobSources:
                     self._stamps[name] = stamp
             except Exception as error:  # noqa: BLE001 - one job's list stops no other's
                 self._stamps.setdefault(name, (0, 0))
-                self._conditions.begin(UNREAD, str(error), str(error), source=name)
+                self._conditions.say(UNREAD, str(error), source=name)
             else:
-                self._conditions.end(UNREAD, name)
+                self._conditions.say(UNREAD, "", source=name)
 
     async def ask_servers(self, clients: Clients, now_s: float) -> None:
         """The lists of http_sd_configs are those of now, where they are due."""
@@ -86,19 +86,18 @@ class JobSources:
             if self._due_s.get(source, 0.0) > now_s:
                 continue
             self._due_s[source] = now_s + config.refresh_interval
+            cause = reason = ""
             try:
                 async with asyncio.timeout(HTTP_SD_TIMEOUT_S):
                     answer = await self._ask(clients, config)
                 await anyio.to_thread.run_sync(self._take, source, config, *answer)
             except TimeoutError:
-                reason = f"no answer within {HTTP_SD_TIMEOUT_S:g} s"
-                self._conditions.begin(UNREAD, reason, reason, source)
+                cause = f"no answer within {HTTP_SD_TIMEOUT_S:g} s"
             except Failure as error:
-                self._conditions.begin(UNREAD, error.cause, error.reason, source)
+                cause, reason = error.cause, error.reason
             except Exception as error:  # noqa: BLE001 - one job's answer stops no other's
-                self._conditions.begin(UNREAD, type(error).__name__, str(error), source)
-            else:
-                self._conditions.end(UNREAD, source)
+                cause, reason = type(error).__name__, str(error)
+            self._conditions.say(UNREAD, cause, reason, source)
 
     async def _ask(self, clients: Clients, config: HttpSd) -> tuple[bytes, str]:
         return await fetch(
@@ -130,10 +129,7 @@ class JobSources:
         all_lists = {**self._lists, source: lists}
         self.discovered = discover(self.job, [one for ones in all_lists.values() for one in ones])
         self._lists = all_lists
-        if faults := "; ".join(self.discovered.faults[:5]):
-            self._conditions.begin(UNREAD, faults, faults)
-        else:
-            self._conditions.end(UNREAD)
+        self._conditions.say(UNREAD, "; ".join(self.discovered.faults[:5]))
 
 
 @dataclass(slots=True)
@@ -167,10 +163,10 @@ class Jobs:
         try:
             if stamp_of(self.path) != self._stamp:
                 self.load()
-                self._conditions.end(CONFIG)
+                self._conditions.say(CONFIG, "")
                 log.info("scrape_config_loaded", file=str(self.path), jobs=len(self.sources))
         except (OSError, BadJobs) as error:
-            self._conditions.begin(CONFIG, str(error), str(error))
+            self._conditions.say(CONFIG, str(error))
         for sources in self.sources:
             sources.read_files()
 

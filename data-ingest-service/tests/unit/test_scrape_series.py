@@ -309,9 +309,9 @@ def test_a_stop_ends_everything() -> None:
     """At the stop every series that is alive ends, `up` too, and only once."""
     series = _series()
     _scrape(series, "a 1\n", 1)
-    assert values(series.stale_markers(2)) == {"a": "stale", "up": "stale"}
+    assert values(series.batch(None, 2, ())) == {"a": "stale", "up": "stale"}
     series.finish_scrape(durable=True)
-    assert series.stale_markers(3).samples == 0
+    assert series.batch(None, 3, ()).samples == 0
 
 
 def test_a_target_remembers_only_what_it_saw_last() -> None:
