@@ -34,7 +34,7 @@ from data_ingest.protocols import all_protocols, otlp
 from data_ingest.protocols.influx import Naming
 from data_ingest.protocols.protocol import Bounds
 from data_ingest.replicas import ReplicaLabels
-from data_ingest.scrape import setup as scrape
+from data_ingest.scrape.scraper import Scraper
 from data_ingest.settings import Settings
 from data_ingest.store.elections import Elections
 from data_ingest.store.objects import ArrowObjects, DirectoryObjects
@@ -91,7 +91,7 @@ def create_app(
     )
     objects = open_store(settings.object_store_url, DirectoryObjects, ArrowObjects)
     compaction = CompactionHealth(settings.compaction_delay_s + LATE_S)
-    scraper = scrape.configured(settings, pipeline.ingest, identity.home_organisation, http, clock)
+    scraper = Scraper(settings, pipeline.ingest, identity.home_organisation, http, clock)
     billing = Billing(settings.ubs_url, settings.service_token.get_secret_value(), client)
     worker = Worker(database_url, objects, settings.object_store_url, pipeline)
     background = Background(settings, scraper, objects, clock, billing, compaction, worker)

@@ -47,9 +47,9 @@ _CLASSES: Final = messages.classes(
         "Span": "offset sint32 1, length uint32 2",
         "Histogram": """sample_count uint64 1, sample_sum double 2, bucket Bucket* 3,
             sample_count_float double 4, schema sint32 5, zero_threshold double 6,
-            zero_count uint64 7, zero_count_float double 8, negative_span Span* 9,
-            negative_delta sint64* 10, negative_count double* 11, positive_span Span* 12,
-            positive_delta sint64* 13, positive_count double* 14, exemplars Exemplar* 16""",
+            zero_count uint64 7, zero_count_float double 8, negative_spans Span* 9,
+            negative_deltas sint64* 10, negative_counts double* 11, positive_spans Span* 12,
+            positive_deltas sint64* 13, positive_counts double* 14, exemplars Exemplar* 16""",
         "Metric": """label Label* 1, gauge Value 2, counter Value 3, summary Summary 4,
             untyped Value 5, timestamp_ms int64 6, histogram Histogram 7""",
         "MetricFamily": "name bytes 1, help bytes 2, type int32 3, metric bytes* 4, unit bytes 5",
@@ -140,8 +140,8 @@ class _Page:
 
     def _add_histogram(self, put: Any, name: bytes, histogram: Any, kind: str) -> None:
         is_native = self.native and bool(
-            histogram.positive_span
-            or histogram.negative_span
+            histogram.positive_spans
+            or histogram.negative_spans
             or histogram.zero_threshold > 0
             or histogram.zero_count
             or histogram.zero_count_float > 0
@@ -216,17 +216,14 @@ def _stored(histogram: Any, kind: str) -> bytes:
         schema=histogram.schema or None,
         zero_threshold=histogram.zero_threshold or None,
         reset_hint=_GAUGE_HINT if kind == "gaugehistogram" else None,
+        count_int=histogram.sample_count,
+        count_float=histogram.sample_count_float if is_float else None,
+        zero_count_int=histogram.zero_count,
+        zero_count_float=histogram.zero_count_float,
     )
-    if is_float:
-        made.count_float, made.zero_count_float = (
-            histogram.sample_count_float,
-            histogram.zero_count_float,
-        )
-    else:
-        made.count_int, made.zero_count_int = histogram.sample_count, histogram.zero_count
     for side in ("positive", "negative"):
-        for span in getattr(histogram, f"{side}_span"):
+        for span in getattr(histogram, f"{side}_spans"):
             getattr(made, f"{side}_spans").add(offset=span.offset, length=span.length)
-        ours, theirs = ("counts", "count") if is_float else ("deltas", "delta")
-        getattr(made, f"{side}_{ours}").extend(getattr(histogram, f"{side}_{theirs}"))
+        for name in (f"{side}_deltas", f"{side}_counts"):  # those of the other kind are left out
+            getattr(made, name).extend(getattr(histogram, name))
     return from_prometheus(made.SerializeToString())[1]

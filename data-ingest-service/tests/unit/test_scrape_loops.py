@@ -14,6 +14,7 @@ from data_ingest.chassis.clock import Clock
 from data_ingest.chassis.identity import Limits
 from data_ingest.model import Outcome, SampleBatch
 from data_ingest.scrape.access import Clients
+from data_ingest.scrape.host import Host
 from data_ingest.scrape.relabel import Rule
 from data_ingest.scrape.scraper import Loops
 from data_ingest.scrape.series import Keeping
@@ -60,7 +61,7 @@ def pages() -> Pages:
 @pytest.fixture
 async def loops(pages: Pages) -> Any:
     async with httpx.AsyncClient(transport=httpx.MockTransport(pages)) as http:
-        made = Loops(pages.ingest, Clients(http), Clock(), uuid.UUID(int=1), None)
+        made = Loops(pages.ingest, Clients(http), Clock(), uuid.UUID(int=1), Host())
         yield made
         await made.close()
 

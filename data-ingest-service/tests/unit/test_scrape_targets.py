@@ -4,7 +4,7 @@ import base64
 
 import pytest
 
-from data_ingest.scrape import setup, targets
+from data_ingest.scrape import scraper, targets
 from data_ingest.scrape.targets import BadTargets, next_round_ms
 from data_ingest.scrape.words import duration_text
 from tests.scrapes import READING, settings_of, target
@@ -87,13 +87,13 @@ def test_a_credential_in_a_wrong_entry_is_not_repeated(password: str) -> None:
 
 def test_targets_of_the_services() -> None:
     """Services whose URL is known are scraped at /metrics, the dashboard at nginx's stub_status."""
-    parsed = setup.targets_of(settings_of(das_url="http://h:1/", ui_url="http://h:2"))
+    parsed = scraper.targets_of(settings_of(das_url="http://h:1/", ui_url="http://h:2"))
     assert [t.url for t in parsed] == [
         *("http://h:1/metrics", "http://ubs:1/metrics", "http://h:2/stub_status")
     ]
     assert [t.is_stub_status for t in parsed] == [False, False, True]
     with pytest.raises(BadTargets, match="the URLs of the services, entry 1, data-api-service"):
-        setup.targets_of(settings_of(das_url="http://h:99999"))
+        scraper.targets_of(settings_of(das_url="http://h:99999"))
 
 
 @pytest.mark.parametrize("now", [0, 1, 4999, 5000, 5001, 123_456_789])
