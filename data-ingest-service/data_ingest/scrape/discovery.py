@@ -7,15 +7,16 @@ Source: Prometheus `scrape/target.go` (PopulateLabels).
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 from uuid import UUID
 
 from data_ingest.scrape.access import Access
 from data_ingest.scrape.jobs import Job, StaticConfig
+from data_ingest.scrape.reading import Reading
 from data_ingest.scrape.relabel import relabel
-from data_ingest.scrape.targets import Labels, Reading, Target, checked_url, key_of, shown_labels
+from data_ingest.scrape.targets import Labels, Target, checked_url, key_of, shown_labels
 from data_ingest.scrape.words import duration_s, duration_text
 
 TARGETS_MAX: Final = 10_000
@@ -68,7 +69,7 @@ def discover(job: Job, lists: Iterable[AddressList]) -> Discovered:
     targets: dict[Target, None] = {}
     dropped: dict[Dropped, None] = {}
     faults: list[str] = []
-    access, reading = job.access, job.reading
+    access = job.part(Access)
     for addresses in lists:
         for number, address in enumerate(addresses.config.targets):
             if len(targets) + len(dropped) >= TARGETS_MAX:
@@ -76,7 +77,7 @@ def discover(job: Job, lists: Iterable[AddressList]) -> Discovered:
                 break
             labels = discovered_labels(job, address, addresses)
             try:
-                target = target_of(job, labels, access, reading)
+                target = target_of(job, labels, access)
             except ValueError as exc:
                 faults.append(f"{addresses.source}: target {number + 1}: {exc}")
                 continue
@@ -102,9 +103,7 @@ def discovered_labels(job: Job, address: str, addresses: AddressList) -> dict[st
     }
 
 
-def target_of(
-    job: Job, discovered: Mapping[str, str], access: Access, reading: Reading
-) -> Target | None:
+def target_of(job: Job, discovered: Mapping[str, str], access: Access) -> Target | None:
     """The target that these labels come to; None when a rule drops it.
 
     ValueError when they come to nothing that can be scraped; it repeats no credential.
@@ -134,7 +133,7 @@ def target_of(
         url,
         tuple(sorted(public.items())),
         tuple(sorted(discovered.items())),
-        replace(reading, interval_s=interval_s, timeout_s=timeout_s),
+        job.part(Reading, scrape_interval=interval_s, scrape_timeout=timeout_s),
         access,
         job.tenant,
     )

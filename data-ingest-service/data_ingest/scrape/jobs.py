@@ -13,10 +13,10 @@ from uuid import UUID
 from pydantic import Field, ValidationError, model_validator
 
 from data_ingest.scrape.access import Access
+from data_ingest.scrape.reading import Global, Reading
 from data_ingest.scrape.relabel import Rule
-from data_ingest.scrape.series import Keeping
-from data_ingest.scrape.targets import Protocol, Reading, accept, checked_url
-from data_ingest.scrape.words import BadJobs, Count, Duration, Size, Strict, explained, parsed_yaml
+from data_ingest.scrape.targets import checked_url
+from data_ingest.scrape.words import BadJobs, Duration, Strict, explained, parsed_yaml
 
 
 class StaticConfig(Strict):
@@ -47,17 +47,7 @@ class HttpSd(Access):
         return self
 
 
-class Global(Strict):
-    """What holds where a job says nothing; without scrape_protocols, all that can be read."""
-
-    scrape_interval: Duration = 60.0
-    scrape_timeout: Duration = 10.0
-    scrape_protocols: tuple[Protocol, ...] = ()
-    scrape_native_histograms: bool = False
-    always_scrape_classic_histograms: bool = False
-
-
-class Job(Access, Global):
+class Job(Access, Reading):
     """One scrape_config; `tenant` is ours: the organisation that its samples belong to."""
 
     job_name: Annotated[str, Field(min_length=1)]
@@ -68,35 +58,7 @@ class Job(Access, Global):
     static_configs: tuple[StaticConfig, ...] = ()
     file_sd_configs: tuple[FileSd, ...] = ()
     http_sd_configs: tuple[HttpSd, ...] = ()
-    honor_labels: bool = False
-    honor_timestamps: bool = True
-    sample_limit: Count = 0
-    label_limit: Count = 0
-    body_size_limit: Size = 0
     relabel_configs: tuple[Rule, ...] = ()
-    metric_relabel_configs: tuple[Rule, ...] = ()
-
-    @property
-    def access(self) -> Access:
-        """How its targets are asked."""
-        return Access.model_construct(**{name: getattr(self, name) for name in Access.model_fields})
-
-    @property
-    def reading(self) -> Reading:
-        """How the pages of its targets are read."""
-        native = self.scrape_native_histograms
-        return Reading(
-            self.scrape_interval,
-            self.scrape_timeout,
-            self.body_size_limit,
-            self.honor_timestamps,
-            Keeping(
-                self.honor_labels, self.metric_relabel_configs, self.sample_limit, self.label_limit
-            ),
-            accept(self.scrape_protocols, native=native),
-            reads_native=native,
-            reads_classic=not native or self.always_scrape_classic_histograms,
-        )
 
     def completed(self, defaults: Global, body_bytes_max: int) -> "Job":
         """The same, with what holds where it says nothing; no page is over `body_bytes_max`."""

@@ -47,10 +47,10 @@ async def scrape_target(clients: Clients, target: Target) -> ScrapeResult:
     samples: ScrapedSamples | None = None
     failure: Failure | None = None
     try:
-        async with asyncio.timeout(target.reading.timeout_s):
+        async with asyncio.timeout(target.reading.scrape_timeout):
             headers = {
                 "Accept": target.reading.accept,
-                "X-Prometheus-Scrape-Timeout-Seconds": f"{target.reading.timeout_s:g}",
+                "X-Prometheus-Scrape-Timeout-Seconds": f"{target.reading.scrape_timeout:g}",
             }
             body, content_type = await fetch(
                 clients,
@@ -58,12 +58,12 @@ async def scrape_target(clients: Clients, target: Target) -> ScrapeResult:
                 target.access,
                 headers,
                 is_guarded=target.is_guarded,
-                timeout_s=target.reading.timeout_s,
-                bytes_max=target.reading.body_bytes_max,
+                timeout_s=target.reading.scrape_timeout,
+                bytes_max=target.reading.body_size_limit,
             )
             samples = await anyio.to_thread.run_sync(_decode, target, body, content_type)
     except TimeoutError:
-        reason = f"no answer within {target.reading.timeout_s:g} s"
+        reason = f"no answer within {target.reading.scrape_timeout:g} s"
         failure = Failure("timeout", "timeout", reason)
     except Failure as error:
         failure = error
@@ -95,7 +95,7 @@ def _decode(target: Target, body: bytes, content_type: str) -> ScrapedSamples:
         return from_families(nginx_status.families(body))
     if content_type.partition(";")[0].strip().lower() == protobuf_page.MEDIA_TYPE:
         samples = protobuf_page.decode(
-            body, native=reading.reads_native, classic=reading.reads_classic
+            body, native=reading.scrape_native_histograms, classic=reading.reads_classic
         )
     else:
         openmetrics = prometheus_text.is_openmetrics(content_type)

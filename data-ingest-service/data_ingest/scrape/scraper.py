@@ -30,11 +30,12 @@ from data_ingest.scrape.host import Host
 from data_ingest.scrape.loop import STALE_MARKERS_TIMEOUT_S, Ingest, TargetLoop
 from data_ingest.scrape.page import ScrapeResult, failure_of, scrape_target
 from data_ingest.scrape.processes import Processes, parse
+from data_ingest.scrape.reading import Reading
 from data_ingest.scrape.samples import from_families
 from data_ingest.scrape.series import TargetSeries
 from data_ingest.scrape.sources import Jobs
 from data_ingest.scrape.state import TargetState
-from data_ingest.scrape.targets import Reading, Target
+from data_ingest.scrape.targets import Target
 from data_ingest.settings import Settings
 from data_ingest.store import catalogue, scrape_targets
 from data_ingest.store.scrape_targets import Key, Row
@@ -91,7 +92,7 @@ class Loops:
         replaced, ending = [], []
         for target in [one for one in self._running if one not in wanted]:
             loop, supervisor = self._running.pop(target)
-            end = supervisor.stop(target.reading.timeout_s + STOP_TIMEOUT_S)
+            end = supervisor.stop(target.reading.scrape_timeout + STOP_TIMEOUT_S)
             if (successor := new.pop(target.owner, None)) is None:
                 ending.append(end)
             else:
@@ -133,8 +134,8 @@ class Loops:
         offset_ms = target.offset_ms
         if not target.url:
             scrape, offset_ms = partial(_scrape_host, self.collector), 0
-        keeping = target.reading.keeping
-        series = before.continued(keeping) if before else TargetSeries(target.labels, keeping)
+        reading = target.reading
+        series = before.continued(reading) if before else TargetSeries(target.labels, reading)
         tenant = target.tenant or self.home
         loop = TargetLoop(
             TargetState(target), series, tenant, scrape, self.ingest, offset_ms, self.clock.now_s
@@ -230,8 +231,10 @@ async def _scrape_host(collector: Host) -> ScrapeResult:
 
 def reading_of(settings: Settings) -> Reading:
     """How the targets of the short form are read."""
-    return Reading(
-        settings.scrape_interval_s, settings.scrape_timeout_s, settings.scrape_body_bytes_max
+    return Reading.model_construct(
+        scrape_interval=settings.scrape_interval_s,
+        scrape_timeout=settings.scrape_timeout_s,
+        body_size_limit=settings.scrape_body_bytes_max,
     )
 
 

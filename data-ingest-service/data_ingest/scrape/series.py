@@ -32,7 +32,8 @@ from data_ingest.model import (
 )
 from data_ingest.protocols.exemplars import exemplar
 from data_ingest.protocols.prometheus_text import TextExemplar
-from data_ingest.scrape.relabel import Rule, relabel
+from data_ingest.scrape.reading import Reading
+from data_ingest.scrape.relabel import relabel
 from data_ingest.scrape.samples import ScrapedSamples
 
 STALE: Final = float(np.array([STALE_MARKER_BITS], np.uint64).view(np.float64)[0])
@@ -46,16 +47,6 @@ class OverLimit(WriteError):
     """The page is over a limit of its job"""
 
     kind = Kind.TOO_LARGE
-
-
-@dataclass(frozen=True, slots=True)
-class Keeping:
-    """What of a page is kept, and under which labels. A limit of 0 is none."""
-
-    honor_labels: bool = False
-    relabelling: tuple[Rule, ...] = ()
-    samples_max: int = 0
-    labels_max: int = 0
 
 
 class _Series(NamedTuple):
@@ -94,7 +85,7 @@ class TargetSeries:
     """The series of one target: their labels, and which were alive after the last scrape."""
 
     target_labels: Sequence[tuple[str, str]]
-    keeping: Keeping = field(default_factory=Keeping)
+    reading: Reading = field(default_factory=Reading)
     _identity_of: dict[bytes, bytes] = field(default_factory=dict)
     _types: dict[str, str] = field(default_factory=dict)
     _series: dict[bytes, _Series] = field(default_factory=dict)
@@ -108,9 +99,9 @@ class TargetSeries:
         """How many series are kept in memory."""
         return len(self._series)
 
-    def continued(self, keeping: Keeping) -> "TargetSeries":
+    def continued(self, reading: Reading) -> "TargetSeries":
         """The same series, of which other things are kept from the next scrape on."""
-        return replace(self, keeping=keeping, _identity_of={})
+        return replace(self, reading=reading, _identity_of={})
 
     def match(self, scraped: ScrapedSamples, at_ms: int) -> Matched:
         """The samples of the scrape at `at_ms`, each with its series.
@@ -123,8 +114,8 @@ class TargetSeries:
         n_before = len(self._series)
         identities = self._identities(scraped)
         samples_kept = len(identities) - identities.count(DROPPED)
-        if 0 < self.keeping.samples_max < samples_kept:
-            limit = self.keeping.samples_max
+        if 0 < self.reading.sample_limit < samples_kept:
+            limit = self.reading.sample_limit
             raise OverLimit(detail="sample_limit", samples=samples_kept, limit=limit)
         self._identity_of = dict(zip(scraped.texts, identities, strict=True))
         self._seen = set(identities) - {DROPPED}
@@ -244,11 +235,11 @@ class TargetSeries:
 
     def _identify(self, labels: RawLabels) -> bytes:
         """The identity of a sample with these labels on its page; DROPPED when it is not kept."""
-        keeping = self.keeping
-        full = with_target_labels(labels, self.target_labels, honor=keeping.honor_labels)
-        if keeping.relabelling:
+        reading = self.reading
+        full = with_target_labels(labels, self.target_labels, honor=reading.honor_labels)
+        if reading.metric_relabel_configs:
             relabelled = relabel(
-                {n.decode(): v.decode() for n, v in full if v}, keeping.relabelling
+                {n.decode(): v.decode() for n, v in full if v}, reading.metric_relabel_configs
             )
             if not relabelled:
                 return DROPPED
@@ -256,8 +247,8 @@ class TargetSeries:
                 raise BadBody(detail="relabelling left a series without a name")
             full = [(name.encode(), value.encode()) for name, value in relabelled.items()]
         n_labels = sum(bool(value) for _, value in full)
-        if 0 < keeping.labels_max < n_labels:
-            raise OverLimit(detail="label_limit", labels=n_labels, limit=keeping.labels_max)
+        if 0 < reading.label_limit < n_labels:
+            raise OverLimit(detail="label_limit", labels=n_labels, limit=reading.label_limit)
         return self._add(full)
 
     def _add(self, labels: RawLabels) -> bytes:

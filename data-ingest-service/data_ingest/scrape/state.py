@@ -101,8 +101,8 @@ class TargetState:
             "lastScrape": _NEVER if self.last_scrape_ms is None else rfc3339(self.last_scrape_ms),
             "lastScrapeDuration": self.last_duration_s,
             "health": self.health,
-            "scrapeInterval": duration_text(reading.interval_s),
-            "scrapeTimeout": duration_text(reading.timeout_s),
+            "scrapeInterval": duration_text(reading.scrape_interval),
+            "scrapeTimeout": duration_text(reading.scrape_timeout),
         }
 
 

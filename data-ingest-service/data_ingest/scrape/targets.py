@@ -10,7 +10,7 @@ import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 from uuid import UUID
 
@@ -19,7 +19,7 @@ from pydantic import SecretStr
 
 from data_ingest.chassis.kinds import Kind, ServiceError
 from data_ingest.scrape.access import Access, BasicAuth
-from data_ingest.scrape.series import Keeping
+from data_ingest.scrape.reading import Reading
 from data_ingest.scrape.words import duration_text
 
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
@@ -32,56 +32,12 @@ _JOB: Final = re.compile(r"[^\s:/@,=]+")
 _NO_HOST: Final = re.compile(r"[\s%<>\"{}|\\^`]")
 
 Labels = tuple[tuple[str, str], ...]
-Protocol = Literal[
-    "PrometheusProto", "OpenMetricsText1.0.0", "OpenMetricsText0.0.1", "PrometheusText0.0.4"
-]
-_MEDIA_TYPES: Final[dict[Protocol, str]] = {
-    "PrometheusProto": "application/vnd.google.protobuf;"
-    "proto=io.prometheus.client.MetricFamily;encoding=delimited",
-    "OpenMetricsText1.0.0": "application/openmetrics-text;version=1.0.0",
-    "OpenMetricsText0.0.1": "application/openmetrics-text;version=0.0.1",
-    "PrometheusText0.0.4": "text/plain;version=0.0.4",
-}
-
-
-def accept(protocols: Sequence[Protocol] = (), *, native: bool = False) -> str:
-    """The header that asks for a page in these protocols, the first one rather than the others.
-
-    By default in all texts; if `native`, rather than these in protobuf, which alone has native
-    histograms. Source: Prometheus `scrape.acceptHeader`.
-    """
-    chosen = protocols or [*_MEDIA_TYPES][0 if native else 1 :]
-    offers = [f"{_MEDIA_TYPES[one]};q=0.{9 - i}" for i, one in enumerate(chosen)]
-    return ",".join([*offers, "*/*;q=0.1"])
 
 
 class BadTargets(ServiceError):
     """The scrape targets cannot be used"""
 
     kind = Kind.BAD_DATA
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """How a target's page is read: how often, how much it may cost, what of it is kept.
-
-    accept: the header. Of a histogram with native buckets, these are read with `reads_native`, the
-    classic ones with `reads_classic`.
-    """
-
-    interval_s: float
-    timeout_s: float
-    body_bytes_max: int
-    honor_timestamps: bool = True
-    keeping: Keeping = field(default_factory=Keeping)
-    accept: str = field(default_factory=accept)
-    reads_native: bool = False
-    reads_classic: bool = True
-
-    @property
-    def interval_ms(self) -> int:
-        """At least one."""
-        return max(1, int(self.interval_s * 1000))
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +103,8 @@ def of_url(job: str, url: str, reading: Reading) -> Target:
         "__address__": instance,
         "__metrics_path__": parts.path or "/",
         "__scheme__": parts.scheme,
-        "__scrape_interval__": duration_text(reading.interval_s),
-        "__scrape_timeout__": duration_text(reading.timeout_s),
+        "__scrape_interval__": duration_text(reading.scrape_interval),
+        "__scrape_timeout__": duration_text(reading.scrape_timeout),
         **{f"__param_{name}": value for name, value in reversed(parse_qsl(parts.query))},
         "job": job,
     }

@@ -6,7 +6,7 @@ Source: prometheus.io/docs/prometheus/latest/configuration/configuration; ADR 16
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 
 import yaml
 from pydantic import (
@@ -80,6 +80,9 @@ File = Annotated[Path, AfterValidator(_in_folder)]
 """Relative to the folder that the validation has as its context."""
 
 
+Part = TypeVar("Part", bound=BaseModel)
+
+
 class Strict(BaseModel):
     """A mapping with these keys and no others; a key without a value is as if it were not there."""
 
@@ -95,6 +98,11 @@ class Strict(BaseModel):
         if unknown := sorted(map(str, given.keys() - set(allowed))):
             raise ValueError(f"{', '.join(unknown)}: not known here; allowed: {', '.join(allowed)}")
         return {name: value for name, value in given.items() if value is not None}
+
+    def part(self, kind: type[Part], **changed: Any) -> Part:
+        """What of it is of `kind`, one of its bases, with these fields `changed`."""
+        fields = {name: getattr(self, name) for name in kind.model_fields}
+        return kind.model_construct(**{**fields, **changed})
 
 
 def parsed_yaml(text: str, file: str) -> Any:

@@ -1,7 +1,6 @@
 """Laws of native histograms and exemplars from the request to the block, on a real store."""
 
 import json
-from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -19,7 +18,6 @@ from data_ingest.limits import DAY_MS
 from data_ingest.scrape.access import Clients
 from data_ingest.scrape.page import scrape_target
 from data_ingest.scrape.series import TargetSeries
-from data_ingest.scrape.targets import accept
 from data_ingest.store import block, tables
 from data_ingest.store.packing import INLINE_EXEMPLARS_MAX
 from tests import otlp, wire
@@ -155,7 +153,7 @@ async def test_a_native_histogram_that_is_scraped(store_url):
         body = family("latency", HISTOGRAM, {"histogram": SCRAPED})
         return httpx.Response(200, content=body, headers={"Content-Type": CONTENT_TYPE})
 
-    reading = replace(READING, accept=accept(native=True), reads_native=True, reads_classic=False)
+    reading = READING.model_copy(update={"scrape_native_histograms": True})
     series, tenant = TargetSeries((("job", "j"),)), uuid4()
     async with write_path(store_url) as path:
         async with httpx.AsyncClient(transport=httpx.MockTransport(page)) as http:

@@ -11,8 +11,9 @@ from data_ingest.errors import BodyTooLarge
 from data_ingest.model import SampleBatch
 from data_ingest.protocols.prometheus_text import BadExposition
 from data_ingest.scrape import protobuf_page
+from data_ingest.scrape.reading import Reading
 from data_ingest.scrape.samples import ScrapedSamples
-from data_ingest.scrape.series import Keeping, OverLimit, TargetSeries
+from data_ingest.scrape.series import OverLimit, TargetSeries
 from tests import wire
 from tests.native_histograms import meaning, stored_form, valid_histograms
 from tests.protobuf_pages import (
@@ -103,8 +104,8 @@ def _decode(page: bytes, *, native: bool = True, classic: bool = False) -> Scrap
     return protobuf_page.decode(page, native=native, classic=classic)
 
 
-def _batch(samples: ScrapedSamples, **keeping: Any) -> SampleBatch:
-    series = TargetSeries((("instance", "h:1"), ("job", "j")), Keeping(**keeping))
+def _batch(samples: ScrapedSamples, **reading: Any) -> SampleBatch:
+    series = TargetSeries((("instance", "h:1"), ("job", "j")), Reading(**reading))
     return series.batch(series.match(samples, 1000), 1000, [])
 
 
@@ -195,12 +196,12 @@ def test_a_histogram_keeps_its_place() -> None:
     """
     twice = family("a", GAUGE, {"gauge": {"value": 1}}, {"gauge": {"value": 2}})
     page = _decode(twice + _native() + _native(sum=7.0))
-    batch = _batch(page, samples_max=4)
+    batch = _batch(page, sample_limit=4)
     assert set(rows(batch)) == {"a{instance=h:1,job=j}", "size{instance=h:1,job=j}"}
     assert batch.histogram_at.tolist() == [1]
     assert [meaning(one)["sum"] for one in batch.histograms] == [2.5]
     with pytest.raises(OverLimit, match="sample_limit"):
-        _batch(page, samples_max=3)
+        _batch(page, sample_limit=3)
 
 
 @pytest.mark.parametrize(

@@ -152,7 +152,7 @@ async def test_no_target_waits_for_another(tenant: UUID | None) -> None:
     clients = Clients(None, parse_networks("127.0.0.0/8"))
     async with await asyncio.start_server(answer, "127.0.0.1", 0, backlog=n) as server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-        patient = replace(READING, timeout_s=60.0)
+        patient = READING.model_copy(update={"scrape_timeout": 60.0})
         one = replace(target(url, patient), tenant=tenant)
         results = await asyncio.gather(*(scrape_target(clients, one) for _ in range(n)))
     await clients.close()

@@ -48,9 +48,13 @@ def test_the_defaults_are_those_of_prometheus() -> None:
         "job": "j",
     }
     reading = target.reading
-    assert (reading.interval_s, reading.timeout_s, reading.body_bytes_max) == (60, 10, 1_000_000)
+    assert (reading.scrape_interval, reading.scrape_timeout, reading.body_size_limit) == (
+        60,
+        10,
+        1_000_000,
+    )
     assert reading.honor_timestamps
-    assert not reading.keeping.honor_labels
+    assert not reading.honor_labels
     assert target.access.follow_redirects
     assert not target.is_guarded
 
@@ -80,11 +84,15 @@ def test_everything_a_job_can_say() -> None:
     assert dict(target.discovered)["__param_module"] == "http"
     assert str(target.tenant).endswith("7")
     reading, access = target.reading, target.access
-    assert (reading.interval_s, reading.timeout_s, reading.body_bytes_max) == (90, 0.25, 10240)
+    assert (reading.scrape_interval, reading.scrape_timeout, reading.body_size_limit) == (
+        90,
+        0.25,
+        10240,
+    )
     assert not reading.honor_timestamps
-    keeping = reading.keeping
-    assert (keeping.honor_labels, keeping.samples_max, keeping.labels_max) == (True, 5, 6)
-    assert (keeping.relabelling[0].action, keeping.relabelling[0].regex) == ("drop", "1")
+    assert (reading.honor_labels, reading.sample_limit, reading.label_limit) == (True, 5, 6)
+    (rule,) = reading.metric_relabel_configs
+    assert (rule.action, rule.regex) == ("drop", "1")
     assert access.basic_auth is not None
     assert (access.basic_auth.username, access.basic_auth.password_file) == ("me", FOLDER / "pass")
     tls = access.tls_config
@@ -115,11 +123,11 @@ def test_what_a_page_is_asked_in(
     job = "scrape_configs:\n- job_name: j"
     for where in (job + text, f"{job}\nglobal:{text}"):
         (made,) = _read(where)
-        accepted = made.reading.accept.split(",")
+        accepted = made.accept.split(",")
         assert accepted.pop() == "*/*;q=0.1"
         assert len(accepted) == len(offers)
         assert all(offer in header for offer, header in zip(offers, accepted, strict=True))
-        assert (made.reading.reads_native, made.reading.reads_classic) == (native, classic)
+        assert (made.scrape_native_histograms, made.reads_classic) == (native, classic)
 
 
 def test_a_token() -> None:
@@ -149,7 +157,7 @@ def test_relabelling_makes_the_target() -> None:
 """
     )
     assert target.url == "https://h:99/a%20b?target=http%3A%2F%2Fh%2F%3Fa%3Db&target=y"
-    assert target.reading.interval_s == 30
+    assert target.reading.scrape_interval == 30
     assert dict(target.labels) == {"instance": "h:99", "job": "renamed", "zone": "eu"}
     assert target.pool == "j"
 

@@ -15,13 +15,13 @@ from data_ingest.chassis.identity import Limits
 from data_ingest.model import Outcome, SampleBatch
 from data_ingest.scrape.access import Clients
 from data_ingest.scrape.host import Host
+from data_ingest.scrape.reading import Reading
 from data_ingest.scrape.relabel import Rule
 from data_ingest.scrape.scraper import Loops
-from data_ingest.scrape.series import Keeping
-from data_ingest.scrape.targets import Reading, parse
+from data_ingest.scrape.targets import parse
 from tests.scrapes import rows
 
-READING = Reading(interval_s=0.01, timeout_s=4.0, body_bytes_max=1000)
+READING = Reading.model_construct(scrape_interval=0.01, scrape_timeout=4.0, body_size_limit=1000)
 
 
 class Pages:
@@ -103,11 +103,11 @@ async def test_another_way_to_scrape_the_same_goes_on(pages: Pages, loops: Loops
     (target,) = parse("S", "job=http://h/one", READING)
     await loops.apply([target])
     await pages.until_asked(2, "http://h/one")
-    await loops.apply([replace(target, reading=replace(READING, timeout_s=3.0))])
+    await loops.apply([replace(target, reading=READING.model_copy(update={"scrape_timeout": 3.0}))])
     await pages.until_asked(pages.asked["http://h/one"] + 2, "http://h/one")
     assert pages.ended == []
     drop = Rule(action="drop", source_labels=("__name__",), regex="page_.*")
-    reading = replace(READING, keeping=Keeping(relabelling=(drop,)))
+    reading = READING.model_copy(update={"metric_relabel_configs": (drop,)})
     await loops.apply([replace(target, reading=reading)])
     await pages.until_asked(pages.asked["http://h/one"] + 2, "http://h/one")
     assert pages.ended == ["page_one{instance=h:80,job=job}"]
