@@ -18,20 +18,15 @@ _PAGE: Final = re.compile(
     r"\s+Reading:\s+(\d+)\s+Writing:\s+(\d+)\s+Waiting:\s+(\d+)\s*",
     re.ASCII,
 )
-_TEXTS: Final = {
-    "nginx_connections_active": "Active client connections",
-    "nginx_connections_accepted": "Accepted client connections",
-    "nginx_connections_handled": "Handled client connections",
-    "nginx_http_requests_total": "Total http requests",
-    "nginx_connections_reading": "Connections of which the request header is read",
-    "nginx_connections_writing": "Connections to which the response is written",
-    "nginx_connections_waiting": "Idle client connections",
-}
-_COUNTERS: Final = {
-    "nginx_connections_accepted",
-    "nginx_connections_handled",
-    "nginx_http_requests_total",
-}
+_NUMBERS: Final = (
+    ("nginx_connections_active", "gauge", "Active client connections."),
+    ("nginx_connections_accepted", "counter", "Accepted client connections."),
+    ("nginx_connections_handled", "counter", "Handled client connections."),
+    ("nginx_http_requests_total", "counter", "Total http requests."),
+    ("nginx_connections_reading", "gauge", "Connections whose request header is read."),
+    ("nginx_connections_writing", "gauge", "Connections to which a response is written."),
+    ("nginx_connections_waiting", "gauge", "Idle client connections."),
+)
 
 
 def families(page: bytes) -> list[Family]:
@@ -40,11 +35,8 @@ def families(page: bytes) -> list[Family]:
     match = _PAGE.fullmatch(text)
     if match is None:
         raise BadExposition(detail="not a stub_status page of nginx", text=repr(text[:60]))
-    numbers = [
-        Family(name, "counter" if name in _COUNTERS else "gauge", about, [({}, float(number))])
-        for (name, about), number in zip(_TEXTS.items(), match.groups(), strict=True)
-    ]
-    return [up(True), *numbers]
+    numbers = zip(_NUMBERS, map(float, match.groups()), strict=True)
+    return [up(True), *(Family(*about, [({}, number)]) for about, number in numbers)]
 
 
 def up(is_up: bool) -> Family:

@@ -7,7 +7,7 @@ from typing import Final
 
 import anyio
 import httpx
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter
 
 from data_ingest.chassis.kinds import Kind
 from data_ingest.errors import WriteError
@@ -20,12 +20,6 @@ from data_ingest.scrape.targets import Target
 
 SCRAPES: Final = Counter(
     "cloudopshub_scrapes_total", "Scrapes of a target by outcome.", ["job", "outcome"]
-)
-DURATIONS: Final = Histogram(
-    "cloudopshub_scrape_duration_seconds",
-    "Time from a scrape's request to its decoded answer.",
-    ["job"],
-    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
 
 
@@ -73,10 +67,8 @@ async def scrape_target(clients: Clients, target: Target) -> ScrapeResult:
         # Without the module for it nginx answers that there is no such page, and is up.
         is_up = failure.status == httpx.codes.NOT_FOUND
         samples, failure = from_families([nginx_status.up(is_up)]), None if is_up else failure
-    duration_s = time.perf_counter() - started_s
     SCRAPES.labels(target.pool, failure.outcome if failure else "ok").inc()
-    DURATIONS.labels(target.pool).observe(duration_s)
-    return ScrapeResult(samples, duration_s, failure)
+    return ScrapeResult(samples, time.perf_counter() - started_s, failure)
 
 
 def failure_of(error: Exception) -> Failure:

@@ -25,11 +25,10 @@ from data_ingest.chassis.guard import parse_networks
 from data_ingest.chassis.kinds import ServiceError
 from data_ingest.scrape import host, targets
 from data_ingest.scrape.access import Clients
-from data_ingest.scrape.discovery import Dropped
-from data_ingest.scrape.host import Host
+from data_ingest.scrape.host import Host, Processes, parse_services
+from data_ingest.scrape.jobs import Dropped
 from data_ingest.scrape.loop import STALE_MARKERS_TIMEOUT_S, Ingest, TargetLoop
 from data_ingest.scrape.page import ScrapeResult, failure_of, scrape_target
-from data_ingest.scrape.processes import Processes, parse
 from data_ingest.scrape.reading import Reading
 from data_ingest.scrape.samples import from_families
 from data_ingest.scrape.series import TargetSeries
@@ -167,7 +166,9 @@ class Scraper:
         if settings.scrape_host:
             labels = (("instance", host.instance()), ("job", "node"))
             self._targets.append(Target("node", "", labels, (), reading_of(settings)))
-        self._host = Host({"processes": Processes(parse(settings.host_processes)).families})
+        self._host = Host(
+            {"processes": Processes(parse_services(settings.host_processes)).families}
+        )
         self._jobs = None
         if settings.scrape_config:
             self._jobs = Jobs(Path(settings.scrape_config), settings.scrape_body_bytes_max)

@@ -17,9 +17,16 @@ import structlog
 from pydantic import TypeAdapter, ValidationError
 
 from data_ingest.scrape.access import Clients
-from data_ingest.scrape.discovery import AddressList, Discovered, discover
 from data_ingest.scrape.fetch import Failure, fetch
-from data_ingest.scrape.jobs import HttpSd, Job, StaticConfig, read
+from data_ingest.scrape.jobs import (
+    AddressList,
+    Discovered,
+    HttpSd,
+    Job,
+    StaticConfig,
+    discover,
+    read,
+)
 from data_ingest.scrape.state import CONFIG, UNREAD, Conditions
 from data_ingest.scrape.targets import shown_url
 from data_ingest.scrape.words import BadJobs, explained, parsed_yaml

@@ -7,9 +7,8 @@ from typing import Any
 import psutil
 import pytest
 
-from data_ingest.scrape import host, processes
-from data_ingest.scrape.host import Host
-from data_ingest.scrape.processes import BadProcesses, Processes
+from data_ingest.scrape import host
+from data_ingest.scrape.host import BadProcesses, Host, Processes
 from data_ingest.scrape.samples import Family
 
 
@@ -139,7 +138,7 @@ def test_a_service_is_found_by_its_pid_file(tmp_path: Path) -> None:
     (tmp_path / "empty.pid").write_text("")
     rules = f"me={mine},gone={tmp_path}/none.pid,empty={tmp_path}/empty.pid"
     for text, service in ((rules, "me"), ("", "data-ingest-service")):
-        shown = _shown(Processes(processes.parse(text)))
+        shown = _shown(Processes(host.parse_services(text)))
         assert set(shown) == {service}
         assert shown[service]["resident_memory_bytes"] > 0
 
@@ -148,4 +147,4 @@ def test_a_service_is_found_by_its_pid_file(tmp_path: Path) -> None:
 def test_bad_process_rules(text: str) -> None:
     """A rule that cannot be followed stops the start and is quoted."""
     with pytest.raises(BadProcesses, match="DIS_HOST_PROCESSES"):
-        processes.parse(text)
+        host.parse_services(text)

@@ -7,8 +7,7 @@ from uuid import UUID
 import pytest
 
 from data_ingest.scrape import jobs
-from data_ingest.scrape.discovery import AddressList, Discovered, discover
-from data_ingest.scrape.jobs import Job, StaticConfig
+from data_ingest.scrape.jobs import AddressList, Discovered, Job, StaticConfig, discover
 from data_ingest.scrape.targets import Target
 from data_ingest.scrape.words import BadJobs, duration_s
 

@@ -11,8 +11,7 @@ import structlog
 
 from data_ingest.scrape import sources
 from data_ingest.scrape.access import Clients
-from data_ingest.scrape.discovery import AddressList, Discovered, discover
-from data_ingest.scrape.jobs import Job
+from data_ingest.scrape.jobs import AddressList, Discovered, Job, discover
 from data_ingest.scrape.sources import Jobs
 from data_ingest.scrape.words import BadJobs
 
