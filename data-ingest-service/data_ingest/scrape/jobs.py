@@ -1,4 +1,4 @@
-"""The jobs of DIS_SCRAPE_CONFIG, in the words of Prometheus' scrape_config, and their targets: pure.
+"""Jobs (DIS_SCRAPE_CONFIG) in the words of Prometheus' scrape_config, and their targets: pure.
 
     text ── YAML, every scalar a text ──▶ models ──▶ jobs      BadJobs: file, path and why
     address, labels of its list ─▶ discovered labels ─▶ relabel_configs ─▶ Target, or Dropped
