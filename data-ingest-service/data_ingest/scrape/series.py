@@ -165,18 +165,21 @@ class TargetSeries:
         """
         identities: list[bytes] = []
         times, values = np.empty(0, np.int64), np.empty(0)
-        self._pending, now = set(), set[bytes]()
+        self._pending = set()
         if matched is not None:
             identities, times, values = [*matched.identities], matched.timestamps_ms, matched.values
             # Series whose samples bring a time of their own do not end when they are missing.
             self._pending = set(compress(identities, (~matched.has_own_time).tolist()))
-            now = set(compress(identities, (times == at_ms).tolist()))
         more: list[float] = []
         for name, value in report:
             labels = [(b"__name__", name.encode())]
             identity = self._add(with_target_labels(labels, self.target_labels))
             self._pending.add(identity)
-            if identity not in now:
+            # Most pages bring none of these, and then their times are not looked at.
+            is_brought = identity in self._seen and identity in compress(
+                identities, (times == at_ms).tolist()
+            )
+            if not is_brought:
                 identities.append(identity)
                 more.append(value)
         self._seen |= self._pending
