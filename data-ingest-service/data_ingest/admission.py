@@ -44,8 +44,8 @@ class Refusals:
     def add(self, counts: Mapping[str, int], example: str = "") -> None:
         """Add `counts` (samples by reason) to the refusals."""
         self.counts.update(counts)
-        if example:
-            self.examples = {**dict.fromkeys(counts, example), **self.examples}
+        for reason in counts if example else ():
+            self.examples.setdefault(reason, example)
 
     def refuse_row(self, reason: str, row: int, why: str) -> None:
         """All samples of this row are refused; they are counted later, all rows at once."""
