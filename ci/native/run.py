@@ -94,7 +94,7 @@ class Run:
             targets = [f"{s.folder}={self.urls[s.code]}{s.metrics}" for s in services]
             env["DIS_SCRAPE_TARGETS"] = ",".join([own, *targets] if own else targets)
             pids = self.settings.data_dir / "run"
-            if "," not in str(pids):  # else dis looks at command lines
+            if "," not in str(pids):  # else dis measures itself alone
                 files = [f"{s.folder}={pids / name}.pid" for s in services for name in s.processes]
                 env.setdefault("DIS_HOST_PROCESSES", ",".join(files))
         if service.code in {"das", "ubs"}:

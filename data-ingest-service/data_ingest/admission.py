@@ -7,6 +7,7 @@ over a lowered resolution ────────▶ dropped and counted
 the rest ────────────────────────▶ a `Write`, with the series that have no id yet
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -27,7 +28,6 @@ STORE_REFUSED = "store_refused"
 SERIES_TEXT_MAX = 300
 LABEL_TEXT_MAX = 64 << 20
 """Of a request's new series. A body of some KiB has as much where its samples share labels."""
-NO_KEYS: U64 = np.empty((0, 2), np.uint64)
 
 
 @dataclass(slots=True)
@@ -37,16 +37,15 @@ class Refusals:
     rows: by reason, the rows of `SampleBatch.keys` whose samples are still to be counted.
     """
 
-    counts: dict[str, int] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
     rows: dict[str, list[int]] = field(default_factory=dict)
 
     def add(self, counts: Mapping[str, int], example: str = "") -> None:
         """Add `counts` (samples by reason) to the refusals."""
-        for reason, samples in counts.items():
-            self.counts[reason] = self.counts.get(reason, 0) + samples
-            if example:
-                self.examples.setdefault(reason, example)
+        self.counts.update(counts)
+        for reason in counts if example else ():
+            self.examples.setdefault(reason, example)
 
     def refuse_row(self, reason: str, row: int, why: str) -> None:
         """All samples of this row are refused; they are counted later, all rows at once."""
@@ -207,7 +206,7 @@ def admit(
             histograms=messages,
             exemplars=exemplars,
         ),
-        new_keys=batch.keys[learned[:, 0]] if learned.size else NO_KEYS,
+        new_keys=batch.keys[learned[:, 0]],
         new_at=learned[:, 1],
         new_groups=learned[:, 2],
         skipped=skipped,

@@ -16,7 +16,7 @@ import httpx
 from fastapi import FastAPI
 
 from data_ingest import __version__
-from data_ingest.api import body, delete_series, imports, influx, refused, targets, write
+from data_ingest.api import body, delete_series, imports, influx, reading, write
 from data_ingest.background.compaction_health import LATE_S, CompactionHealth
 from data_ingest.background.tasks import Background
 from data_ingest.chassis import problems
@@ -34,7 +34,7 @@ from data_ingest.protocols import all_protocols, otlp
 from data_ingest.protocols.influx import Naming
 from data_ingest.protocols.protocol import Bounds
 from data_ingest.replicas import ReplicaLabels
-from data_ingest.scrape import setup as scrape
+from data_ingest.scrape.scraper import Scraper
 from data_ingest.settings import Settings
 from data_ingest.store.elections import Elections
 from data_ingest.store.objects import ArrowObjects, DirectoryObjects
@@ -91,7 +91,7 @@ def create_app(
     )
     objects = open_store(settings.object_store_url, DirectoryObjects, ArrowObjects)
     compaction = CompactionHealth(settings.compaction_delay_s + LATE_S)
-    scraper = scrape.configured(settings, pipeline.ingest, identity.home_organisation, http, clock)
+    scraper = Scraper(settings, pipeline.ingest, identity.home_organisation, http, clock)
     billing = Billing(settings.ubs_url, settings.service_token.get_secret_value(), client)
     worker = Worker(database_url, objects, settings.object_store_url, pipeline)
     background = Background(settings, scraper, objects, clock, billing, compaction, worker)
@@ -152,8 +152,7 @@ def create_app(
     )
     uploads = imports.Uploads(objects, settings.import_bytes_max, pace)
     app.include_router(imports.Imports(identity, database_url, uploads).router)
-    app.include_router(refused.router(identity, database_url))
-    app.include_router(targets.router(identity, database_url))
+    app.include_router(reading.router(identity, database_url))
     app.include_router(delete_series.router(identity, database_url))
     naming = Naming(
         settings.influx_db_label, settings.influx_bare_value, settings.influx_utf8_names

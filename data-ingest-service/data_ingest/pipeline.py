@@ -13,6 +13,8 @@ import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import wraps
+from typing import ParamSpec
 from uuid import UUID
 
 import anyio.to_thread
@@ -46,6 +48,24 @@ SAMPLES = Counter(
     "Samples received, by what became of them.",
     ["protocol", "outcome"],
 )
+
+
+Write = ParamSpec("Write")
+
+
+def _looking_up_again(
+    ingest: Callable[Write, Awaitable[Outcome]],
+) -> Callable[Write, Awaitable[Outcome]]:
+    """As `ingest`, which looks series up anew when some were deleted meanwhile."""
+
+    @wraps(ingest)
+    async def repeated(*args: Write.args, **options: Write.kwargs) -> Outcome:
+        for _ in range(OUTDATED_MAX):
+            with contextlib.suppress(SeriesOutdated):
+                return await ingest(*args, **options)
+        return await ingest(*args, **options)
+
+    return repeated
 
 
 class Pipeline:
@@ -82,22 +102,17 @@ class Pipeline:
         sender: Sender | None = None,
         is_history: bool = False,
     ) -> Outcome:
-        """What became of the samples, once that is durable; without `sender` the hub is it.
+        """As `ingest_body`, of a batch made in this process; without `sender` the hub is it.
 
-        is_history: replicas neither drop them nor are elected by them.
-        Raises `RateLimited` (all counted as refused, none stored), `StoreUnavailable` or
-        `Overloaded` (nothing stored).
+        Its limits say nothing of the tenant's plan as it is now.
         """
-        of = sender or Sender(tenant, protocol)
-        return await _repeated(
-            lambda: self._ingest(
-                of,
-                lambda: decoded,
-                limits,
-                protocol,
-                retention_days=None,
-                is_history=is_history,
-            )
+        return await self.ingest_body(
+            sender or Sender(tenant, protocol),
+            lambda: decoded,
+            limits,
+            protocol,
+            has_plan=False,
+            is_history=is_history,
         )
 
     def admitted(self, sender: Sender, batch: SampleBatch, limits: Limits) -> Outcome:
@@ -118,6 +133,7 @@ class Pipeline:
             return 0.0
         return await self._rates.take(tenant, rate, samples, spare=rate[1] / 2)
 
+    @_looking_up_again
     async def ingest_body(
         self,
         sender: Sender,
@@ -126,32 +142,18 @@ class Pipeline:
         protocol: str,
         *,
         is_small: bool = False,
-    ) -> Outcome:
-        """As `ingest`, for bytes still to be decoded, with the limits of the tenant's plan.
-
-        is_small: that costs less than a thread. `decode` runs again when series were deleted
-        meanwhile.
-        """
-        days = limits.retention_days or 0
-        return await _repeated(
-            lambda: self._ingest(
-                sender, decode, limits, protocol, retention_days=days, is_small=is_small
-            )
-        )
-
-    async def _ingest(
-        self,
-        sender: Sender,
-        decode: Callable[[], SampleBatch],
-        limits: Limits,
-        protocol: str,
-        *,
-        retention_days: int | None,
-        is_small: bool = False,
         is_history: bool = False,
+        has_plan: bool = True,
     ) -> Outcome:
-        tenant = sender.tenant
-        now_s = self._clock()
+        """What became of the samples that `decode` gives, once that is durable.
+
+        is_small: decoding costs less than a thread. is_history: replicas neither drop the samples
+        nor are elected by them. has_plan: the limits are those of the tenant's plan, so its
+        retention is learned. `decode` runs again when series were deleted meanwhile.
+        Raises `RateLimited` (all counted as refused, none stored), `StoreUnavailable` or
+        `Overloaded` (nothing stored).
+        """
+        tenant, now_s = sender.tenant, self._clock()
         series = self._series.of(tenant, self._writer.series_epoch(tenant))
         recognition = (
             self._elections.all_elected(series.groups)
@@ -162,17 +164,27 @@ class Pipeline:
         # What is imported is lowered by itself: it comes in order, and long after other samples.
         of = KnownSeries() if is_history else series
         resolution = of.resolution(interval_ms)
+        span = TimeSpan.at(int(now_s * 1000), limits.retention_days, self._future_ms_max)
+
+        def admitted(batch: SampleBatch, cached_ids: I64) -> Prepared:
+            prepared = admit(sender, batch, cached_ids, span, self._rules, recognition=recognition)
+            if recognition.undecided:
+                return prepared
+            if resolution is not None and prepared.write.samples:
+                prepared = with_resolution(prepared, batch, resolution)
+            return self._capped(prepared, series, limits, now_s)
+
+        is_listed = limits.active_series is None or series.is_listed(_minute(now_s))
         prepared = await self._prepare(
-            sender,
+            tenant,
             decode,
-            series,
-            limits,
-            now_s,
+            admitted,
+            series=series,
             recognition=recognition,
-            is_small=is_small,
-            resolution=resolution,
+            is_small=is_small and is_listed,
         )
-        prepared.write.retention_days = retention_days
+        if has_plan:
+            prepared.write.retention_days = limits.retention_days or 0
         if limits.blocked is not None and prepared.write.samples:
             prepared = prepared.without_samples(QUOTA_USED_UP, limits.blocked)
         series_ids = prepared.write.series_ids
@@ -203,32 +215,21 @@ class Pipeline:
 
     async def _prepare(
         self,
-        sender: Sender,
+        tenant: UUID,
         decode: Callable[[], SampleBatch],
-        series: KnownSeries,
-        limits: Limits,
-        now_s: float,
+        admitted: Callable[[SampleBatch, I64], Prepared],
         *,
+        series: KnownSeries,
         recognition: Recognition,
         is_small: bool,
-        resolution: Resolution | None,
     ) -> Prepared:
         """What is to be committed. All of it happens in one worker thread, so that the event loop
-        is free; of a small request only what new series and the list of active ones cost.
+        is free; of a small request only what new series cost.
         """
-        span = TimeSpan.at(int(now_s * 1000), limits.retention_days, self._future_ms_max)
 
         def look_up() -> tuple[SampleBatch, I64]:
             batch = decode()
-            return batch, series.find(batch.keys, _minute(now_s))
-
-        def admitted(batch: SampleBatch, cached_ids: I64) -> Prepared:
-            prepared = admit(sender, batch, cached_ids, span, self._rules, recognition=recognition)
-            if recognition.undecided:
-                return prepared
-            if resolution is not None and prepared.write.samples:
-                prepared = with_resolution(prepared, batch, resolution)
-            return self._capped(prepared, series, limits, now_s)
+            return batch, series.find(batch.keys, _minute(self._clock()))
 
         def both() -> tuple[SampleBatch, I64, Prepared]:
             batch, cached_ids = look_up()
@@ -238,13 +239,12 @@ class Pipeline:
             batch, cached_ids, prepared = await anyio.to_thread.run_sync(both)
         else:
             batch, cached_ids = look_up()
-            is_listed = limits.active_series is None or series.is_listed(_minute(now_s))
-            if is_listed and recognition.without_groups(cached_ids).all():
+            if recognition.without_groups(cached_ids).all():
                 prepared = admitted(batch, cached_ids)
             else:
                 prepared = await anyio.to_thread.run_sync(admitted, batch, cached_ids)
         if recognition.undecided:
-            await self._elections.decide(sender.tenant, recognition)
+            await self._elections.decide(tenant, recognition)
             prepared = await anyio.to_thread.run_sync(admitted, batch, cached_ids)
         return prepared
 
@@ -263,22 +263,19 @@ class Pipeline:
     async def _commit(
         self, prepared: Prepared, series: KnownSeries, now_s: float, resolution: Resolution | None
     ) -> Outcome:
-        """As `_commit_whole`, for as much as Postgres takes: metadata goes first, then samples."""
-        while True:
-            try:
-                return await self._commit_whole(prepared, series, now_s, resolution)
-            except StoreRefused as refusal:
-                if not (prepared.write.samples or prepared.write.metadata):
-                    raise
-                prepared = prepared.with_less(refusal)
+        """What became of the samples; the series that have a row now are known from here on.
 
-    async def _commit_whole(
-        self, prepared: Prepared, series: KnownSeries, now_s: float, resolution: Resolution | None
-    ) -> Outcome:
-        """What became of the samples; the series that have a row now are known from here on."""
+        Of what Postgres refuses there is less and less: metadata goes first, then samples.
+        """
         write, new_ids = prepared.write, np.empty(0, np.int64)
         if write.samples or write.refused or write.metadata or write.exemplars:
-            new_ids = await self._writer.commit(write, series.epoch)
+            try:
+                new_ids = await self._writer.commit(write, series.epoch)
+            except StoreRefused as refusal:
+                if not (write.samples or write.metadata):
+                    raise
+                less = prepared.with_less(refusal)
+                return await self._commit(less, series, now_s, resolution)
         ids = new_ids[:0]
         if prepared.new_at.size:
             # A replica's series is learned with its group, also without an id.
@@ -311,14 +308,6 @@ class Pipeline:
             deduplicated_exemplars=prepared.deduplicated_exemplars,
             lowered=lowered,
         )
-
-
-async def _repeated(ingest: Callable[[], Awaitable[Outcome]]) -> Outcome:
-    """What `ingest` gives, which looks series up anew when some were deleted meanwhile."""
-    for _ in range(OUTDATED_MAX):
-        with contextlib.suppress(SeriesOutdated):
-            return await ingest()
-    return await ingest()
 
 
 def _rate(limits: Limits) -> tuple[float, float] | None:

@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from data_ingest.chassis.guard import parse_networks
 from data_ingest.chassis.settings import ServiceSettings, bare, known_store
 
 MIB = 1024 * 1024
@@ -143,12 +144,12 @@ class Settings(ServiceSettings):
     # A file of scrape jobs in Prometheus' words, besides; read again when it changes.
     scrape_config: str = ""
     # `network,network` that a tenant's job may reach besides public addresses.
-    scrape_allow: str = ""
+    scrape_allow: Annotated[str, AfterValidator(lambda text: [parse_networks(text), text][1])] = ""
     scrape_interval_s: Annotated[float, Field(gt=0)] = 5.0
     scrape_timeout_s: Annotated[float, Field(gt=0)] = 4.0
     scrape_body_bytes_max: Annotated[int, Field(gt=0)] = 32 * MIB
     scrape_host: bool = True
-    # `service=/path/of.pid` or `service=~pattern of the command line`; empty = our own packages.
+    # `service=/path/of.pid,…`, whose processes are measured; empty = this one alone.
     host_processes: str = ""
     # A batch becomes part of a block once it is this old; das follows the younger ones by xid.
     compaction_delay_s: Annotated[float, Field(ge=0)] = 60.0

@@ -6,10 +6,14 @@ import numpy as np
 
 from data_ingest.model import STALE_MARKER_BITS, SampleBatch
 from data_ingest.protocols.prometheus_text import decode
+from data_ingest.scrape.reading import Reading
 from data_ingest.scrape.samples import ScrapedSamples, from_exposition
-from data_ingest.scrape.targets import Reading, Target, of_url
+from data_ingest.scrape.targets import Target, of_url
+from data_ingest.settings import Settings
 
-READING = Reading(interval_s=5.0, timeout_s=4.0, body_bytes_max=1_000_000)
+READING = Reading.model_construct(
+    scrape_interval=5.0, scrape_timeout=4.0, body_size_limit=1_000_000
+)
 
 
 def target(url: str = "http://h:1/metrics", reading: Reading = READING) -> Target:
@@ -39,3 +43,14 @@ def values(batch: SampleBatch) -> dict[str, Any]:
     named = {series.split("{")[0]: value for series, (_, value) in rows(batch).items()}
     assert len(named) == batch.samples
     return named
+
+
+def settings_of(**given: Any) -> Settings:
+    """Settings with which the service starts, these among them."""
+    needed = {
+        "database_url": "postgresql://h/d",
+        "object_store_url": "file:///tmp/objects",
+        "service_token": "x" * 40,
+        "ubs_url": "http://ubs:1",
+    }
+    return Settings.model_validate({**needed, **given})

@@ -16,7 +16,7 @@ _KINDS = {
 }  # fmt: skip
 
 
-def _message_class(package: str, messages: dict[str, list[Fields]], name: str) -> Any:
+def message_class(package: str, messages: dict[str, list[Fields]], name: str) -> Any:
     """The class of one of the messages; text is bytes, valid UTF-8 or not.
 
     Fields `x_int` and `x_float` are one of `x`.
@@ -65,7 +65,7 @@ HISTOGRAM: dict[str, list[Fields]] = {
 }
 """Of both versions; only 2.0 has the last field."""
 
-WriteRequest = _message_class(
+WriteRequest = message_class(
     "prometheus",
     {
         "Label": [(1, "name", "bytes", False), (2, "value", "bytes", False)],
@@ -97,7 +97,7 @@ WriteRequest = _message_class(
 )
 """Of remote_write 1.0."""
 
-Request2 = _message_class(
+Request2 = message_class(
     "io.prometheus.write.v2",
     {
         "Sample": [
@@ -129,7 +129,7 @@ Request2 = _message_class(
 )
 """Of remote_write 2.0."""
 
-Histogram = _message_class("cloudopshub.tests", HISTOGRAM, "Histogram")
+Histogram = message_class("cloudopshub.tests", HISTOGRAM, "Histogram")
 
 
 def varint(value: int) -> bytes:

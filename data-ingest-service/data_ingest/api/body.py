@@ -99,7 +99,7 @@ async def read_body(
     bytes_max: int,
     reserve: Callable[[int], None],
     pace: Pace,
-) -> bytes | bytearray:
+) -> bytearray:
     """The whole body, at most `bytes_max`; `reserve` is called before bytes are kept.
 
     Raises BodyTooLarge, SlowBody, Disconnected, and what `reserve` raises.
@@ -108,14 +108,9 @@ async def read_body(
     if declared.isdecimal() and int(declared) > bytes_max:
         raise BodyTooLarge(bytes=int(declared), limit=bytes_max)
     arriving = Arriving(receive, pace, asyncio.get_running_loop().time())
-    message = await arriving.next()
-    if not message.get("more_body", False) and message["type"] == "http.request":
-        body: bytes = message.get("body", b"")
-        check_size(len(body), bytes_max)
-        reserve(len(body))
-        return body
     whole = bytearray()
     while True:
+        message = await arriving.next()
         if message["type"] == "http.disconnect":
             raise Disconnected(bytes=len(whole))
         chunk = message.get("body", b"")
@@ -124,7 +119,6 @@ async def read_body(
         whole += chunk
         if not message.get("more_body", False):
             return whole
-        message = await arriving.next()
 
 
 class Arriving:

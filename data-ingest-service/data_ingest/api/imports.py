@@ -3,7 +3,7 @@
 import contextlib
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any, Final
 from uuid import UUID
 
@@ -14,18 +14,16 @@ from fastapi import APIRouter, Request, Response
 from starlette.types import Receive
 
 from data_ingest.api.body import Arriving, Disconnected, Pace, check_size
-from data_ingest.chassis.identity import IdentityClient, Principal
-from data_ingest.chassis.postgres_async import translating
+from data_ingest.api.reading import Door, success
+from data_ingest.chassis.identity import IdentityClient
 from data_ingest.errors import BadBody, NoSuchImport, Overloaded, TooManyImports, UnsupportedBody
 from data_ingest.imports.options import parse
 from data_ingest.model import Sender
-from data_ingest.store import catalogue, imports
+from data_ingest.store import imports
 from data_ingest.store.objects import ObjectStore
-from data_ingest.store.tables import SCHEMA
 
 READ: Final = "metrics:read"
 WRITE: Final = "metrics:write"
-CONNECTIONS_MAX: Final = 2
 UPLOADS_MAX: Final = 8
 UPLOADS_OF_TENANT_MAX: Final = 2
 UPLOAD_TIMEOUT_S: Final = 3600.0
@@ -96,13 +94,11 @@ class Uploads:
 
 
 class Imports:
-    """The routes below `/api/v1/imports`, over CONNECTIONS_MAX connections of their own."""
+    """The routes below `/api/v1/imports`."""
 
     def __init__(self, identity: IdentityClient, database_url: str, uploads: Uploads) -> None:
-        self._identity = identity
-        self._database_url = database_url
+        self._door = Door(identity, database_url, "imports")
         self._uploads = uploads
-        self._connections = anyio.CapacityLimiter(CONNECTIONS_MAX)
         self.router = routes = APIRouter(prefix="/api/v1/imports")
         routes.add_api_route("", self.create, methods=["POST"], status_code=202)
         routes.add_api_route("", self.listed)
@@ -113,13 +109,13 @@ class Imports:
 
     async def create(self, request: Request) -> dict[str, Any]:
         """The body is an object when this answers, and is imported in the background."""
-        principal = await self._caller(request, WRITE)
+        principal = await self._door.caller(request, WRITE)
         self._uploads.check(request)
         tenant, query = principal.tenant, request.url.query
         content_type = request.headers.get("content-type", "")
         with self._uploads.one_of(tenant):
             sender = Sender(tenant, principal.credential_id or principal.subject)
-            async with self._connected() as conn:
+            async with self._door.connected() as conn:
                 limits = principal.limits
                 import_id = await imports.create(conn, sender, query, content_type, limits)
             if import_id is None:
@@ -127,10 +123,10 @@ class Imports:
             try:
                 key = imports.object_key(tenant, import_id)
                 size = await self._uploads.save(request.receive, key)
-                async with self._connected() as conn:
+                async with self._door.connected() as conn:
                     await conn.execute(imports.TRIM, tenant, imports.FINISHED_MAX)
                     row = await conn.fetchrow(imports.ENQUEUE, tenant, import_id, size)
-                return _success(_rendered(row))
+                return success(_rendered(row))
             except BaseException:
                 with anyio.CancelScope(shield=True), contextlib.suppress(Exception):
                     await self._delete(tenant, import_id)
@@ -138,22 +134,22 @@ class Imports:
 
     async def listed(self, request: Request) -> dict[str, Any]:
         """All imports of the caller's organisation, the latest first."""
-        principal = await self._caller(request, READ)
-        async with self._connected() as conn:
+        principal = await self._door.caller(request, READ)
+        async with self._door.connected() as conn:
             rows = await conn.fetch(imports.LIST, principal.tenant)
-        return _success([_rendered(row) for row in rows])
+        return success([_rendered(row) for row in rows])
 
     async def one(self, request: Request, import_id: UUID) -> dict[str, Any]:
         """How far it is, and what became of its rows."""
-        principal = await self._caller(request, READ)
-        async with self._connected() as conn:
+        principal = await self._door.caller(request, READ)
+        async with self._door.connected() as conn:
             row = await conn.fetchrow(imports.ONE, principal.tenant, import_id)
-        return _success(_rendered(row))
+        return success(_rendered(row))
 
     async def refused(self, request: Request, import_id: UUID) -> Response:
         """The first rows that were refused, and why: NDJSON."""
-        principal = await self._caller(request, READ)
-        async with self._connected() as conn:
+        principal = await self._door.caller(request, READ)
+        async with self._door.connected() as conn:
             report = await conn.fetchval(imports.REPORT, principal.tenant, import_id)
         if report is None:
             raise NoSuchImport
@@ -162,39 +158,24 @@ class Imports:
 
     async def cancel(self, request: Request, import_id: UUID) -> dict[str, Any]:
         """It ends within seconds; what it has stored stays."""
-        principal = await self._caller(request, WRITE)
-        async with self._connected() as conn:
+        principal = await self._door.caller(request, WRITE)
+        async with self._door.connected() as conn:
             row = await conn.fetchrow(imports.CANCEL, principal.tenant, import_id)
         if row and row["finished_at"]:
             await self._uploads.delete(principal.tenant, import_id)
-        return _success(_rendered(row))
+        return success(_rendered(row))
 
     async def delete(self, request: Request, import_id: UUID) -> None:
         """The import and its report are gone, and it ends if it runs; what it has stored stays."""
-        principal = await self._caller(request, WRITE)
+        principal = await self._door.caller(request, WRITE)
         await self._delete(principal.tenant, import_id)
 
     async def _delete(self, tenant: UUID, import_id: UUID) -> None:
-        async with self._connected() as conn:
+        async with self._door.connected() as conn:
             was_there = await conn.fetchval(imports.DELETE, tenant, import_id)
         await self._uploads.delete(tenant, import_id)
         if not was_there:
             raise NoSuchImport
-
-    async def _caller(self, request: Request, scope: str) -> Principal:
-        principal = await self._identity.authenticate(request.headers)
-        principal.require(scope)
-        return principal
-
-    @contextlib.asynccontextmanager
-    async def _connected(self) -> AsyncIterator[Any]:
-        with translating(SCHEMA):
-            async with self._connections, catalogue.connected(self._database_url, "imports") as c:
-                yield c
-
-
-def _success(data: Any) -> dict[str, Any]:
-    return {"status": "success", "data": data}
 
 
 def _rendered(row: Any) -> dict[str, Any]:

@@ -70,8 +70,7 @@ class Background:
                 supervisor.start(f"imports {n}", self.import_worker.run)
             if self.settings.rollup_resolutions_ms:
                 supervisor.start("rollups", self._rollups)
-            if self.scraper.has_work:
-                supervisor.start("scrape", self._scrape)
+            supervisor.start("scrape", self._scrape)
         try:
             yield supervisor
         finally:

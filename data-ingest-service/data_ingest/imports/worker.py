@@ -84,9 +84,11 @@ class Worker:
             if job.attempts > imports.ATTEMPTS_MAX:
                 error = f"its worker died or failed again and again after row {job.progress.rows}"
             else:
-                state = await _Run(self, conn, job, stop).to_its_end()
-            if state == "succeeded" and not job.progress.accepted:
-                state, error = "failed", "no sample could be stored"
+                await _Run(self, conn, job, stop).to_its_end()
+                state = "succeeded" if job.progress.accepted else "failed"
+                error = "" if job.progress.accepted else "no sample could be stored"
+        except _Ended as end:
+            state = str(end)
         except ServiceError as exc:
             error = str(exc)
             if exc.kind in PASSING and job.attempts < imports.ATTEMPTS_MAX:
@@ -105,6 +107,10 @@ class Worker:
             log.info("import_ended", import_id=str(job.import_id), state=state, reason=error)
 
 
+class _Ended(Exception):
+    """The run ends before its upload: `cancelled`, `queued` again, or `lost` to another worker."""
+
+
 class _Run:
     """One worker's way through one upload."""
 
@@ -116,8 +122,8 @@ class _Run:
         self._options = parse(job.options, job.content_type)
         self._renewed_s = time.monotonic()
 
-    async def to_its_end(self) -> str:
-        """`succeeded`, `cancelled`, `queued` if stopped, or `lost` where the claim is another's."""
+    async def to_its_end(self) -> None:
+        """All of the upload is stored or refused; raises _Ended where the run ends before."""
         read = _pieces(self._worker, self._job, self._options)
         try:
             while piece := await anyio.to_thread.run_sync(next, read, None):
@@ -125,17 +131,14 @@ class _Run:
                 if last_row > self._job.progress.rows:
                     step = _Step()
                     decoded = await anyio.to_thread.run_sync(_decoded, piece, self._options)
-                    if end := await self._store(decoded.batch, step):
-                        return end
+                    await self._store(decoded.batch, step)
                     await self._advance(piece, decoded, step)
-                if end := await self._ended():
-                    return end
+                await self._go_on()
         finally:
             await anyio.to_thread.run_sync(read.close)
-        return "succeeded"
 
-    async def _store(self, batch: SampleBatch, step: _Step) -> str:
-        """All of the batch is stored or refused, and "" the answer; else why the run ends."""
+    async def _store(self, batch: SampleBatch, step: _Step) -> None:
+        """All of the batch is stored or refused."""
         job, pipeline = self._job, self._worker.pipeline
         tenant, unlimited = job.sender.tenant, replace(job.limits, samples_per_s=None)
         for part in _parts(batch, job.limits.burst_samples or job.limits.samples_per_s):
@@ -145,28 +148,26 @@ class _Run:
                 continue
             while wait_s := await pipeline.take_spare_rate(tenant, job.limits, part.samples):
                 await self._stop.wait(min(wait_s, RENEW_S))
-                if end := await self._ended():
-                    return end
+                await self._go_on()
             step.add(
                 await pipeline.ingest(
                     tenant, part, unlimited, "import", sender=job.sender, is_history=True
                 )
             )
-            if end := await self._ended():
-                return end
-        return ""
+            await self._go_on()
 
-    async def _ended(self) -> str:
-        """Why the run ends now, or "". The lease is renewed from time to time."""
+    async def _go_on(self) -> None:
+        """The run may go on; else _Ended. The lease is renewed from time to time."""
         if self._stop.is_set:
-            return "queued"
+            raise _Ended("queued")
         if time.monotonic() - self._renewed_s < RENEW_S:
-            return ""
+            return
         self._renewed_s = time.monotonic()
         is_cancelled = await self._conn.fetchval(
             imports.RENEW, self._job.import_id, self._job.claim
         )
-        return "lost" if is_cancelled is None else "cancelled" if is_cancelled else ""
+        if is_cancelled is not False:
+            raise _Ended("lost" if is_cancelled is None else "cancelled")
 
     async def _advance(self, piece: Piece, decoded: Decoded, step: _Step) -> None:
         progress = self._job.progress

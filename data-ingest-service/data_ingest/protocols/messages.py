@@ -6,6 +6,7 @@ Source: Prometheus `io/prometheus/write/v2/types.proto` (1.0's histogram has the
 `prompb/types.proto`; opentelemetry-proto `metrics/v1/metrics.proto`.
 """
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
@@ -37,11 +38,12 @@ _FIELDS: Final = {
 """By message: name, type and number of each field; `*`: repeated, and packed where that can be."""
 
 
-def _classes() -> dict[str, Any]:
+def classes(fields: Mapping[str, str]) -> dict[str, Any]:
+    """The class of each message in a table like `_FIELDS`."""
     file = descriptor_pb2.FileDescriptorProto(
         name="cloudopshub.proto", package="cloudopshub", syntax="proto2"
     )
-    for message, listed in _FIELDS.items():
+    for message, listed in fields.items():
         made = file.message_type.add(name=message)
         for one in listed.split(","):
             name, kind, number = one.split()
@@ -51,17 +53,17 @@ def _classes() -> dict[str, Any]:
                 field.type, field.type_name = 11, f".cloudopshub.{kind}"
                 continue
             field.type = _KINDS[kind]
-            if is_repeated:
+            if is_repeated and kind != "bytes":
                 field.options.packed = True
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     return {
         name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"cloudopshub.{name}"))
-        for name in _FIELDS
+        for name in fields
     }
 
 
-_CLASSES: Final = _classes()
+_CLASSES: Final = classes(_FIELDS)
 Histogram: Final = _CLASSES["Histogram"]
 Exemplar: Final = _CLASSES["Exemplar"]
 Exemplar2: Final = _CLASSES["Exemplar2"]

@@ -22,10 +22,6 @@ from data_ingest.kernels import prometheus_text as kernel
 from data_ingest.model import F64, I64, NAN_BITS, U8, MetricMetadata, RawLabels
 from data_ingest.protocols.exemplars import EXEMPLARS_MAX
 
-ACCEPT: Final = (
-    "application/openmetrics-text;version=1.0.0;q=0.6,application/openmetrics-text;version=0.0.1;q=0.5,"
-    "text/plain;version=0.0.4;q=0.4,*/*;q=0.1"
-)
 TYPES: Final = frozenset(
     {
         "counter",

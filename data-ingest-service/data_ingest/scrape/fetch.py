@@ -2,12 +2,12 @@
 
 import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 import anyio
 import httpx
 
-from data_ingest.chassis.kinds import Kind, ServiceError
 from data_ingest.errors import BodyTooLarge
 from data_ingest.scrape.access import Access, Clients
 from data_ingest.scrape.targets import checked_url
@@ -18,23 +18,18 @@ USER_AGENT: Final = "cloudopshub-scrape"
 _GZIP: Final = 16 + zlib.MAX_WBITS
 
 
-class FetchFailed(ServiceError):
-    """There is no answer, or it is none that can be used
+@dataclass(eq=False)
+class Failure(Exception):
+    """Why a scrape, or a list of targets, brought nothing.
 
     outcome: a bounded word for metrics. cause: the same for as long as the same thing is wrong.
-    status: what was answered instead of 200.
+    reason: the whole text; its numbers may differ each time. status: what was answered if not 200.
     """
 
-    kind = Kind.UNAVAILABLE
-
-    def __init__(
-        self, reason: str, outcome: str = "unreachable", *, cause: str = "", status: int = 0
-    ) -> None:
-        super().__init__(detail=reason)
-        self.reason = reason
-        self.outcome = outcome
-        self.cause = cause or reason
-        self.status = status
+    outcome: str
+    cause: str
+    reason: str
+    status: int = 0
 
 
 async def fetch(
@@ -43,44 +38,47 @@ async def fetch(
     access: Access,
     headers: Mapping[str, str],
     *,
+    is_guarded: bool,
     timeout_s: float,
     bytes_max: int,
 ) -> tuple[bytes, str]:
-    """Body and content type of the answer. Raises FetchFailed and BodyTooLarge.
+    """Body and content type of the answer. Raises Failure and BodyTooLarge.
 
     The limit holds for what is sent and for what that inflates to; no more than that is inflated.
     httpx makes the request after a redirect: without the credential when it goes to another origin.
     """
     try:
-        http = clients.of(access)
+        http = clients.of(access.tls_config, is_guarded=is_guarded)
         sent = {"User-Agent": USER_AGENT, "Accept-Encoding": "gzip", **headers}
-        if access.credential is not None:
-            sent["Authorization"] = _sendable(access.credential.header())
+        if (credential := access.credential()) is not None:
+            if not credential.isascii() or not credential.isprintable():
+                # The client's complaint would quote it.
+                why = "its credential has characters that no header may have"
+                raise _failed("settings", why)
+            sent["Authorization"] = credential
     except OSError as exc:
-        file = exc.filename or access.ca_file
-        raise FetchFailed(f"{file} cannot be read: {exc.strerror}", "settings") from None
-    named: dict[str, Any] = {"sni_hostname": access.server_name} if access.server_name else {}
+        why = f"{exc.filename or access.tls_config.ca_file} cannot be read: {exc.strerror}"
+        raise _failed("settings", why) from None
+    name = access.tls_config.server_name
+    named: dict[str, Any] = {"sni_hostname": name} if name else {}
     request = http.build_request("GET", url, headers=sent, timeout=timeout_s, extensions=named)
     try:
         for _ in range(REDIRECTS_MAX + 1):
             answer = await http.send(request, stream=True, follow_redirects=False)
             try:
-                if answer.next_request is None or not access.follows_redirects:
+                if answer.next_request is None or not access.follow_redirects:
                     return await _read(answer, bytes_max)
                 request = _checked(answer.next_request)
             finally:
                 await answer.aclose()
     except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as exc:
         kind = type(exc).__name__
-        raise FetchFailed(f"{kind}: {exc}" if str(exc) else kind, cause=kind) from exc
-    raise FetchFailed(f"more than {REDIRECTS_MAX} redirects", "redirect")
+        raise Failure("unreachable", kind, f"{kind}: {exc}" if str(exc) else kind) from exc
+    raise _failed("redirect", f"more than {REDIRECTS_MAX} redirects")
 
 
-def _sendable(header: str) -> str:
-    """The header; the client's complaint about one that cannot be sent would quote it."""
-    if not header.isascii() or not header.isprintable():
-        raise FetchFailed("its credential has characters that no header may have", "settings")
-    return header
+def _failed(outcome: str, why: str, status: int = 0) -> Failure:
+    return Failure(outcome, why, why, status)
 
 
 def _checked(request: httpx.Request) -> httpx.Request:
@@ -88,17 +86,16 @@ def _checked(request: httpx.Request) -> httpx.Request:
     try:
         checked_url(str(request.url))
     except ValueError as exc:
-        raise FetchFailed(f"its redirect leads nowhere: {exc}", "redirect") from None
+        raise _failed("redirect", f"its redirect leads nowhere: {exc}") from None
     return request
 
 
 async def _read(answer: httpx.Response, bytes_max: int) -> tuple[bytes, str]:
     if answer.status_code != httpx.codes.OK:
-        status = answer.status_code
-        raise FetchFailed(f"it answered {status}", "status", status=status)
+        raise _failed("status", f"it answered {answer.status_code}", answer.status_code)
     encoding = answer.headers.get("Content-Encoding", "").strip().lower()
     if encoding not in {"", "identity", "gzip"}:
-        raise FetchFailed(f"its content encoding is not gzip: {encoding[:40]!r}", "unreadable")
+        raise _failed("unreadable", f"its content encoding is not gzip: {encoding[:40]!r}")
     assert isinstance(answer.stream, httpx.AsyncByteStream)
     pieces: list[bytes] = []
     body_bytes = 0
@@ -120,11 +117,11 @@ def _inflated(body: bytes, bytes_max: int) -> bytes:
     try:
         inflated = inflate.decompress(body, bytes_max + 1)
     except zlib.error as exc:
-        raise FetchFailed(f"its body is not gzip: {exc}", "unreadable") from None
+        raise _failed("unreadable", f"its body is not gzip: {exc}") from None
     if len(inflated) > bytes_max:
         raise BodyTooLarge(limit=bytes_max)
     if not inflate.eof:
-        raise FetchFailed("its gzip body was cut", "unreadable")
+        raise _failed("unreadable", "its gzip body was cut")
     if inflate.unused_data:
-        raise FetchFailed("its gzip body goes on after its end", "unreadable")
+        raise _failed("unreadable", "its gzip body goes on after its end")
     return inflated

@@ -3,22 +3,25 @@
     collector ── psutil, /proc ──▶ families     one that fails is reported, the others go on
 
 On Linux the memory figures are those of /proc/meminfo, as in node_exporter; elsewhere psutil's.
-Source: node_exporter collectors cpu, loadavg, meminfo, filesystem, diskstats, netdev, stat, time,
-uname.
+Source: node_exporter collectors cpu, loadavg, meminfo, filesystem, diskstats, netdev, time, uname.
 """
 
+import contextlib
 import os
 import platform
 import re
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import psutil
 import structlog
 
+from data_ingest.chassis.kinds import Kind, ServiceError
 from data_ingest.scrape.samples import Family
 
 MEMINFO: Final = Path("/proc/meminfo")
@@ -38,40 +41,36 @@ _MEMINFO_KEPT: Final = re.compile(
     r"|Writeback|AnonPages|Mapped|Shmem|KReclaimable|Slab|SReclaimable|SUnreclaim|KernelStack"
     r"|PageTables|CommitLimit|Committed_AS"
 )
-# (suffix, psutil's field, help); psutil's times are milliseconds
-_DISK: Final = (
-    (
-        "reads_completed_total",
-        "read_count",
-        "The total number of reads completed successfully.",
-    ),
-    ("reads_merged_total", "read_merged_count", "The total number of reads merged."),
-    ("read_bytes_total", "read_bytes", "The total number of bytes read successfully."),
-    ("read_time_seconds_total", "read_time", "The total number of seconds spent by all reads."),
-    (
-        "writes_completed_total",
-        "write_count",
-        "The total number of writes completed successfully.",
-    ),
-    ("writes_merged_total", "write_merged_count", "The number of writes merged."),
-    ("written_bytes_total", "write_bytes", "The total number of bytes written successfully."),
-    (
-        "write_time_seconds_total",
-        "write_time",
-        "This is the total number of seconds spent by all writes.",
-    ),
-    ("io_time_seconds_total", "busy_time", "Total seconds spent doing I/Os."),
-)
-_NETWORK: Final = (
-    ("receive_bytes_total", "bytes_recv"),
-    ("transmit_bytes_total", "bytes_sent"),
-    ("receive_packets_total", "packets_recv"),
-    ("transmit_packets_total", "packets_sent"),
-    ("receive_errs_total", "errin"),
-    ("transmit_errs_total", "errout"),
-    ("receive_drop_total", "dropin"),
-    ("transmit_drop_total", "dropout"),
-)
+# psutil's field by the name that node_exporter gives it; psutil's times are milliseconds
+_DISK: Final = {
+    "reads_completed": "read_count",
+    "reads_merged": "read_merged_count",
+    "read_bytes": "read_bytes",
+    "read_time_seconds": "read_time",
+    "writes_completed": "write_count",
+    "writes_merged": "write_merged_count",
+    "written_bytes": "write_bytes",
+    "write_time_seconds": "write_time",
+    "io_time_seconds": "busy_time",
+}
+_NETWORK: Final = {
+    "receive_bytes": "bytes_recv",
+    "transmit_bytes": "bytes_sent",
+    "receive_packets": "packets_recv",
+    "transmit_packets": "packets_sent",
+    "receive_errs": "errin",
+    "transmit_errs": "errout",
+    "receive_drop": "dropin",
+    "transmit_drop": "dropout",
+}
+
+_PROCESSES: Final = {
+    "cpu_seconds_total": "CPU time of the service's processes.",
+    "resident_memory_bytes": "Resident memory of the service's processes.",
+    "open_fds": "Open file descriptors of the service's processes.",
+    "threads": "Threads of the service's processes.",
+    "processes": "Processes of the service.",
+}
 
 log = structlog.get_logger()
 
@@ -91,72 +90,51 @@ class Host:
     def families(self) -> list[Family]:
         """All that could be collected, and how each collector did. Blocks: run it in a thread."""
         collected: list[Family] = []
-        durations: list[tuple[tuple[tuple[str, str], ...], float]] = []
-        successes: list[tuple[tuple[tuple[str, str], ...], float]] = []
+        successes: list[tuple[Mapping[str, str], float]] = []
         for name, collect in self._collectors.items():
-            started_s = time.perf_counter()
             try:
-                families = collect()
-            except (
-                OSError,
-                psutil.Error,
-                RuntimeError,
-                NotImplementedError,
-                AttributeError,
-            ) as error:
-                families = []
+                collected += [family for family in collect() if family.samples]
+            except (OSError, psutil.Error, RuntimeError, AttributeError) as error:
                 if name not in self._failing:
                     self._failing.add(name)
                     log.warning("host_collector_failed", collector=name, reason=str(error))
-                successes.append(((("collector", name),), 0.0))
             else:
                 self._failing.discard(name)
-                successes.append(((("collector", name),), 1.0))
-            collected += [family for family in families if family.samples]
-            durations.append(((("collector", name),), time.perf_counter() - started_s))
-        return [
-            *collected,
-            Family(
-                "node_scrape_collector_duration_seconds",
-                "gauge",
-                "Duration of a collector scrape.",
-                durations,
-            ),
-            Family(
-                "node_scrape_collector_success",
-                "gauge",
-                "Whether a collector succeeded.",
-                successes,
-            ),
-        ]
+            successes.append(({"collector": name}, name not in self._failing))
+        text = "Whether a collector succeeded."
+        return [*collected, Family("node_scrape_collector_success", "gauge", text, successes)]
 
 
 def cpu() -> list[Family]:
     """Seconds each CPU spent in each mode; guest time is counted in user time, as by the kernel."""
     samples = [
-        ((("cpu", str(number)), ("mode", mode)), float(getattr(times, mode)))
+        ({"cpu": str(number), "mode": mode}, getattr(times, mode))
         for number, times in enumerate(psutil.cpu_times(percpu=True))
         for mode in _CPU_MODES
         if hasattr(times, mode)
     ]
-    return [
-        Family("node_cpu_seconds_total", "counter", "Seconds the CPUs spent in each mode.", samples)
-    ]
+    text = "Seconds the CPUs spent in each mode."
+    return [Family("node_cpu_seconds_total", "counter", text, samples)]
 
 
 def load() -> list[Family]:
     """Load averages over 1, 5 and 15 minutes."""
     return [
-        gauge(f"node_load{minutes}", f"{minutes}m load average.", value)
+        single(f"node_load{minutes}", f"{minutes}m load average.", value)
         for minutes, value in zip((1, 5, 15), psutil.getloadavg(), strict=True)
     ]
 
 
 def memory() -> list[Family]:
     """Memory in bytes."""
-    sizes = meminfo(MEMINFO.read_text()) if MEMINFO.exists() else _psutil_memory()
+    if MEMINFO.exists():
+        sizes = meminfo(MEMINFO.read_text())
+    else:
+        ram, swap = psutil.virtual_memory(), psutil.swap_memory()
+        sizes = {"MemTotal": ram.total, "MemFree": ram.free, "MemAvailable": ram.available}
+        sizes |= {"SwapTotal": swap.total, "SwapFree": swap.free}
     return [
-        gauge(f"node_memory_{name}_bytes", f"Memory information field {name}_bytes.", size)
+        single(f"node_memory_{name}_bytes", f"Memory information field {name}_bytes.", size)
         for name, size in sizes.items()
     ]
 
@@ -170,52 +148,33 @@ def meminfo(text: str) -> dict[str, float]:
     }
 
 
-def _psutil_memory() -> dict[str, float]:
-    ram, swap = psutil.virtual_memory(), psutil.swap_memory()
-    sizes = {"MemTotal": ram.total, "MemFree": ram.free, "MemAvailable": ram.available}
-    return {
-        name: float(size)
-        for name, size in {**sizes, "SwapTotal": swap.total, "SwapFree": swap.free}.items()
-    }
-
-
 def filesystems() -> list[Family]:
     """Sizes of mounted file systems; the kernel's own are left out as in node_exporter.
 
     The overlay on `/` of a container is kept.
     """
-    rows: dict[str, tuple[tuple[tuple[str, str], ...], dict[str, float]]] = {}
-    for mount in psutil.disk_partitions(all=True):
+    rows: dict[str, list[tuple[Mapping[str, str], float]]] = {}
+    for mount in {one.mountpoint: one for one in psutil.disk_partitions(all=True)}.values():
         if not is_shown_filesystem(mount.fstype, mount.mountpoint):
             continue
         try:
             facts = os.statvfs(mount.mountpoint)
         except OSError:
             continue  # no permission, or unmounted since it was listed
-        if facts.f_blocks == 0:
-            continue
-        labels = (
-            ("device", mount.device),
-            ("fstype", mount.fstype),
-            ("mountpoint", mount.mountpoint),
-        )
-        rows[mount.mountpoint] = (labels, _sizes(facts, mount.opts))
-    texts = {
-        "size_bytes": "Filesystem size in bytes.",
-        "free_bytes": "Filesystem free space in bytes.",
-        "avail_bytes": "Filesystem space available to non-root users in bytes.",
-        "files": "Filesystem total file nodes.",
-        "files_free": "Filesystem total free file nodes.",
-        "readonly": "Filesystem read-only status.",
-    }
+        labels = {"device": mount.device, "fstype": mount.fstype, "mountpoint": mount.mountpoint}
+        sizes = {
+            "size_bytes": facts.f_blocks * facts.f_frsize,
+            "free_bytes": facts.f_bfree * facts.f_frsize,
+            "avail_bytes": facts.f_bavail * facts.f_frsize,
+            "files": facts.f_files,
+            "files_free": facts.f_ffree,
+            "readonly": "ro" in mount.opts.split(","),
+        }
+        for name, size in sizes.items() if facts.f_blocks else ():
+            rows.setdefault(name, []).append((labels, size))
     return [
-        Family(
-            f"node_filesystem_{name}",
-            "gauge",
-            text,
-            [(labels, sizes[name]) for labels, sizes in rows.values()],
-        )
-        for name, text in texts.items()
+        Family(f"node_filesystem_{name}", "gauge", f"Filesystem statistic {name}.", samples)
+        for name, samples in rows.items()
     ]
 
 
@@ -226,114 +185,67 @@ def is_shown_filesystem(fstype: str, mountpoint: str) -> bool:
     return not _IGNORED_FILESYSTEMS.fullmatch(fstype) and not _IGNORED_MOUNTS.match(mountpoint)
 
 
-def _sizes(facts: os.statvfs_result, options: str) -> dict[str, float]:
-    return {
-        "size_bytes": float(facts.f_blocks * facts.f_frsize),
-        "free_bytes": float(facts.f_bfree * facts.f_frsize),
-        "avail_bytes": float(facts.f_bavail * facts.f_frsize),
-        "files": float(facts.f_files),
-        "files_free": float(facts.f_ffree),
-        "readonly": float("ro" in options.split(",")),
-    }
-
-
 def disks() -> list[Family]:
     """I/O of whole disks."""
-    counters = {
-        name: counted
-        for name, counted in (psutil.disk_io_counters(perdisk=True) or {}).items()
-        if not _IGNORED_DISKS.match(name)
-    }
-    return [
-        Family(
-            f"node_disk_{suffix}",
-            "counter",
-            text,
-            [
-                (
-                    (("device", name),),
-                    float(getattr(counted, field)) * (0.001 if "_seconds_" in suffix else 1.0),
-                )
-                for name, counted in counters.items()
-                if hasattr(counted, field)
-            ],
-        )
-        for suffix, field, text in _DISK
-    ]
+    counters = psutil.disk_io_counters(perdisk=True) or {}
+    whole = {name: one for name, one in counters.items() if not _IGNORED_DISKS.match(name)}
+    return _of_devices("disk", _DISK, whole)
 
 
 def network() -> list[Family]:
     """Traffic of each device, and whether it is up."""
-    counters = psutil.net_io_counters(pernic=True, nowrap=False)
-    traffic = [
+    traffic = psutil.net_io_counters(pernic=True, nowrap=False)
+    ups = [({"device": name}, state.isup) for name, state in psutil.net_if_stats().items()]
+    text = "Value is 1 if operstate is 'up', 0 otherwise."
+    families = _of_devices("network", _NETWORK, traffic)
+    return [*families, Family("node_network_up", "gauge", text, ups)]
+
+
+def _of_devices(kind: str, fields: Mapping[str, str], counters: Mapping[str, Any]) -> list[Family]:
+    """A counter for each field that the counters of the devices have."""
+    return [
         Family(
-            f"node_network_{suffix}",
+            f"node_{kind}_{name}_total",
             "counter",
-            f"Network device statistic {suffix.removesuffix('_total')}.",
+            f"{kind.capitalize()} device statistic {name}.",
             [
-                ((("device", name),), float(getattr(counted, field)))
-                for name, counted in counters.items()
+                (
+                    {"device": device},
+                    getattr(counted, field) * (0.001 if name.endswith("_seconds") else 1),
+                )
+                for device, counted in counters.items()
+                if hasattr(counted, field)
             ],
         )
-        for suffix, field in _NETWORK
-    ]
-    states = psutil.net_if_stats()
-    ups = [((("device", name),), float(state.isup)) for name, state in states.items()]
-    return [
-        *traffic,
-        Family("node_network_up", "gauge", "Value is 1 if operstate is 'up', 0 otherwise.", ups),
-    ]
-
-
-def kernel() -> list[Family]:
-    """Boot time, interrupts, context switches."""
-    counted = psutil.cpu_stats()
-    return [
-        gauge("node_boot_time_seconds", "Node boot time, in unixtime.", psutil.boot_time()),
-        Family(
-            "node_context_switches_total",
-            "counter",
-            "Total number of context switches.",
-            [((), float(counted.ctx_switches))],
-        ),
-        Family(
-            "node_intr_total",
-            "counter",
-            "Total number of interrupts serviced.",
-            [((), float(counted.interrupts))],
-        ),
+        for name, field in fields.items()
     ]
 
 
 def clock() -> list[Family]:
-    """The host's time, to compare with that of others."""
-    return [gauge("node_time_seconds", "System time in seconds since epoch (1970).", time.time())]
+    """The host's time, to compare with that of others, and when it started."""
+    return [
+        single("node_boot_time_seconds", "Node boot time, in unixtime.", psutil.boot_time()),
+        single("node_time_seconds", "System time in seconds since epoch (1970).", time.time()),
+    ]
 
 
 def uname() -> list[Family]:
     """The host's operating system."""
-    names: Any = platform.uname()
-    labels = (
-        ("domainname", "(none)"),
-        ("machine", names.machine),
-        ("nodename", names.node),
-        ("release", names.release),
-        ("sysname", names.system),
-        ("version", names.version),
-    )
-    return [
-        Family(
-            "node_uname_info",
-            "gauge",
-            "Labeled system information as provided by the uname system call.",
-            [(labels, 1.0)],
-        )
-    ]
+    names = platform.uname()
+    labels = {
+        "domainname": "(none)",
+        "machine": names.machine,
+        "nodename": names.node,
+        "release": names.release,
+        "sysname": names.system,
+        "version": names.version,
+    }
+    return [Family("node_uname_info", "gauge", "What the uname system call says.", [(labels, 1)])]
 
 
-def gauge(name: str, text: str, value: float) -> Family:
+def single(name: str, text: str, value: float) -> Family:
     """A gauge without labels."""
-    return Family(name, "gauge", text, [((), float(value))])
+    return Family(name, "gauge", text, [({}, value)])
 
 
 COLLECTORS: Final[Mapping[str, Callable[[], list[Family]]]] = {
@@ -343,7 +255,83 @@ COLLECTORS: Final[Mapping[str, Callable[[], list[Family]]]] = {
     "filesystem": filesystems,
     "diskstats": disks,
     "netdev": network,
-    "stat": kernel,
     "time": clock,
     "uname": uname,
 }
+
+
+class BadProcesses(ServiceError):
+    """DIS_HOST_PROCESSES cannot be used"""
+
+    kind = Kind.BAD_DATA
+
+
+def parse_services(text: str) -> list[tuple[str, Path | None]]:
+    """Service and pid file of each `service=/path/of.pid`; of an empty text this process alone.
+
+    Raises BadProcesses, which quotes the entry.
+    """
+    rules: list[tuple[str, Path | None]] = []
+    for item in filter(None, map(str.strip, text.split(","))):
+        service, _, path = item.partition("=")
+        if not service or not path:
+            raise BadProcesses(detail=f"{item!r} is not service=/path/of.pid")
+        rules.append((service, Path(path)))
+    return rules or [("data-ingest-service", None)]
+
+
+def processes_of(pid_file: Path | None) -> list[psutil.Process]:
+    """The process of a pid file, or this one, and its descendants; none when there is none."""
+    try:
+        process = psutil.Process(int(pid_file.read_text()) if pid_file else None)
+        return [process, *process.children(recursive=True)]
+    except (OSError, ValueError, psutil.Error):
+        return []
+
+
+@dataclass(slots=True)
+class Processes:
+    """CPU, memory, open files and threads of our services, as `cloudopshub_process_*`.
+
+    A service's processes are those of its pid file, with all their children. A counter does not
+    fall when a process ends: what ended processes used stays counted as long as this one lives.
+    """
+
+    rules: list[tuple[str, Path | None]]
+    find: Callable[[Path | None], Iterable[psutil.Process]] = processes_of
+    _cpu_s: dict[tuple[str, int, float], float] = field(default_factory=dict)
+    _ended_s: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+
+    def families(self) -> list[Family]:
+        """Five families, each with one sample for every service that has a process."""
+        used: dict[str, Counter[str]] = defaultdict(Counter)
+        cpu_s: dict[tuple[str, int, float], float] = {}
+        for service, pid_file in self.rules:
+            for process in self.find(pid_file):
+                with contextlib.suppress(psutil.NoSuchProcess), process.oneshot():
+                    times = process.cpu_times()
+                    cpu_s[service, process.pid, process.create_time()] = times.user + times.system
+                    row = used[service]
+                    row["resident_memory_bytes"] += process.memory_info().rss
+                    row["threads"] += process.num_threads()
+                    row["processes"] += 1
+                    with contextlib.suppress(psutil.AccessDenied, AttributeError):
+                        row["open_fds"] += process.num_fds()
+        for key in self._cpu_s.keys() - cpu_s.keys():
+            self._ended_s[key[0]] += self._cpu_s[key]
+        self._cpu_s = cpu_s
+        total_s = self._ended_s.copy()
+        for (service, _, _), spent_s in cpu_s.items():
+            total_s[service] += spent_s
+        return [
+            Family(
+                f"cloudopshub_process_{name}",
+                "counter" if name.endswith("_total") else "gauge",
+                text,
+                [
+                    ({"service": service}, total_s[service] if "cpu" in name else row[name])
+                    for service, row in sorted(used.items())
+                ],
+            )
+            for name, text in _PROCESSES.items()
+        ]

@@ -1,230 +1,58 @@
-"""The file of scrape jobs (DIS_SCRAPE_CONFIG), in the words of Prometheus' scrape_config.
+"""Jobs (DIS_SCRAPE_CONFIG) in the words of Prometheus' scrape_config, and their targets: pure.
 
-    text ── YAML, every scalar a text ──▶ models ──▶ JobsFile      BadJobs: file, path and why
+    text ── YAML, every scalar a text ──▶ models ──▶ jobs      BadJobs: file, path and why
+    address, labels of its list ─▶ discovered labels ─▶ relabel_configs ─▶ Target, or Dropped
 
 A key that is not known here is refused, with those that are.
-Source: prometheus.io/docs/prometheus/latest/configuration/configuration; ADR 16.
+Source: prometheus.io/docs/prometheus/latest/configuration/configuration; ADR 16; Prometheus
+`scrape/target.go` (PopulateLabels).
 """
 
-import re
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
+from urllib.parse import quote, urlencode
 from uuid import UUID
 
-import yaml
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SecretStr,
-    ValidationError,
-    model_validator,
+from pydantic import Field, ValidationError, model_validator
+
+from data_ingest.scrape.access import Access
+from data_ingest.scrape.reading import Global, Reading
+from data_ingest.scrape.relabel import Rule, relabel
+from data_ingest.scrape.targets import Labels, Target, checked_url, key_of, shown_labels
+from data_ingest.scrape.words import (
+    BadJobs,
+    Duration,
+    Strict,
+    duration_s,
+    duration_text,
+    explained,
+    parsed_yaml,
 )
 
-from data_ingest.chassis.kinds import Kind, ServiceError
-from data_ingest.patterns import compiled
-from data_ingest.scrape import relabel
-from data_ingest.scrape.access import Access, Credential
-from data_ingest.scrape.targets import checked_url
-
-FAULTS_SHOWN: Final = 5
-_DURATION: Final = re.compile(
-    "".join(rf"(?:([0-9]{{1,9}}){unit})?" for unit in ("y", "w", "d", "h", "m", "s", "ms"))
-)
-_DURATION_S: Final = (31_536_000, 604_800, 86_400, 3_600, 60, 1, 0.001)
-_SIZE: Final = re.compile(r"(\d+)([KMGT]?)i?B")
-_NEED_TARGET: Final = {"replace", "hashmod", "lowercase", "uppercase", "keepequal", "dropequal"}
-_USES: Final = {
-    "labeldrop": {"regex"},
-    "labelkeep": {"regex"},
-    "keepequal": {"source_labels", "target_label"},
-    "dropequal": {"source_labels", "target_label"},
-}
-_TEXT_ONLY: Final = {"tag:yaml.org,2002:null", "tag:yaml.org,2002:merge"}
-
-
-class BadJobs(ServiceError):
-    """The scrape jobs cannot be used"""
-
-    kind = Kind.BAD_DATA
-
-
-def duration_s(text: Any) -> float:
-    """Seconds of `1m30s`; at least a millisecond, at most a year."""
-    match = _DURATION.fullmatch(str(text))
-    if not match or not text:
-        raise ValueError("expected a duration like 15s or 1m30s")
-    seconds = sum(
-        int(count) * unit for count, unit in zip(match.groups("0"), _DURATION_S, strict=True)
-    )
-    if not 0 < seconds <= _DURATION_S[0]:
-        raise ValueError("expected a duration over 0 and up to 1y")
-    return float(seconds)
-
-
-def size_bytes(text: Any) -> int:
-    """Bytes of `10MB`, in powers of 1024 as in Prometheus; `0` is no limit."""
-    match = _SIZE.fullmatch(str(text))
-    if str(text) == "0":
-        return 0
-    if not match:
-        raise ValueError("expected a size like 10MB")
-    return int(match[1]) << {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}[match[2]]
-
-
-Duration = Annotated[float, BeforeValidator(duration_s)]
-Size = Annotated[int, BeforeValidator(size_bytes)]
-Count = Annotated[int, Field(ge=0)]
-
-
-class Strict(BaseModel):
-    """A mapping with these keys and no others; a key without a value is as if it were not there."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def only_known(cls, given: Any) -> Any:
-        """What is given, without empty keys; ValueError names those that are not known."""
-        if not isinstance(given, Mapping):
-            raise ValueError("expected a mapping")  # noqa: TRY004 - pydantic reports ValueErrors
-        allowed = sorted(field.alias or name for name, field in cls.model_fields.items())
-        if unknown := sorted(map(str, given.keys() - set(allowed))):
-            raise ValueError(f"{', '.join(unknown)}: not known here; allowed: {', '.join(allowed)}")
-        return {name: value for name, value in given.items() if value is not None}
-
-
-class RelabelRule(Strict):
-    """One relabelling rule, as written."""
-
-    source_labels: tuple[str, ...] = ()
-    separator: str = ";"
-    regex: str = relabel.DEFAULT_REGEX
-    modulus: Count = 0
-    target_label: str = ""
-    replacement: str = "$1"
-    action: Annotated[str, BeforeValidator(lambda text: str(text).lower())] = "replace"
-
-    @model_validator(mode="after")
-    def can_work(self) -> Self:
-        """What the action needs is there."""
-        if self.action not in relabel.ACTIONS:
-            raise ValueError(f"action {self.action!r} is none of {', '.join(relabel.ACTIONS)}")
-        compiled(self.regex)
-        if self.action in _NEED_TARGET and not self.target_label:
-            raise ValueError(f"{self.action} needs target_label")
-        if self.action == "hashmod" and not self.modulus:
-            raise ValueError("hashmod needs modulus")
-        uses = _USES.get(self.action)
-        if uses and (spare := self.model_fields_set - uses - {"action"}):
-            raise ValueError(f"{self.action} does not use {', '.join(sorted(spare))}")
-        return self
-
-    def rule(self) -> relabel.Rule:
-        """The same, to be run."""
-        return relabel.Rule(**self.model_dump())
+TARGETS_MAX: Final = 10_000
+"""Of one job: a list that another server makes has a bound."""
+GUARDED_INTERVAL_MIN_S: Final = 1.0
+"""Of a tenant's job: whoever writes its list cannot have the hub scrape all the time."""
 
 
 class StaticConfig(Strict):
     """Addresses, and labels that all of them get; one entry of a discovered list is the same."""
 
     targets: tuple[str, ...]
-    labels: dict[str, str] = {}
+    labels: dict[str, str] = Field(default_factory=dict)
 
 
 class FileSd(Strict):
     """Files with such lists."""
 
-    files: tuple[str, ...]
+    files: tuple[Annotated[str, Field(pattern=r"\.(json|ya?ml)$")], ...]
     refresh_interval: Duration = 300.0
 
-    @model_validator(mode="after")
-    def are_lists(self) -> Self:
-        """The names end as Prometheus wants them."""
-        for file in self.files:
-            if not file.endswith((".json", ".yml", ".yaml")):
-                raise ValueError(f"{file!r} does not end with .json, .yml or .yaml")
-        return self
 
-
-class BasicAuth(Strict):
-    """User and password."""
-
-    username: str = ""
-    password: SecretStr | None = None
-    password_file: str | None = None
-
-
-class Authorization(Strict):
-    """A token, or whatever else follows a type."""
-
-    type: str = "Bearer"
-    credentials: SecretStr | None = None
-    credentials_file: str | None = None
-
-
-class TlsConfig(Strict):
-    """Whom the server must prove to be."""
-
-    ca_file: str | None = None
-    insecure_skip_verify: bool = False
-    server_name: str | None = None
-
-
-class Http(Strict):
-    """How a server is asked: of the targets of a job, or of its list of targets."""
-
-    basic_auth: BasicAuth | None = None
-    authorization: Authorization | None = None
-    tls_config: TlsConfig = TlsConfig()
-    follow_redirects: bool = True
-
-    @model_validator(mode="after")
-    def one_credential(self) -> Self:
-        """There is at most one, in one place."""
-        basic, other = self.basic_auth, self.authorization
-        if basic and other:
-            raise ValueError("basic_auth and authorization are both given")
-        if basic and basic.password and basic.password_file:
-            raise ValueError("password and password_file are both given")
-        if other and other.credentials and other.credentials_file:
-            raise ValueError("credentials and credentials_file are both given")
-        if other and not other.credentials and not other.credentials_file:
-            raise ValueError("authorization needs credentials or credentials_file")
-        if other and other.type.lower() == "basic":
-            raise ValueError("authorization of type Basic is written as basic_auth")
-        return self
-
-    def access(self, folder: Path, *, is_guarded: bool) -> Access:
-        """The same, with files relative to `folder`."""
-        credential = None
-        if self.basic_auth:
-            basic = self.basic_auth
-            credential = Credential(
-                "Basic", basic.username, _plain(basic.password), _path(folder, basic.password_file)
-            )
-        elif self.authorization:
-            other = self.authorization
-            credential = Credential(
-                other.type.strip(),
-                "",
-                _plain(other.credentials),
-                _path(folder, other.credentials_file),
-            )
-        tls = self.tls_config
-        return Access(
-            credential,
-            _path(folder, tls.ca_file),
-            not tls.insecure_skip_verify,
-            tls.server_name,
-            self.follow_redirects,
-            is_guarded,
-        )
-
-
-class HttpSd(Http):
+class HttpSd(Access):
     """A URL that answers with such a list."""
 
     url: str
@@ -233,38 +61,33 @@ class HttpSd(Http):
     @model_validator(mode="after")
     def can_be_asked(self) -> Self:
         """The URL is one, without a credential in it."""
-        if checked_url(self.url)[1]:
+        if checked_url(self.url)[1].basic_auth:
             raise ValueError("a credential in url would be shown: give it in basic_auth")
         return self
 
 
-class Job(Http):
+class Job(Access, Reading):
     """One scrape_config; `tenant` is ours: the organisation that its samples belong to."""
 
     job_name: Annotated[str, Field(min_length=1)]
     tenant: UUID | None = None
-    scrape_interval: Duration | None = None
-    scrape_timeout: Duration | None = None
     metrics_path: str = "/metrics"
     scheme: Literal["http", "https"] = "http"
-    params: dict[str, tuple[str, ...]] = {}
+    params: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     static_configs: tuple[StaticConfig, ...] = ()
     file_sd_configs: tuple[FileSd, ...] = ()
     http_sd_configs: tuple[HttpSd, ...] = ()
-    honor_labels: bool = False
-    honor_timestamps: bool = True
-    sample_limit: Count = 0
-    label_limit: Count = 0
-    body_size_limit: Size = 0
-    relabel_configs: tuple[RelabelRule, ...] = ()
-    metric_relabel_configs: tuple[RelabelRule, ...] = ()
+    relabel_configs: tuple[Rule, ...] = ()
 
-
-class Global(Strict):
-    """What holds where a job says nothing."""
-
-    scrape_interval: Duration = 60.0
-    scrape_timeout: Duration = 10.0
+    def completed(self, defaults: Global, body_bytes_max: int) -> "Job":
+        """The same, with what holds where it says nothing; no page is over `body_bytes_max`."""
+        missing = Global.model_fields.keys() - self.model_fields_set
+        job = self.model_copy(update={name: getattr(defaults, name) for name in missing})
+        timeout_s, size = job.scrape_timeout, job.body_size_limit or body_bytes_max
+        if "scrape_timeout" in missing:
+            timeout_s = min(timeout_s, job.scrape_interval)
+        limits = {"scrape_timeout": timeout_s, "body_size_limit": min(size, body_bytes_max)}
+        return job.model_copy(update=limits)
 
 
 class JobsFile(Strict):
@@ -273,79 +96,143 @@ class JobsFile(Strict):
     defaults: Annotated[Global, Field(alias="global")] = Global()
     scrape_configs: tuple[Job, ...] = ()
 
-    @model_validator(mode="after")
-    def complete(self) -> Self:
-        """Job names are there once, and no scrape takes longer than its interval."""
-        names = [job.job_name for job in self.scrape_configs]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"job_name {twice[0]!r} stands there twice")
-        for job in self.scrape_configs:
-            if self.timeout_s(job) > self.interval_s(job):
-                raise ValueError(f"job {job.job_name!r}: scrape_timeout is over scrape_interval")
-        return self
 
-    def interval_s(self, job: Job) -> float:
-        """How often the job's targets are scraped."""
-        return job.scrape_interval or self.defaults.scrape_interval
-
-    def timeout_s(self, job: Job) -> float:
-        """How long a scrape may take."""
-        return job.scrape_timeout or min(self.defaults.scrape_timeout, self.interval_s(job))
-
-
-def read(text: str, file: str) -> JobsFile:
-    """The jobs in the text of `file`; BadJobs names the place and what is wrong there."""
+def read(text: str, file: Path, body_bytes_max: int) -> list[Job]:
+    """The jobs in the text of `file`, each complete; BadJobs names the place and what is wrong."""
     try:
-        return JobsFile.model_validate(parsed_yaml(text, file) or {})
+        parsed = JobsFile.model_validate(parsed_yaml(text, str(file)) or {}, context=file.parent)
     except ValidationError as exc:
         raise BadJobs(detail=f"{file}: {explained(exc)}") from None
+    jobs = [job.completed(parsed.defaults, body_bytes_max) for job in parsed.scrape_configs]
+    names = [job.job_name for job in jobs]
+    for job in jobs:
+        if names.count(job.job_name) > 1:
+            raise BadJobs(detail=f"{file}: job_name {job.job_name!r} stands there twice")
+        if job.scrape_timeout > job.scrape_interval:
+            why = "scrape_timeout is over scrape_interval"
+            raise BadJobs(detail=f"{file}: job {job.job_name!r}: {why}")
+    return jobs
 
 
-def parsed_yaml(text: str, file: str) -> Any:
-    """The YAML in the text of `file`, numbers and truth values as texts; or BadJobs."""
-    try:
-        return yaml.load(text, _Loader)  # noqa: S506 - a safe loader with fewer types
-    except yaml.YAMLError as exc:
-        mark = getattr(exc, "problem_mark", None)
-        place = f", line {mark.line + 1}" if mark else ""
-        why = getattr(exc, "problem", None) or "it is not YAML"
-        raise BadJobs(detail=f"{file}{place}: {why}") from None
+@dataclass(frozen=True, slots=True)
+class AddressList:
+    """Addresses with labels, and where they come from."""
+
+    source: str
+    config: StaticConfig
+    about: Labels = ()
 
 
-def explained(exc: ValidationError) -> str:
-    """Where and what, for the first faults; values are not repeated: they may be secrets."""
-    faults = []
-    for error in exc.errors(include_input=False, include_url=False, include_context=False):
-        path = "".join(
-            f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"]
-        )
-        text = error["msg"].removeprefix("Value error, ")
-        faults.append(f"{path.removeprefix('.')}: {text}" if path else text)
-    return "; ".join(faults[:FAULTS_SHOWN])
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """What relabelling took away."""
+
+    pool: str
+    discovered: Labels
+    tenant: UUID | None
+
+    @property
+    def key(self) -> str:
+        """What tells it from the other targets of its organisation."""
+        return key_of("dropped", self.pool, *map(str, self.discovered))
+
+    def facts(self) -> dict[str, Any]:
+        """As `GET /api/v1/targets` shows it."""
+        return {
+            "discoveredLabels": dict(shown_labels(self.discovered)),
+            "scrapePool": self.pool,
+        }
 
 
-class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # ships no types
-    """Texts stay texts, as where Go reads into a string; a key that stands twice is refused."""
+@dataclass(frozen=True, slots=True)
+class Discovered:
+    """What the lists of a job come to; each fault names a list and an address in it."""
 
-    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        seen = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                why = f"{key.value} stands there twice"
-                raise yaml.constructor.ConstructorError(None, None, why, key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
+    targets: tuple[Target, ...] = ()
+    dropped: tuple[Dropped, ...] = ()
+    faults: tuple[str, ...] = ()
 
 
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag in _TEXT_ONLY]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
+def discover(job: Job, lists: Iterable[AddressList]) -> Discovered:
+    """The targets of the lists; one bad address is a fault and takes no other with it."""
+    targets: dict[Target, None] = {}
+    dropped: dict[Dropped, None] = {}
+    faults: list[str] = []
+    access = job.part(Access)
+    for addresses in lists:
+        for number, address in enumerate(addresses.config.targets):
+            if len(targets) + len(dropped) >= TARGETS_MAX:
+                faults.append(f"{addresses.source}: more than {TARGETS_MAX} targets")
+                break
+            labels = discovered_labels(job, address, addresses)
+            try:
+                target = target_of(job, labels, access)
+            except ValueError as exc:
+                faults.append(f"{addresses.source}: target {number + 1}: {exc}")
+                continue
+            if target is None:
+                dropped[Dropped(job.job_name, tuple(sorted(labels.items())), job.tenant)] = None
+            else:
+                targets[target] = None
+    return Discovered(tuple(targets), tuple(dropped), tuple(faults))
 
 
-def _plain(secret: SecretStr | None) -> str:
-    return secret.get_secret_value() if secret else ""
+def discovered_labels(job: Job, address: str, addresses: AddressList) -> dict[str, str]:
+    """The labels of an address before relabelling; those of its list win over the job's."""
+    return {
+        "job": job.job_name,
+        "__scheme__": job.scheme,
+        "__metrics_path__": job.metrics_path,
+        "__scrape_interval__": duration_text(job.scrape_interval),
+        "__scrape_timeout__": duration_text(job.scrape_timeout),
+        **{f"__param_{name}": values[0] for name, values in job.params.items() if values},
+        **dict(addresses.about),
+        **addresses.config.labels,
+        "__address__": address,
+    }
 
 
-def _path(folder: Path, name: str | None) -> Path | None:
-    return None if name is None else folder / name
+def target_of(job: Job, discovered: Mapping[str, str], access: Access) -> Target | None:
+    """The target that these labels come to; None when a rule drops it.
+
+    ValueError when they come to nothing that can be scraped; it repeats no credential.
+    """
+    json.dumps(discovered, ensure_ascii=False).encode()  # UnicodeError: a label that is no text
+    labels = relabel(discovered, job.relabel_configs)
+    if labels is None:
+        return None
+    address = labels.get("__address__", "")
+    if not address or "/" in address or "@" in address:
+        raise ValueError("its address is not host or host:port")
+    interval_s, timeout_s = (
+        duration_s(labels.get(name, "")) for name in ("__scrape_interval__", "__scrape_timeout__")
+    )
+    if job.tenant and interval_s < GUARDED_INTERVAL_MIN_S:
+        raise ValueError(f"its scrape interval is under {GUARDED_INTERVAL_MIN_S:g}s")
+    if timeout_s > interval_s:
+        raise ValueError("its scrape timeout is over its interval")
+    path = quote(labels.get("__metrics_path__", ""), safe="/:@!$&'()*+,;=~")
+    query = urlencode(_params(job, labels), doseq=True)
+    scheme = labels.get("__scheme__", "")
+    url, _ = checked_url(f"{scheme}://{address}/{path.removeprefix('/')}?{query}")
+    public = {name: value for name, value in labels.items() if not name.startswith("__")}
+    public.setdefault("instance", address)
+    return Target(
+        job.job_name,
+        url,
+        tuple(sorted(public.items())),
+        tuple(sorted(discovered.items())),
+        job.part(Reading, scrape_interval=interval_s, scrape_timeout=timeout_s),
+        access,
+        job.tenant,
+    )
+
+
+def _params(job: Job, labels: Mapping[str, str]) -> list[tuple[str, list[str]]]:
+    """The query: the job's, the first value of each as relabelling left it."""
+    params = {name: list(values) for name, values in job.params.items()}
+    for label, value in labels.items():
+        if label.startswith("__param_"):
+            name = label.removeprefix("__param_")
+            params[name] = [value, *params.get(name, [])[1:]]
+    return sorted(params.items())

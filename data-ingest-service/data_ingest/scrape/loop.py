@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 from uuid import UUID
 
 import anyio
@@ -20,7 +20,8 @@ from data_ingest.background.supervisor import Stop
 from data_ingest.chassis.identity import Limits
 from data_ingest.chassis.kinds import ServiceError
 from data_ingest.model import Outcome, SampleBatch
-from data_ingest.scrape.page import Failure, ScrapeResult, failure_of, report_series
+from data_ingest.scrape.fetch import Failure
+from data_ingest.scrape.page import ScrapeResult, failure_of
 from data_ingest.scrape.series import Matched, TargetSeries
 from data_ingest.scrape.state import DUPLICATES, NOT_STORED, REFUSED, TargetState
 from data_ingest.scrape.targets import next_round_ms
@@ -39,15 +40,8 @@ DUPLICATE_SAMPLES: Final = Counter(
 )
 
 Clock = Callable[[], float]
-
-
-class Ingest(Protocol):
-    """`Pipeline.ingest`."""
-
-    async def __call__(
-        self, tenant: UUID, decoded: SampleBatch, limits: Limits, protocol: str
-    ) -> Outcome:
-        """What became of the samples, once that is durable."""
+Ingest = Callable[[UUID, SampleBatch, Limits, str], Awaitable[Outcome]]
+"""`Pipeline.ingest`."""
 
 
 @dataclass(slots=True)
@@ -77,7 +71,7 @@ class TargetLoop:
             due_ms = next_round_ms(max(self._now_ms(), due_ms), interval_ms, self.offset_ms)
         if not self.ends_series:
             return
-        markers = self.series.stale_markers(self._now_ms())
+        markers = self.series.batch(None, self._now_ms(), ())
         if markers.samples:
             async with asyncio.timeout(STALE_MARKERS_TIMEOUT_S):
                 await self.ingest(self.tenant, markers, Limits(), "scrape")
@@ -88,25 +82,23 @@ class TargetLoop:
         result = await self.scrape()
         matched, failure, batch = await anyio.to_thread.run_sync(self._prepare, result, at_ms)
         self.state.scraped(at_ms, result.duration_s, failure)
-        self._say_duplicates(matched)
+        if matched is not None:
+            self._say_duplicates(matched.duplicates)
         durable = False
         try:
             outcome = await self.ingest(self.tenant, batch, Limits(), "scrape")
             durable = True
         except ServiceError as error:
-            self.state.conditions.begin(NOT_STORED, type(error).__name__, str(error))
+            self.state.conditions.say(NOT_STORED, type(error).__name__, str(error))
             return
         finally:
             scraped = matched.scraped if matched else None
             self.series.finish_scrape(durable=durable, scraped=scraped)
-        self.state.conditions.end(NOT_STORED)
-        if outcome.refused_total:
-            cause, samples = " ".join(sorted(outcome.refused)), outcome.refused_total
-            self.state.conditions.begin(
-                REFUSED, cause, outcome.first_error or cause, samples=samples
-            )
-        else:
-            self.state.conditions.end(REFUSED)
+        self.state.conditions.say(NOT_STORED, "")
+        cause = " ".join(sorted(outcome.refused))
+        self.state.conditions.say(
+            REFUSED, cause, outcome.first_error, samples=outcome.refused_total
+        )
 
     def _prepare(
         self, result: ScrapeResult, at_ms: int
@@ -118,28 +110,18 @@ class TargetLoop:
                 matched = self.series.match(result.samples, at_ms)
         except Exception as error:  # noqa: BLE001 - whatever it is, the next scrape is tried
             failure = failure_of(error)
-        if failure or not matched:
-            report = report_series(result.duration_s, is_up=False)
-        else:
-            report = report_series(
-                result.duration_s,
-                is_up=True,
-                samples=len(matched.scraped),
-                kept=matched.kept,
-                added=matched.added,
-            )
-        return matched, failure, self.series.batch(matched, at_ms, report)
+        report = {"up": float(matched is not None and failure is None)}
+        report["scrape_duration_seconds"] = result.duration_s
+        counts = matched if report["up"] else None
+        report["scrape_samples_scraped"] = len(counts.scraped) if counts else 0
+        report["scrape_samples_post_metric_relabeling"] = counts.kept if counts else 0
+        report["scrape_series_added"] = counts.added if counts else 0
+        return matched, failure, self.series.batch(matched, at_ms, [*report.items()])
 
-    def _say_duplicates(self, matched: Matched | None) -> None:
-        if matched is None:
-            return
-        if not matched.duplicates:
-            self.state.conditions.end(DUPLICATES)
-            return
-        pool = self.state.target.pool
-        DUPLICATE_SAMPLES.labels(pool).inc(matched.duplicates)
-        reason = f"{matched.duplicates} samples repeat an earlier one of the page: the first counts"
-        self.state.conditions.begin(DUPLICATES, "repeated", reason, samples=matched.duplicates)
+    def _say_duplicates(self, count: int) -> None:
+        DUPLICATE_SAMPLES.labels(self.state.target.pool).inc(count)
+        reason = f"{count} samples repeat an earlier one of the page: the first counts"
+        self.state.conditions.say(DUPLICATES, "repeated" if count else "", reason, samples=count)
 
     def _now_ms(self) -> int:
         return int(self.clock() * 1000)

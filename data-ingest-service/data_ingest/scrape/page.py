@@ -2,45 +2,25 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import anyio
 import httpx
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter
 
 from data_ingest.chassis.kinds import Kind
 from data_ingest.errors import WriteError
 from data_ingest.protocols import prometheus_text
-from data_ingest.scrape import nginx_status
+from data_ingest.scrape import nginx_status, protobuf_page
 from data_ingest.scrape.access import Clients
-from data_ingest.scrape.fetch import FetchFailed, fetch
+from data_ingest.scrape.fetch import Failure, fetch
 from data_ingest.scrape.samples import ScrapedSamples, from_exposition, from_families
 from data_ingest.scrape.targets import Target
 
 SCRAPES: Final = Counter(
     "cloudopshub_scrapes_total", "Scrapes of a target by outcome.", ["job", "outcome"]
 )
-DURATIONS: Final = Histogram(
-    "cloudopshub_scrape_duration_seconds",
-    "Time from a scrape's request to its decoded answer.",
-    ["job"],
-    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why a scrape brought nothing.
-
-    outcome: a bounded word for metrics. cause: the same for as long as the same thing is wrong.
-    reason: the whole text; its numbers may differ each time.
-    """
-
-    outcome: str
-    cause: str
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,22 +41,34 @@ async def scrape_target(clients: Clients, target: Target) -> ScrapeResult:
     samples: ScrapedSamples | None = None
     failure: Failure | None = None
     try:
-        async with asyncio.timeout(target.reading.timeout_s):
-            body, content_type = await _fetch(clients, target)
+        async with asyncio.timeout(target.reading.scrape_timeout):
+            headers = {
+                "Accept": target.reading.accept,
+                "X-Prometheus-Scrape-Timeout-Seconds": f"{target.reading.scrape_timeout:g}",
+            }
+            body, content_type = await fetch(
+                clients,
+                target.url,
+                target.access,
+                headers,
+                is_guarded=target.is_guarded,
+                timeout_s=target.reading.scrape_timeout,
+                bytes_max=target.reading.body_size_limit,
+            )
             samples = await anyio.to_thread.run_sync(_decode, target, body, content_type)
     except TimeoutError:
-        reason = f"no answer within {target.reading.timeout_s:g} s"
+        reason = f"no answer within {target.reading.scrape_timeout:g} s"
         failure = Failure("timeout", "timeout", reason)
-    except FetchFailed as error:
-        failure = Failure(error.outcome, error.cause, error.reason)
+    except Failure as error:
+        failure = error
     except Exception as error:  # noqa: BLE001 - whatever it is, the next scrape is tried
         failure = failure_of(error)
-    duration_s = time.perf_counter() - started_s
-    SCRAPES.labels(target.pool, failure.outcome if failure else "ok").inc()
-    DURATIONS.labels(target.pool).observe(duration_s)
     if target.is_stub_status and failure:
-        samples = from_families([nginx_status.up(False)])
-    return ScrapeResult(samples, duration_s, failure)
+        # Without the module for it nginx answers that there is no such page, and is up.
+        is_up = failure.status == httpx.codes.NOT_FOUND
+        samples, failure = from_families([nginx_status.up(is_up)]), None if is_up else failure
+    SCRAPES.labels(target.pool, failure.outcome if failure else "ok").inc()
+    return ScrapeResult(samples, time.perf_counter() - started_s, failure)
 
 
 def failure_of(error: Exception) -> Failure:
@@ -89,44 +81,15 @@ def failure_of(error: Exception) -> Failure:
     return Failure(outcome, str(cause), str(error))
 
 
-async def _fetch(clients: Clients, target: Target) -> tuple[bytes, str]:
-    """Body and content type of the page."""
-    reading = target.reading
-    headers = {
-        "Accept": prometheus_text.ACCEPT,
-        "X-Prometheus-Scrape-Timeout-Seconds": f"{reading.timeout_s:g}",
-    }
-    try:
-        return await fetch(
-            clients,
-            target.url,
-            target.access,
-            headers,
-            timeout_s=reading.timeout_s,
-            bytes_max=reading.body_bytes_max,
-        )
-    except FetchFailed as error:
-        if error.status == httpx.codes.NOT_FOUND and target.is_stub_status:
-            return nginx_status.WITHOUT_MODULE, ""
-        raise
-
-
 def _decode(target: Target, body: bytes, content_type: str) -> ScrapedSamples:
+    reading = target.reading
     if target.is_stub_status:
         return from_families(nginx_status.families(body))
-    openmetrics = prometheus_text.is_openmetrics(content_type)
-    samples = from_exposition(prometheus_text.decode(body, openmetrics=openmetrics))
-    return samples if target.reading.honor_timestamps else samples.without_timestamps()
-
-
-def report_series(
-    duration_s: float, *, is_up: bool, samples: int = 0, kept: int = 0, added: int = 0
-) -> Sequence[tuple[str, float]]:
-    """The series about a scrape itself, as Prometheus names them."""
-    return (
-        ("up", float(is_up)),
-        ("scrape_duration_seconds", duration_s),
-        ("scrape_samples_scraped", float(samples)),
-        ("scrape_samples_post_metric_relabeling", float(kept)),
-        ("scrape_series_added", float(added)),
-    )
+    if content_type.partition(";")[0].strip().lower() == protobuf_page.MEDIA_TYPE:
+        samples = protobuf_page.decode(
+            body, native=reading.scrape_native_histograms, classic=reading.reads_classic
+        )
+    else:
+        openmetrics = prometheus_text.is_openmetrics(content_type)
+        samples = from_exposition(prometheus_text.decode(body, openmetrics=openmetrics))
+    return samples if reading.honor_timestamps else samples.without_timestamps()

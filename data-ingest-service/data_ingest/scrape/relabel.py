@@ -9,37 +9,60 @@ Source: Prometheus `model/relabel`; Go `regexp.Expand`.
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Final, Self
+
+from pydantic import BeforeValidator, model_validator
 
 from data_ingest.patterns import compiled
+from data_ingest.scrape.words import Count, Strict
 
-DEFAULT_REGEX: Final = "(.*)"
+_ACTIONS: Final = (
+    *("replace", "keep", "drop", "keepequal", "dropequal", "hashmod", "lowercase", "uppercase"),
+    *("labelmap", "labeldrop", "labelkeep"),
+)
+_NEED_TARGET: Final = {"replace", "hashmod", "lowercase", "uppercase", "keepequal", "dropequal"}
+_USES: Final = {
+    "labeldrop": {"regex"},
+    "labelkeep": {"regex"},
+    "keepequal": {"source_labels", "target_label"},
+    "dropequal": {"source_labels", "target_label"},
+}
 _REFERENCE: Final = re.compile(r"\$(?:(\$)|\{(\w+)\}|(\w+))")
 
-Labels = dict[str, str]
 
+class Rule(Strict):
+    """One rule, in Prometheus' words."""
 
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """One rule; the fields are Prometheus' own."""
-
-    action: str = "replace"
     source_labels: tuple[str, ...] = ()
     separator: str = ";"
-    regex: str = DEFAULT_REGEX
-    modulus: int = 0
+    regex: str = "(.*)"
+    modulus: Count = 0
     target_label: str = ""
     replacement: str = "$1"
+    action: Annotated[str, BeforeValidator(lambda text: str(text).lower())] = "replace"
+
+    @model_validator(mode="after")
+    def can_work(self) -> Self:
+        """What the action needs is there."""
+        if self.action not in _ACTIONS:
+            raise ValueError(f"action {self.action!r} is none of {', '.join(_ACTIONS)}")
+        compiled(self.regex)
+        if self.action in _NEED_TARGET and not self.target_label:
+            raise ValueError(f"{self.action} needs target_label")
+        if self.action == "hashmod" and not self.modulus:
+            raise ValueError("hashmod needs modulus")
+        uses = _USES.get(self.action)
+        if uses and (spare := self.model_fields_set - uses - {"action"}):
+            raise ValueError(f"{self.action} does not use {', '.join(sorted(spare))}")
+        return self
 
 
-def relabel(labels: Mapping[str, str], rules: Sequence[Rule]) -> Labels | None:
+def relabel(labels: Mapping[str, str], rules: Sequence[Rule]) -> dict[str, str] | None:
     """The labels after all rules, without empty ones; None as soon as a rule drops them."""
     changed = dict(labels)
     for rule in rules:
-        value = rule.separator.join(changed.get(name, "") for name in rule.source_labels)
-        if not ACTIONS[rule.action](changed, rule, value):
+        if not _apply(rule, changed):
             return None
     return {name: value for name, value in changed.items() if value}
 
@@ -59,79 +82,34 @@ def expand(template: str, match: Any) -> str:
     return _REFERENCE.sub(group, template)
 
 
-def _replace(labels: Labels, rule: Rule, value: str) -> bool:
-    match = compiled(rule.regex).fullmatch(value)
-    if match and (target := expand(rule.target_label, match)):
-        labels[target] = expand(rule.replacement, match)
+def _apply(rule: Rule, labels: dict[str, str]) -> bool:
+    """Whether the rule keeps the labels, which it changes."""
+    value = rule.separator.join(labels.get(name, "") for name in rule.source_labels)
+    if rule.action in {"keep", "drop"}:
+        return bool(compiled(rule.regex).fullmatch(value)) == (rule.action == "keep")
+    if rule.action in {"keepequal", "dropequal"}:
+        return (labels.get(rule.target_label, "") == value) == (rule.action == "keepequal")
+    if rule.action in {"labelmap", "labeldrop", "labelkeep"}:
+        _change_names(rule, labels)
+    elif rule.action == "replace":
+        if (fit := compiled(rule.regex).fullmatch(value)) and (
+            target := expand(rule.target_label, fit)
+        ):
+            labels[target] = expand(rule.replacement, fit)
+    elif rule.action == "hashmod":
+        digest = hashlib.md5(value.encode(), usedforsecurity=False).digest()
+        labels[rule.target_label] = str(int.from_bytes(digest[8:]) % rule.modulus)
+    else:
+        labels[rule.target_label] = value.lower() if rule.action == "lowercase" else value.upper()
     return True
 
 
-def _keep(_: Labels, rule: Rule, value: str) -> bool:
-    return bool(compiled(rule.regex).fullmatch(value))
-
-
-def _drop(_: Labels, rule: Rule, value: str) -> bool:
-    return not compiled(rule.regex).fullmatch(value)
-
-
-def _keep_equal(labels: Labels, rule: Rule, value: str) -> bool:
-    return labels.get(rule.target_label, "") == value
-
-
-def _drop_equal(labels: Labels, rule: Rule, value: str) -> bool:
-    return labels.get(rule.target_label, "") != value
-
-
-def _hashmod(labels: Labels, rule: Rule, value: str) -> bool:
-    digest = hashlib.md5(value.encode(), usedforsecurity=False).digest()
-    labels[rule.target_label] = str(int.from_bytes(digest[8:]) % rule.modulus)
-    return True
-
-
-def _lowercase(labels: Labels, rule: Rule, value: str) -> bool:
-    labels[rule.target_label] = value.lower()
-    return True
-
-
-def _uppercase(labels: Labels, rule: Rule, value: str) -> bool:
-    labels[rule.target_label] = value.upper()
-    return True
-
-
-def _labelmap(labels: Labels, rule: Rule, _: str) -> bool:
-    pattern = compiled(rule.regex)
+def _change_names(rule: Rule, labels: dict[str, str]) -> None:
+    """Labels whose name fits are copied, or are gone, or the others are."""
     for name, value in [*labels.items()]:
-        match = pattern.fullmatch(name)
-        if value and match and (target := expand(rule.replacement, match)):
-            labels[target] = value
-    return True
-
-
-def _labeldrop(labels: Labels, rule: Rule, _: str) -> bool:
-    pattern = compiled(rule.regex)
-    for name in [name for name in labels if pattern.fullmatch(name)]:
-        del labels[name]
-    return True
-
-
-def _labelkeep(labels: Labels, rule: Rule, _: str) -> bool:
-    pattern = compiled(rule.regex)
-    for name in [name for name in labels if not pattern.fullmatch(name)]:
-        del labels[name]
-    return True
-
-
-ACTIONS: Final[Mapping[str, Callable[[Labels, Rule, str], bool]]] = {
-    "replace": _replace,
-    "keep": _keep,
-    "drop": _drop,
-    "keepequal": _keep_equal,
-    "dropequal": _drop_equal,
-    "hashmod": _hashmod,
-    "lowercase": _lowercase,
-    "uppercase": _uppercase,
-    "labelmap": _labelmap,
-    "labeldrop": _labeldrop,
-    "labelkeep": _labelkeep,
-}
-"""Each changes the labels and says whether they are kept."""
+        fit = compiled(rule.regex).fullmatch(name)
+        if rule.action == "labelmap":
+            if value and fit and (target := expand(rule.replacement, fit)):
+                labels[target] = value
+        elif bool(fit) == (rule.action == "labeldrop"):
+            del labels[name]

@@ -1,7 +1,7 @@
 """The samples of one scrape, before anything is known about their series: pure."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -16,7 +16,7 @@ class Family:
     name: str
     type: str
     help: str
-    samples: Sequence[tuple[Sequence[tuple[str, str]], float]]
+    samples: Sequence[tuple[Mapping[str, str], float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,7 @@ class ScrapedSamples:
     texts: n texts; of one scrape, and of two with equal `types`, equal texts have equal labels.
     labels: the labels of one sample, empty ones too; called only for texts that are new.
     values: (n,) float64; timestamps_ms: (n,) int64, meaningful where has_timestamp (n,) bool.
+    histograms: by sample, the stored form of those that are native histograms.
     """
 
     texts: Sequence[bytes]
@@ -35,6 +36,7 @@ class ScrapedSamples:
     has_timestamp: Array
     metadata: tuple[MetricMetadata, ...] = ()
     exemplars: tuple[TextExemplar, ...] = ()
+    histograms: Mapping[int, bytes] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -71,19 +73,21 @@ def from_families(families: Iterable[Family]) -> ScrapedSamples:
         metadata.append(MetricMetadata(family.name, family.type, family.help))
         name = (b"__name__", family.name.encode())
         for pairs, value in family.samples:
-            labels.append([name, *((n.encode(), _utf8(v)) for n, v in pairs)])
+            # `?` for what has no encoding: a mount point of bytes that are not UTF-8
+            labels.append(
+                [name, *((n.encode(), v.encode(errors="replace")) for n, v in pairs.items())]
+            )
             values.append(value)
-    n = len(values)
     return ScrapedSamples(
-        [b"\xff".join(part for pair in pairs for part in pair) for pairs in labels],
+        [text_of(pairs) for pairs in labels],
         labels.__getitem__,
         np.array(values, np.float64),
-        np.zeros(n, np.int64),
-        np.zeros(n, bool),
+        np.zeros(len(values), np.int64),
+        np.zeros(len(values), bool),
         tuple(metadata),
     )
 
 
-def _utf8(text: str) -> bytes:
-    """UTF-8, with `?` for what has no encoding (a mount point of bytes that are not UTF-8)."""
-    return text.encode("utf-8", "replace")
+def text_of(labels: RawLabels) -> bytes:
+    """What stands for these labels among the texts of one scrape."""
+    return b"\xff".join(part for pair in labels for part in pair)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Final
 from uuid import UUID
 
@@ -20,18 +21,21 @@ import structlog
 
 from data_ingest.background.supervisor import Stop, Supervisor
 from data_ingest.chassis.clock import Clock
-from data_ingest.chassis.guard import Network
+from data_ingest.chassis.guard import parse_networks
 from data_ingest.chassis.kinds import ServiceError
+from data_ingest.scrape import host, targets
 from data_ingest.scrape.access import Clients
-from data_ingest.scrape.discovery import Dropped
-from data_ingest.scrape.host import Host
+from data_ingest.scrape.host import Host, Processes, parse_services
+from data_ingest.scrape.jobs import Dropped
 from data_ingest.scrape.loop import STALE_MARKERS_TIMEOUT_S, Ingest, TargetLoop
 from data_ingest.scrape.page import ScrapeResult, failure_of, scrape_target
+from data_ingest.scrape.reading import Reading
 from data_ingest.scrape.samples import from_families
 from data_ingest.scrape.series import TargetSeries
 from data_ingest.scrape.sources import Jobs
 from data_ingest.scrape.state import TargetState
 from data_ingest.scrape.targets import Target
+from data_ingest.settings import Settings
 from data_ingest.store import catalogue, scrape_targets
 from data_ingest.store.scrape_targets import Key, Row
 
@@ -71,7 +75,7 @@ class Loops:
     clients: Clients
     clock: Clock
     home: UUID
-    collector: Host | None
+    collector: Host
     _running: dict[Target, tuple[TargetLoop, Supervisor]] = field(default_factory=dict)
     _dropped: dict[Key, Row] = field(default_factory=dict)
 
@@ -87,7 +91,7 @@ class Loops:
         replaced, ending = [], []
         for target in [one for one in self._running if one not in wanted]:
             loop, supervisor = self._running.pop(target)
-            end = supervisor.stop(target.reading.timeout_s + STOP_TIMEOUT_S)
+            end = supervisor.stop(target.reading.scrape_timeout + STOP_TIMEOUT_S)
             if (successor := new.pop(target.owner, None)) is None:
                 ending.append(end)
             else:
@@ -128,10 +132,9 @@ class Loops:
         scrape = partial(scrape_target, self.clients, target)
         offset_ms = target.offset_ms
         if not target.url:
-            assert self.collector is not None
             scrape, offset_ms = partial(_scrape_host, self.collector), 0
-        keeping = target.reading.keeping
-        series = before.continued(keeping) if before else TargetSeries(target.labels, keeping)
+        reading = target.reading
+        series = before.continued(reading) if before else TargetSeries(target.labels, reading)
         tenant = target.tenant or self.home
         loop = TargetLoop(
             TargetState(target), series, tenant, scrape, self.ingest, offset_ms, self.clock.now_s
@@ -141,39 +144,47 @@ class Loops:
         self._running[target] = (loop, supervisor)
 
 
-@dataclass(frozen=True, slots=True)
 class Scraper:
-    """Scrapes while `run` runs.
-
-    targets: those of the settings, the host's (without a URL) among them if there is a collector.
-    jobs: those of a file, if there is one. http: asks everything instead of clients of our own.
+    """Scrapes what these settings say while `run` runs. http: asks everything instead of clients of
+    our own. Raises BadTargets, BadJobs and BadProcesses, which name the entry.
     """
 
-    targets: Sequence[Target]
-    jobs: Jobs | None
-    collector: Host | None
-    allowed: Sequence[Network]
-    ingest: Ingest
-    find_home: FindHome
-    http: httpx.AsyncClient | None
-    clock: Clock
-    database_url: str
-
-    @property
-    def has_work(self) -> bool:
-        """Whether there is, or may come to be, anything to scrape."""
-        return bool(self.targets or self.jobs)
+    def __init__(
+        self,
+        settings: Settings,
+        ingest: Ingest,
+        find_home: FindHome,
+        http: httpx.AsyncClient | None,
+        clock: Clock,
+    ) -> None:
+        self._settings = settings
+        self._ingest = ingest
+        self._find_home = find_home
+        self._http = http
+        self._clock = clock
+        self._targets = targets_of(settings)
+        if settings.scrape_host:
+            labels = (("instance", host.instance()), ("job", "node"))
+            self._targets.append(Target("node", "", labels, (), reading_of(settings)))
+        self._host = Host(
+            {"processes": Processes(parse_services(settings.host_processes)).families}
+        )
+        self._jobs = None
+        if settings.scrape_config:
+            self._jobs = Jobs(Path(settings.scrape_config), settings.scrape_body_bytes_max)
+            self._jobs.load()
 
     async def run(self, stop: Stop) -> None:
         """Every target is scraped until stopped; after that all their series have ended."""
-        home = await home_tenant(stop, self.find_home)
+        home = await home_tenant(stop, self._find_home)
         if home is None:
             return
-        clients = Clients(self.http, self.allowed)
-        loops = Loops(self.ingest, clients, self.clock, home, self.collector)
+        clients = Clients(self._http, parse_networks(self._settings.scrape_allow))
+        loops = Loops(self._ingest, clients, self._clock, home, self._host)
         publisher = Supervisor()
+        database_url = self._settings.database_url.get_secret_value()
         try:
-            publisher.start("scrape targets", partial(publish, loops.rows, self.database_url))
+            publisher.start("scrape targets", partial(publish, loops.rows, database_url))
             await self._follow(stop, loops)
         finally:
             await asyncio.gather(loops.close(), publisher.stop(STOP_TIMEOUT_S))
@@ -185,18 +196,18 @@ class Scraper:
         A server that does not answer delays no file.
         """
         while not stop.is_set:
-            if self.jobs is None:
-                await loops.apply(self.targets)
+            if self._jobs is None:
+                await loops.apply(self._targets)
             else:
-                await anyio.to_thread.run_sync(self.jobs.read_files)
-                await self._apply(loops, self.jobs)
-                await self.jobs.ask_servers(loops.clients, self.clock.now_s())
-                await self._apply(loops, self.jobs)
+                await anyio.to_thread.run_sync(self._jobs.read_files)
+                await loops.apply(*self._wanted(self._jobs))
+                await self._jobs.ask_servers(loops.clients, self._clock.now_s())
+                await loops.apply(*self._wanted(self._jobs))
             await stop.wait(POLL_S)
 
-    async def _apply(self, loops: Loops, jobs: Jobs) -> None:
+    def _wanted(self, jobs: Jobs) -> tuple[list[Target], Sequence[Dropped]]:
         discovered = jobs.discovered()
-        await loops.apply([*self.targets, *discovered.targets], discovered.dropped)
+        return [*self._targets, *discovered.targets], discovered.dropped
 
 
 async def publish(rows: Callable[[], dict[Key, Row]], database_url: str, stop: Stop) -> None:
@@ -217,3 +228,30 @@ async def _scrape_host(collector: Host) -> ScrapeResult:
     except Exception as error:  # noqa: BLE001 - whatever it is, the next scrape is tried
         return ScrapeResult(None, time.perf_counter() - started_s, failure_of(error))
     return ScrapeResult(samples, time.perf_counter() - started_s)
+
+
+def reading_of(settings: Settings) -> Reading:
+    """How the targets of the short form are read."""
+    return Reading.model_construct(
+        scrape_interval=settings.scrape_interval_s,
+        scrape_timeout=settings.scrape_timeout_s,
+        body_size_limit=settings.scrape_body_bytes_max,
+    )
+
+
+def targets_of(settings: Settings) -> list[Target]:
+    """Those of DIS_SCRAPE_TARGETS, and no others; without it a page of each service whose URL is
+    set: `/metrics`, and of the dashboard, which is nginx, `/stub_status`.
+    """
+    reading = reading_of(settings)
+    if settings.scrape_targets.strip():
+        return targets.parse("DIS_SCRAPE_TARGETS", settings.scrape_targets, reading)
+    pages = {
+        "data-api-service": (settings.das_url, "/metrics"),
+        "data-ingest-service": (settings.dis_url, "/metrics"),
+        "analysis-processing-service": (settings.aps_url, "/metrics"),
+        "user-billing-service": (settings.ubs_url, "/metrics"),
+        "frontend-dashboard": (settings.ui_url, "/stub_status"),
+    }
+    entries = [f"{job}={url.rstrip('/')}{page}" for job, (url, page) in pages.items() if url]
+    return targets.parse("the URLs of the services", ",".join(entries), reading)

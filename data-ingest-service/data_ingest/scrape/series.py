@@ -9,10 +9,10 @@ is only a cache in front of that. Pure: no clock, no network.
 Source: Prometheus `scrape/scrape.go` (staleness, conflicting labels, duplicates, limits).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import compress
-from typing import Final, TypeAlias, cast
+from typing import Final, NamedTuple, TypeAlias, cast
 
 import numpy as np
 
@@ -32,7 +32,8 @@ from data_ingest.model import (
 )
 from data_ingest.protocols.exemplars import exemplar
 from data_ingest.protocols.prometheus_text import TextExemplar
-from data_ingest.scrape.relabel import Rule, relabel
+from data_ingest.scrape.reading import Reading
+from data_ingest.scrape.relabel import relabel
 from data_ingest.scrape.samples import ScrapedSamples
 
 STALE: Final = float(np.array([STALE_MARKER_BITS], np.uint64).view(np.float64)[0])
@@ -48,18 +49,7 @@ class OverLimit(WriteError):
     kind = Kind.TOO_LARGE
 
 
-@dataclass(frozen=True, slots=True)
-class Keeping:
-    """What of a page is kept, and under which labels. A limit of 0 is none."""
-
-    honor_labels: bool = False
-    relabelling: tuple[Rule, ...] = ()
-    samples_max: int = 0
-    labels_max: int = 0
-
-
-@dataclass(slots=True)
-class _Series:
+class _Series(NamedTuple):
     key: tuple[int, int]
     labels: RawLabels
 
@@ -69,7 +59,7 @@ class Matched:
     """A scrape's samples with their series.
 
     identities: n; values, timestamps_ms, has_own_time: (n,), of the samples that are written.
-    exemplars: each with the identity of its sample's series.
+    exemplars: each with the identity of its sample's series. histograms: as in ScrapedSamples.
     added: series that the last scrape did not have. duplicates: samples left out because an earlier
     one of the page has the same series and time; what relabelling dropped is left out too.
     """
@@ -80,6 +70,7 @@ class Matched:
     values: F64
     has_own_time: Array
     exemplars: list[tuple[bytes, TextExemplar]]
+    histograms: Mapping[int, bytes]
     added: int
     duplicates: int
 
@@ -88,23 +79,13 @@ class Matched:
         """How many samples relabelling kept, duplicates included."""
         return len(self.identities) + self.duplicates
 
-    def without_own_time(self) -> set[bytes]:
-        """The series of samples without a time of their own: these end when they are missing."""
-        if not self.has_own_time.any():
-            return set(self.identities)
-        return set(compress(self.identities, (~self.has_own_time).tolist()))
-
-    def has(self, identity: bytes, at_ms: int) -> bool:
-        """Whether there is a sample of this series at this time."""
-        return identity in compress(self.identities, (self.timestamps_ms == at_ms).tolist())
-
 
 @dataclass(slots=True)
 class TargetSeries:
     """The series of one target: their labels, and which were alive after the last scrape."""
 
     target_labels: Sequence[tuple[str, str]]
-    keeping: Keeping = field(default_factory=Keeping)
+    reading: Reading = field(default_factory=Reading)
     _identity_of: dict[bytes, bytes] = field(default_factory=dict)
     _types: dict[str, str] = field(default_factory=dict)
     _series: dict[bytes, _Series] = field(default_factory=dict)
@@ -118,9 +99,9 @@ class TargetSeries:
         """How many series are kept in memory."""
         return len(self._series)
 
-    def continued(self, keeping: Keeping) -> "TargetSeries":
+    def continued(self, reading: Reading) -> "TargetSeries":
         """The same series, of which other things are kept from the next scrape on."""
-        return replace(self, keeping=keeping, _identity_of={})
+        return replace(self, reading=reading, _identity_of={})
 
     def match(self, scraped: ScrapedSamples, at_ms: int) -> Matched:
         """The samples of the scrape at `at_ms`, each with its series.
@@ -133,18 +114,21 @@ class TargetSeries:
         n_before = len(self._series)
         identities = self._identities(scraped)
         samples_kept = len(identities) - identities.count(DROPPED)
-        if 0 < self.keeping.samples_max < samples_kept:
-            limit = self.keeping.samples_max
+        if 0 < self.reading.sample_limit < samples_kept:
+            limit = self.reading.sample_limit
             raise OverLimit(detail="sample_limit", samples=samples_kept, limit=limit)
         self._identity_of = dict(zip(scraped.texts, identities, strict=True))
         self._seen = set(identities) - {DROPPED}
         exemplars = [(identities[one.sample], one) for one in scraped.exemplars]
         times = np.where(scraped.has_timestamp, scraped.timestamps_ms, at_ms)
         values, has_own_time = scraped.values, scraped.has_timestamp
+        histograms = scraped.histograms
         if len(self._seen) < len(identities):
             rows = _first_of_equals(identities, times.tolist())
             identities = [identities[row] for row in rows]
             times, values, has_own_time = times[rows], values[rows], has_own_time[rows]
+            chosen = enumerate(rows)
+            histograms = {i: histograms[row] for i, row in chosen if row in histograms}
         return Matched(
             scraped,
             identities,
@@ -152,6 +136,7 @@ class TargetSeries:
             values,
             has_own_time,
             exemplars,
+            histograms,
             added=len(self._series) - n_before,
             duplicates=samples_kept - len(identities),
         )
@@ -173,6 +158,7 @@ class TargetSeries:
     ) -> SampleBatch:
         """Everything to write of the scrape at `at_ms`; `matched` is None when it failed.
 
+        Without a report it is what ends all series: the target is not scraped any more.
         report: series about the scrape itself (`up` …), which end only with the target. Of a page
         that brings one of these itself, the page's sample is written.
         `finish_scrape` must follow, whether the batch could be written or not.
@@ -181,14 +167,19 @@ class TargetSeries:
         times, values = np.empty(0, np.int64), np.empty(0)
         self._pending = set()
         if matched is not None:
-            identities, self._pending = [*matched.identities], matched.without_own_time()
-            times, values = matched.timestamps_ms, matched.values
+            identities, times, values = [*matched.identities], matched.timestamps_ms, matched.values
+            # Series whose samples bring a time of their own do not end when they are missing.
+            self._pending = set(compress(identities, (~matched.has_own_time).tolist()))
         more: list[float] = []
         for name, value in report:
             labels = [(b"__name__", name.encode())]
             identity = self._add(with_target_labels(labels, self.target_labels))
             self._pending.add(identity)
-            if not (matched and identity in self._seen and matched.has(identity, at_ms)):
+            # Most pages bring none of these, and then their times are not looked at.
+            is_brought = identity in self._seen and identity in compress(
+                identities, (times == at_ms).tolist()
+            )
+            if not is_brought:
                 identities.append(identity)
                 more.append(value)
         self._seen |= self._pending
@@ -196,18 +187,18 @@ class TargetSeries:
         more += [STALE] * len(ended)
         times = np.concatenate([times, np.full(len(more), at_ms, np.int64)])
         values = np.concatenate([values, more])
+        described: tuple[MetricMetadata, ...] = ()
         if matched is None:
-            return self._batch([*identities, *ended], times, values, ())
-        metadata = self._changed_metadata(matched.scraped)
-        batch = self._batch([*identities, *ended], times, values, metadata)
+            return self._batch([*identities, *ended], times, values, described)
+        if matched.scraped.metadata != self._metadata:
+            written = set(self._metadata)
+            described = tuple(one for one in matched.scraped.metadata if one not in written)
+        batch = replace(
+            self._batch([*identities, *ended], times, values, described),
+            histogram_at=np.array([*matched.histograms], np.int64),
+            histograms=[*matched.histograms.values()],
+        )
         return self._with_exemplars(batch, matched) if matched.exemplars else batch
-
-    def stale_markers(self, at_ms: int) -> SampleBatch:
-        """A stale marker for every series that is alive: the target is not scraped any more."""
-        ended = sorted(self._alive)
-        self._pending, self._seen = set(), set()
-        times, values = np.full(len(ended), at_ms, np.int64), np.full(len(ended), STALE)
-        return self._batch(ended, times, values, ())
 
     def finish_scrape(self, *, durable: bool, scraped: ScrapedSamples | None = None) -> None:
         """The series of the batch are alive if it is `durable`.
@@ -245,20 +236,13 @@ class TargetSeries:
         skipped = {INVALID_EXEMPLAR: not_taken} if not_taken else {}
         return replace(batch, exemplars=taken, skipped=skipped)
 
-    def _changed_metadata(self, scraped: ScrapedSamples) -> tuple[MetricMetadata, ...]:
-        """The target's metadata that differs from what was last written."""
-        if scraped.metadata == self._metadata:
-            return ()
-        written = set(self._metadata)
-        return tuple(metadata for metadata in scraped.metadata if metadata not in written)
-
     def _identify(self, labels: RawLabels) -> bytes:
         """The identity of a sample with these labels on its page; DROPPED when it is not kept."""
-        keeping = self.keeping
-        full = with_target_labels(labels, self.target_labels, honor=keeping.honor_labels)
-        if keeping.relabelling:
+        reading = self.reading
+        full = with_target_labels(labels, self.target_labels, honor=reading.honor_labels)
+        if reading.metric_relabel_configs:
             relabelled = relabel(
-                {n.decode(): v.decode() for n, v in full if v}, keeping.relabelling
+                {n.decode(): v.decode() for n, v in full if v}, reading.metric_relabel_configs
             )
             if not relabelled:
                 return DROPPED
@@ -266,8 +250,8 @@ class TargetSeries:
                 raise BadBody(detail="relabelling left a series without a name")
             full = [(name.encode(), value.encode()) for name, value in relabelled.items()]
         n_labels = sum(bool(value) for _, value in full)
-        if 0 < keeping.labels_max < n_labels:
-            raise OverLimit(detail="label_limit", labels=n_labels, limit=keeping.labels_max)
+        if 0 < reading.label_limit < n_labels:
+            raise OverLimit(detail="label_limit", labels=n_labels, limit=reading.label_limit)
         return self._add(full)
 
     def _add(self, labels: RawLabels) -> bytes:

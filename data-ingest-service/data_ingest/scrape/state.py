@@ -10,8 +10,9 @@ from typing import Any, Final
 
 import structlog
 
-from data_ingest.scrape.page import Failure
-from data_ingest.scrape.targets import Target, duration_text, shown_labels
+from data_ingest.scrape.fetch import Failure
+from data_ingest.scrape.targets import Target, shown_labels
+from data_ingest.scrape.words import duration_text
 
 DOWN: Final = "target_down"
 NOT_STORED: Final = "scrape_not_stored"
@@ -41,28 +42,23 @@ class Conditions:
     _reasons: dict[tuple[str, str], str] = field(default_factory=dict)
     _causes: dict[tuple[str, str], str] = field(default_factory=dict)
 
-    def begin(
-        self, condition: str, cause: str, reason: str, source: str = "", **facts: Any
+    def say(
+        self, condition: str, cause: str, reason: str = "", source: str = "", **facts: Any
     ) -> None:
-        """The condition holds; it is logged unless it did already, for the same cause."""
-        key = (condition, source)
-        self._reasons[key] = reason
-        if self._causes.get(key) != cause:
-            self._causes[key] = cause
-            log.warning(condition, **self._named(source), reason=reason, **facts)
-
-    def end(self, condition: str, source: str = "") -> None:
-        """The condition does not hold; that is logged if it did."""
-        self._reasons.pop((condition, source), None)
-        if self._causes.pop((condition, source), None) is not None:
-            log.info(_ENDS[condition], **self._named(source))
+        """The condition holds for this cause, or with none it does not; each change is logged."""
+        key, names = (condition, source), {**self.names, **({"source": source} if source else {})}
+        before = self._causes.pop(key, "")
+        self._reasons.pop(key, None)
+        if cause:
+            self._causes[key], self._reasons[key] = cause, reason or cause
+            if cause != before:
+                log.warning(condition, **names, reason=reason or cause, **facts)
+        elif before:
+            log.info(_ENDS[condition], **names)
 
     def text(self) -> str:
         """All that is wrong now."""
         return "; ".join(self._reasons.values())
-
-    def _named(self, source: str) -> dict[str, str]:
-        return {**self.names, **({"source": source} if source else {})}
 
 
 @dataclass(slots=True)
@@ -89,10 +85,8 @@ class TargetState:
         """The target was scraped at `at_ms`."""
         self.last_scrape_ms, self.last_duration_s = at_ms, duration_s
         self.health = "down" if failure else "up"
-        if failure:
-            self.conditions.begin(DOWN, f"{failure.outcome} {failure.cause}", failure.reason)
-        else:
-            self.conditions.end(DOWN)
+        cause = f"{failure.outcome} {failure.cause}" if failure else ""
+        self.conditions.say(DOWN, cause, failure.reason if failure else "")
 
     def facts(self) -> dict[str, Any]:
         """As `GET /api/v1/targets` shows it."""
@@ -107,8 +101,8 @@ class TargetState:
             "lastScrape": _NEVER if self.last_scrape_ms is None else rfc3339(self.last_scrape_ms),
             "lastScrapeDuration": self.last_duration_s,
             "health": self.health,
-            "scrapeInterval": duration_text(reading.interval_s),
-            "scrapeTimeout": duration_text(reading.timeout_s),
+            "scrapeInterval": duration_text(reading.scrape_interval),
+            "scrapeTimeout": duration_text(reading.scrape_timeout),
         }
 
 

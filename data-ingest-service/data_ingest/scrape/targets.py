@@ -1,8 +1,6 @@
 """What a target is, and the short form that names targets in a setting: pure.
 
-DIS_SCRAPE_TARGETS = job=url,job=url   these and no others
-empty                                  /metrics of every service whose URL is set, and
-                                       nginx's /stub_status of the dashboard
+    DIS_SCRAPE_TARGETS = job=url,job=url
 
 A credential in a URL is taken out of it at once: it is sent, and never shown.
 """
@@ -10,17 +8,19 @@ A credential in a URL is taken out of it at once: it is sent, and never shown.
 import hashlib
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 from uuid import UUID
 
 import httpx
+from pydantic import SecretStr
 
 from data_ingest.chassis.kinds import Kind, ServiceError
-from data_ingest.scrape.access import Access, Credential
-from data_ingest.scrape.series import Keeping
+from data_ingest.scrape.access import Access, BasicAuth
+from data_ingest.scrape.reading import Reading
+from data_ingest.scrape.words import duration_text
 
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 HIDDEN: Final = "<hidden>"
@@ -41,22 +41,6 @@ class BadTargets(ServiceError):
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """How a target's page is read: how often, how much it may cost, what of it is kept."""
-
-    interval_s: float
-    timeout_s: float
-    body_bytes_max: int
-    honor_timestamps: bool = True
-    keeping: Keeping = field(default_factory=Keeping)
-
-    @property
-    def interval_ms(self) -> int:
-        """At least one."""
-        return max(1, int(self.interval_s * 1000))
-
-
-@dataclass(frozen=True, slots=True)
 class Target:
     """One page that is scraped, for one organisation.
 
@@ -71,6 +55,11 @@ class Target:
     reading: Reading
     access: Access = field(default_factory=Access)
     tenant: UUID | None = None
+
+    @property
+    def is_guarded(self) -> bool:
+        """Whether its server may only be where a tenant may go."""
+        return self.tenant is not None
 
     @property
     def shown_url(self) -> str:
@@ -106,7 +95,7 @@ def key_of(*texts: str) -> str:
 def of_url(job: str, url: str, reading: Reading) -> Target:
     """The target at this URL; ValueError, which repeats nothing of the URL, when it is no URL."""
     f"{job}{url}".encode()  # UnicodeError: bytes of the environment that are no text
-    url, credential = checked_url(url)
+    url, access = checked_url(url)
     parts = urlsplit(url)
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
     instance = f"{host}:{parts.port or DEFAULT_PORTS[parts.scheme]}"
@@ -114,24 +103,24 @@ def of_url(job: str, url: str, reading: Reading) -> Target:
         "__address__": instance,
         "__metrics_path__": parts.path or "/",
         "__scheme__": parts.scheme,
-        "__scrape_interval__": duration_text(reading.interval_s),
-        "__scrape_timeout__": duration_text(reading.timeout_s),
+        "__scrape_interval__": duration_text(reading.scrape_interval),
+        "__scrape_timeout__": duration_text(reading.scrape_timeout),
         **{f"__param_{name}": value for name, value in reversed(parse_qsl(parts.query))},
         "job": job,
     }
     labels = (("instance", instance), ("job", job))
-    return Target(job, url, labels, tuple(sorted(discovered.items())), reading, Access(credential))
+    return Target(job, url, labels, tuple(sorted(discovered.items())), reading, access)
 
 
-def parse(text: str, reading: Reading) -> list[Target]:
-    """The targets of `job=url,job=url`; BadTargets names the entry that is wrong.
+def parse(setting: str, text: str, reading: Reading) -> list[Target]:
+    """The targets of `job=url,job=url`; BadTargets names the entry of `setting` that is wrong.
 
     The entry is named by its number and job: what else stands there may be part of a password.
     """
     targets: list[Target] = []
     for number, item in enumerate(filter(None, map(str.strip, text.split(","))), 1):
         job, equals, url = (piece.strip() for piece in item.partition("="))
-        entry = f"DIS_SCRAPE_TARGETS, entry {number}" + (f", {job}" if _JOB.fullmatch(job) else "")
+        entry = f"{setting}, entry {number}" + (f", {job}" if _JOB.fullmatch(job) else "")
         if not equals or not job:
             raise BadTargets(detail=f"{entry}: it is not job=http://host:port/path")
         try:
@@ -144,22 +133,8 @@ def parse(text: str, reading: Reading) -> list[Target]:
     return targets
 
 
-def of_services(urls: Mapping[str, str | None], reading: Reading) -> list[Target]:
-    """`/metrics` of each service that has a URL; the dashboard is nginx and has `/stub_status`."""
-    pages = {"frontend-dashboard": "/stub_status"}
-    targets = []
-    for job, url in urls.items():
-        if url:
-            try:
-                page = url.rstrip("/") + pages.get(job, "/metrics")
-                targets.append(of_url(job, page, reading))
-            except ValueError as exc:
-                raise BadTargets(detail=f"the URL of {job}: {exc}") from None
-    return targets
-
-
-def checked_url(text: str) -> tuple[str, Credential | None]:
-    """The URL in one form, and the user and password that stood in it.
+def checked_url(text: str) -> tuple[str, Access]:
+    """The URL in one form, and with the user and password that stood in it how it is asked.
 
     ValueError, which repeats nothing of it, when it is none that can be asked.
     """
@@ -182,9 +157,9 @@ def checked_url(text: str) -> tuple[str, Credential | None]:
     except (httpx.InvalidURL, UnicodeError):
         raise ValueError("it is not a URL") from None
     if parts.username is None and parts.password is None:
-        return url, None
+        return url, Access()
     user, password = unquote(parts.username or ""), unquote(parts.password or "")
-    return url, Credential("Basic", user, password)
+    return url, Access(basic_auth=BasicAuth(username=user, password=SecretStr(password)))
 
 
 def shown_url(url: str) -> str:
@@ -199,15 +174,6 @@ def shown_url(url: str) -> str:
 def shown_labels(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     """The pairs, with the values of those hidden whose name says that they are secret."""
     return [(name, HIDDEN if _SECRET_NAME.search(name) else value) for name, value in pairs]
-
-
-def duration_text(seconds: float) -> str:
-    """As Prometheus writes it: `1m30s`, `250ms`."""
-    left_ms, text = round(seconds * 1000), ""
-    for unit, unit_ms in (("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)):
-        count, left_ms = divmod(left_ms, unit_ms)
-        text += f"{count}{unit}" if count else ""
-    return text or "0s"
 
 
 def next_round_ms(now_ms: int, interval_ms: int, offset_ms: int) -> int:

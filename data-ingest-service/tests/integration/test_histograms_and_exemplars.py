@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
+import httpx
 import numpy as np
 import pytest
 
@@ -14,12 +15,17 @@ from data_ingest.chassis.identity import Limits
 from data_ingest.errors import RateLimited
 from data_ingest.histograms import HISTOGRAM_BITS
 from data_ingest.limits import DAY_MS
+from data_ingest.scrape.access import Clients
+from data_ingest.scrape.page import scrape_target
+from data_ingest.scrape.series import TargetSeries
 from data_ingest.store import block, tables
 from data_ingest.store.packing import INLINE_EXEMPLARS_MAX
 from tests import otlp, wire
 from tests.integration.test_otlp_http import refused, service
 from tests.metric_store import opened_store
 from tests.native_histograms import histogram, meaning, stored_form
+from tests.protobuf_pages import CONTENT_TYPE, HISTOGRAM, family
+from tests.scrapes import READING, target
 from tests.stored_values import STALE, STALE_BITS
 from tests.write_path import now_ms, write_path
 
@@ -28,6 +34,15 @@ VERSION_2 = {
     "content-encoding": "snappy",
 }
 SYMBOLS = [b"", b"__name__", b"latency", b"requests", b"trace_id", b"abc"]
+SCRAPED = {
+    "count": 3,
+    "sum": 1.5,
+    "zero": 1,
+    "zero_threshold": 0.001,
+    "positive_span": [{"offset": 4, "length": 1}],
+    "positive_delta": [2],
+    "bucket": [{"count": 3, "bound": 1.0}],
+}
 WRITTEN = "x-prometheus-remote-write-{}-written"
 
 
@@ -125,6 +140,42 @@ async def test_an_exponential_histogram_is_one_sample(store_url, tmp_path):
     assert meaning(stored)["positive"] == {1: 2}
     ids = {"trace_id": bytes(range(16)).hex(), "span_id": bytes(range(8)).hex()}
     assert await exemplars(store_url) == [("latency_seconds", at, 1.5, ids)]
+
+
+async def test_a_native_histogram_that_is_scraped(store_url):
+    """A target that is asked for protobuf answers with native buckets: one sample of the metric's
+    name is stored, as remote_write would store it, and none of the classic series.
+    """
+    asked = []
+
+    def page(request: httpx.Request) -> httpx.Response:
+        asked.append(request.headers["Accept"].split(";")[0])
+        body = family("latency", HISTOGRAM, {"histogram": SCRAPED})
+        return httpx.Response(200, content=body, headers={"Content-Type": CONTENT_TYPE})
+
+    reading = READING.model_copy(update={"scrape_native_histograms": True})
+    series, tenant = TargetSeries((("job", "j"),)), uuid4()
+    async with write_path(store_url) as path:
+        async with httpx.AsyncClient(transport=httpx.MockTransport(page)) as http:
+            result = await scrape_target(Clients(http), target(reading=reading))
+        assert result.samples is not None
+        decoded = series.batch(series.match(result.samples, at := now_ms()), at, [])
+        outcome = await path.pipeline.ingest(tenant, decoded, Limits(), "scrape")
+        assert (outcome.accepted, outcome.histograms, outcome.refused) == (1, 1, {})
+        payload = await path.conn.fetchval("SELECT payload FROM metrics.batch")
+        labels = await path.conn.fetchval("SELECT labels FROM metrics.series")
+    assert asked == ["application/vnd.google.protobuf"]
+    columns = batch.unpack(payload)
+    assert columns.timestamps_ms.tolist() == [at]
+    expected: dict[str, Any] = {
+        "count_int": 3,
+        "sum": 1.5,
+        "zero_count_int": 1,
+        "zero_threshold": 0.001,
+    }
+    expected |= {"positive_spans": [{"offset": 4, "length": 1}], "positive_deltas": [2]}
+    assert values_of(columns) == [stored_form(wire.Histogram(**expected))]
+    assert json.loads(labels) == {"__name__": "latency", "job": "j"}
 
 
 async def test_a_histogram_is_compacted_and_counted_as_a_sample(store_url, tmp_path):

@@ -1,16 +1,14 @@
 """Laws of the host's metrics: node_exporter's names and meanings, and what our processes cost."""
 
 import contextlib
-import re
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from data_ingest.scrape import host, processes
-from data_ingest.scrape.host import Host
-from data_ingest.scrape.processes import BadProcesses, Processes, Rule
+from data_ingest.scrape import host
+from data_ingest.scrape.host import BadProcesses, Host, Processes
 from data_ingest.scrape.samples import Family
 
 
@@ -82,17 +80,11 @@ def test_which_file_systems_are_shown(fstype: str, mountpoint: str, shown: bool)
 class FakeProcess:
     """A process as psutil shows it."""
 
-    def __init__(self, pid: int, cmdline: list[str], cpu_s: float, parent: int = 1) -> None:
-        self.pid, self._cmdline, self.cpu_s, self._parent = pid, cmdline, cpu_s, parent
-
-    def cmdline(self) -> list[str]:
-        return self._cmdline
+    def __init__(self, pid: int, cpu_s: float) -> None:
+        self.pid, self.cpu_s = pid, cpu_s
 
     def create_time(self) -> float:
         return 100.0 + self.pid
-
-    def ppid(self) -> int:
-        return self._parent
 
     def oneshot(self) -> Any:
         return contextlib.nullcontext()
@@ -119,70 +111,40 @@ def _shown(collector: Processes) -> dict[str, dict[str, float]]:
     return shown
 
 
-def test_our_processes_are_found_by_their_command_line() -> None:
-    """Processes of a package and their children are summed under the service's name; no others."""
-    everything: list[Any] = [
-        FakeProcess(10, ["/x/python", "-m", "data_api"], 5.0),
-        FakeProcess(11, ["/x/python", "-c", "from multiprocessing.spawn import …"], 2.0, parent=10),
-        FakeProcess(12, ["/x/python", "-m", "uvicorn", "user_billing.main:app"], 1.0),
-        FakeProcess(13, ["vim", "data_api/app.py"], 9.0),
-        FakeProcess(14, ["nginx: master process nginx"], 0.5),
-        FakeProcess(15, [], 3.0),
-    ]
-    shown = _shown(Processes(processes.parse(processes.DEFAULT), lambda: everything))
-    assert shown == {
-        "data-api-service": {
+def test_the_cpu_counter_of_a_service_never_falls() -> None:
+    """The processes of a service are summed; when one ends, what it used stays counted."""
+    everything: list[Any] = [FakeProcess(10, 5.0), FakeProcess(11, 2.0)]
+    collector = Processes([("s", None)], lambda _: everything)
+    assert _shown(collector) == {
+        "s": {
             "cpu_seconds_total": 9.0,
             "resident_memory_bytes": 2000.0,
             "open_fds": 0.0,
             "threads": 4.0,
             "processes": 2.0,
-        },
-        "user-billing-service": {
-            "cpu_seconds_total": 2.0,
-            "resident_memory_bytes": 1000.0,
-            "open_fds": 0.0,
-            "threads": 2.0,
-            "processes": 1.0,
-        },
-        "frontend-dashboard": {
-            "cpu_seconds_total": 1.5,
-            "resident_memory_bytes": 1000.0,
-            "open_fds": 0.0,
-            "threads": 2.0,
-            "processes": 1.0,
-        },
+        }
     }
-
-
-def test_the_cpu_counter_of_a_service_never_falls() -> None:
-    """When one of a service's processes ends, what it used stays counted."""
-    everything: list[Any] = [
-        FakeProcess(10, ["-m data_api"], 5.0),
-        FakeProcess(11, ["x -m data_api"], 2.0),
-    ]
-    collector = Processes([Rule("s", pattern=re.compile("data_api"))], lambda: everything)
-    assert _shown(collector)["s"]["cpu_seconds_total"] == 9.0
     del everything[0]
     everything[0].cpu_s = 4.0
     assert _shown(collector)["s"]["cpu_seconds_total"] == 11.0
 
 
 def test_a_service_is_found_by_its_pid_file(tmp_path: Path) -> None:
-    """A pid file names a process; one that is missing, empty or of nobody is no error."""
+    """A pid file names a process; one that is missing, empty or of nobody is no error. Without
+    any, this process is measured.
+    """
     mine = tmp_path / "mine.pid"
     mine.write_text(f"{psutil.Process().pid}\n")
     (tmp_path / "empty.pid").write_text("")
-    collector = Processes(
-        processes.parse(f"me={mine},gone={tmp_path}/none.pid,empty={tmp_path}/empty.pid")
-    )
-    shown = _shown(collector)
-    assert set(shown) == {"me"}
-    assert shown["me"]["resident_memory_bytes"] > 0
+    rules = f"me={mine},gone={tmp_path}/none.pid,empty={tmp_path}/empty.pid"
+    for text, service in ((rules, "me"), ("", "data-ingest-service")):
+        shown = _shown(Processes(host.parse_services(text)))
+        assert set(shown) == {service}
+        assert shown[service]["resident_memory_bytes"] > 0
 
 
-@pytest.mark.parametrize("text", ["x", "=y", "x=", "x=~("])
+@pytest.mark.parametrize("text", ["x", "=y", "x="])
 def test_bad_process_rules(text: str) -> None:
     """A rule that cannot be followed stops the start and is quoted."""
     with pytest.raises(BadProcesses, match="DIS_HOST_PROCESSES"):
-        processes.parse(text)
+        host.parse_services(text)

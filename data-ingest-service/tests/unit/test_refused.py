@@ -8,7 +8,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from data_ingest.api import refused
+from data_ingest.api import reading
 from data_ingest.chassis import problems
 
 
@@ -36,7 +36,7 @@ async def test_a_period_that_cannot_be(period: dict[str, str], status: int) -> N
     identity: Any = Identity()
     # Nothing listens on port 1.
     url = "postgresql://x@127.0.0.1:1/x"
-    app.include_router(refused.router(identity, url))
+    app.include_router(reading.router(identity, url))
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://dis") as http:
         answer = await http.get("/api/v1/refused", params=period)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import UUID
 
 import httpx
 import pytest
@@ -15,14 +16,15 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
+from pydantic import SecretStr, ValidationError
 
 from data_ingest.chassis import guard
-from data_ingest.scrape import access
-from data_ingest.scrape.access import Access, BadAllowList, Clients, Credential
+from data_ingest.chassis.guard import parse_networks
+from data_ingest.scrape.access import Access, Authorization, BasicAuth, Clients, TlsConfig
 from data_ingest.scrape.page import ScrapeResult, scrape_target
-from tests.scrapes import READING, target
+from tests.scrapes import READING, settings_of, target
 
-OWN = access.parse_networks("203.0.113.0/24,93.184.216.0/24")
+OWN = parse_networks("203.0.113.0/24,93.184.216.0/24")
 
 
 @pytest.mark.parametrize(
@@ -42,7 +44,7 @@ def test_where_a_tenant_never_goes(address: str) -> None:
     stand for these, and the networks of this machine are refused; a list may allow each of them.
     """
     assert guard.refusal(address, (), OWN)
-    everything = access.parse_networks("0.0.0.0/0,::/0")
+    everything = parse_networks("0.0.0.0/0,::/0")
     assert not guard.refusal(address, everything, OWN)
 
 
@@ -52,14 +54,14 @@ def test_where_a_tenant_never_goes(address: str) -> None:
 def test_where_a_tenant_may_go(address: str) -> None:
     """A public address is reached; one that is allowed lets no other in."""
     assert not guard.refusal(address, (), OWN)
-    assert guard.refusal("10.0.0.1", access.parse_networks("10.0.1.0/24, fd00::/8"), OWN)
+    assert guard.refusal("10.0.0.1", parse_networks("10.0.1.0/24, fd00::/8"), OWN)
 
 
 @pytest.mark.parametrize("text", ["10.0.0.1/8", "here", "10.0.0.0/33"])
 def test_a_wrong_network_is_named(text: str) -> None:
     """What is no network stops the start."""
-    with pytest.raises(BadAllowList, match=text):
-        access.parse_networks(f"10.0.0.0/8,{text}")
+    with pytest.raises(ValidationError, match=text):
+        settings_of(scrape_allow=f"10.0.0.0/8,{text}")
 
 
 class Server:
@@ -92,15 +94,17 @@ async def serving(
         yield made, server.sockets[0].getsockname()[1]
 
 
-async def _scrape(url: str, way: Access, allowed: str = "") -> ScrapeResult:
-    clients = Clients(None, access.parse_networks(allowed))
+async def _scrape(
+    url: str, allowed: str | None = None, tls: TlsConfig | None = None
+) -> ScrapeResult:
+    """One scrape: of a tenant's job if it is said which networks are allowed to it."""
+    clients = Clients(None, parse_networks(allowed or ""))
+    tenant = None if allowed is None else UUID(int=7)
+    one = replace(target(url), access=Access(tls_config=tls or TlsConfig()), tenant=tenant)
     try:
-        return await scrape_target(clients, replace(target(url), access=way))
+        return await scrape_target(clients, one)
     finally:
         await clients.close()
-
-
-GUARDED = Access(is_guarded=True)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.1", "[::ffff:127.0.0.1]", "0"])
@@ -109,11 +113,11 @@ async def test_a_tenants_job_does_not_reach_the_hub(host: str) -> None:
     operator's own targets are trusted.
     """
     async with serving() as (server, port):
-        result = await _scrape(f"http://{host}:{port}/metrics", GUARDED)
+        result = await _scrape(f"http://{host}:{port}/metrics", "")
         assert result.failure is not None
         assert "DIS_SCRAPE_ALLOW" in result.failure.reason
         assert server.connections == 0
-        assert (await _scrape(f"http://127.0.0.1:{port}/metrics", Access())).failure is None
+        assert (await _scrape(f"http://127.0.0.1:{port}/metrics")).failure is None
 
 
 async def test_a_redirect_is_guarded_too() -> None:
@@ -121,17 +125,17 @@ async def test_a_redirect_is_guarded_too() -> None:
     async with serving() as (outside, port), serving("127.0.0.2") as (inside, inner_port):
         allowed = "127.0.0.1/32"
         good = f"http://127.0.0.1:{port}/to?/metrics"
-        assert (await _scrape(good, GUARDED, allowed)).failure is None
+        assert (await _scrape(good, allowed)).failure is None
         bad = f"http://127.0.0.1:{port}/to?http://127.0.0.2:{inner_port}/metrics"
-        result = await _scrape(bad, GUARDED, allowed)
+        result = await _scrape(bad, allowed)
         assert result.failure is not None
         assert "127.0.0.2 is not a public address" in result.failure.reason
         assert inside.connections == 0
         assert not any("cookie:" in head.lower() for head in outside.heads)
 
 
-@pytest.mark.parametrize("way", [Access(), GUARDED], ids=["trusted", "guarded"])
-async def test_no_target_waits_for_another(way: Access) -> None:
+@pytest.mark.parametrize("tenant", [None, UUID(int=7)], ids=["trusted", "guarded"])
+async def test_no_target_waits_for_another(tenant: UUID | None) -> None:
     """However many targets are slow, the next one is asked at once: here all answer only when all
     have been asked.
     """
@@ -145,11 +149,11 @@ async def test_no_target_waits_for_another(way: Access) -> None:
         await writer.drain()
         writer.close()
 
-    clients = Clients(None, access.parse_networks("127.0.0.0/8"))
+    clients = Clients(None, parse_networks("127.0.0.0/8"))
     async with await asyncio.start_server(answer, "127.0.0.1", 0, backlog=n) as server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-        patient = replace(READING, timeout_s=60.0)
-        one = replace(target(url, patient), access=way)
+        patient = READING.model_copy(update={"scrape_timeout": 60.0})
+        one = replace(target(url, patient), tenant=tenant)
         results = await asyncio.gather(*(scrape_target(clients, one) for _ in range(n)))
     await clients.close()
     assert [result.failure for result in results] == [None] * n
@@ -159,7 +163,7 @@ async def test_a_server_that_is_away() -> None:
     """A guarded job whose server does not answer fails as any other does."""
     async with serving() as (_, port):
         pass
-    result = await _scrape(f"http://127.0.0.1:{port}/", GUARDED, "127.0.0.0/8")
+    result = await _scrape(f"http://127.0.0.1:{port}/", "127.0.0.0/8")
     assert result.failure is not None
     assert result.failure.outcome == "unreachable"
 
@@ -185,25 +189,24 @@ def _certificate(folder: Path, name: str) -> tuple[Path, ssl.SSLContext]:
     return ca_file, context
 
 
-@pytest.mark.parametrize("is_guarded", [False, True])
-async def test_whom_a_server_must_prove_to_be(tmp_path: Path, is_guarded: bool) -> None:
+@pytest.mark.parametrize("allowed", [None, "127.0.0.0/8"], ids=["trusted", "guarded"])
+async def test_whom_a_server_must_prove_to_be(tmp_path: Path, allowed: str | None) -> None:
     """A server is trusted by the authorities of the job under the name that the job gives, or under
     any when the job says so; not otherwise. A guarded job is no exception.
     """
     ca_file, context = _certificate(tmp_path, "exporter.example")
-    way = Access(is_guarded=is_guarded)
+    named = TlsConfig(ca_file=ca_file, server_name="exporter.example")
     async with serving(tls=context) as (_, port):
-        url, allowed = f"https://127.0.0.1:{port}/", "127.0.0.0/8"
-        named = replace(way, ca_file=ca_file, server_name="exporter.example")
-        assert (await _scrape(url, named, allowed)).failure is None
-        assert (await _scrape(url, replace(way, verifies=False), allowed)).failure is None
+        url = f"https://127.0.0.1:{port}/"
+        assert (await _scrape(url, allowed, named)).failure is None
+        assert (await _scrape(url, allowed, TlsConfig(insecure_skip_verify=True))).failure is None
         for other in (
-            way,
-            replace(way, ca_file=ca_file),
-            replace(named, ca_file=None),
-            replace(named, server_name="other.example"),
+            TlsConfig(),
+            TlsConfig(ca_file=ca_file),
+            TlsConfig(server_name="exporter.example"),
+            TlsConfig(ca_file=ca_file, server_name="other.example"),
         ):
-            result = await _scrape(url, other, allowed)
+            result = await _scrape(url, allowed, other)
             assert result.failure is not None
             assert "CERTIFICATE_VERIFY_FAILED" in result.failure.reason
 
@@ -219,18 +222,18 @@ async def test_a_credential_of_a_file_is_read_each_time(tmp_path: Path) -> None:
         sent.append(request.headers.get("Authorization"))
         return httpx.Response(200, text="a 1\n")
 
-    async def scrape(credential: Credential) -> str:
+    async def scrape(way: Access) -> str:
         async with httpx.AsyncClient(transport=httpx.MockTransport(page)) as http:
-            way = replace(target(), access=Access(credential))
-            result = await scrape_target(Clients(http), way)
+            result = await scrape_target(Clients(http), replace(target(), access=way))
         return result.failure.reason if result.failure else ""
 
-    token = Credential("Bearer", file=file)
+    token = Access(authorization=Authorization(credentials_file=file))
     assert await scrape(token) == f"{file} cannot be read: No such file or directory"
     for secret in ("one\n", "other"):
         file.write_text(secret)
         assert await scrape(token) == ""
-    assert await scrape(Credential("Basic", "user", "pass")) == ""
+    basic = BasicAuth(username="user", password=SecretStr("pass"))
+    assert await scrape(Access(basic_auth=basic)) == ""
     assert sent == ["Bearer one", "Bearer other", "Basic dXNlcjpwYXNz"]
     file.write_text("s3\ncret")
     assert await scrape(token) == "its credential has characters that no header may have"
@@ -238,6 +241,6 @@ async def test_a_credential_of_a_file_is_read_each_time(tmp_path: Path) -> None:
 
 async def test_authorities_that_cannot_be_read(tmp_path: Path) -> None:
     """A file of authorities that is gone fails the scrape and is named."""
-    result = await _scrape("https://127.0.0.1:1/", Access(ca_file=tmp_path / "ca.pem"))
+    result = await _scrape("https://127.0.0.1:1/", tls=TlsConfig(ca_file=tmp_path / "ca.pem"))
     assert result.failure is not None
     assert "No such file" in result.failure.reason

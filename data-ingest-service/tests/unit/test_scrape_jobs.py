@@ -7,22 +7,21 @@ from uuid import UUID
 import pytest
 
 from data_ingest.scrape import jobs
-from data_ingest.scrape.discovery import AddressList, Discovered, JobPlan, discover, plans
-from data_ingest.scrape.jobs import BadJobs, StaticConfig
+from data_ingest.scrape.jobs import AddressList, Discovered, Job, StaticConfig, discover
 from data_ingest.scrape.targets import Target
+from data_ingest.scrape.words import BadJobs, duration_s
 
 FOLDER = Path("/etc/hub")
 
 
-def _plan(text: str) -> JobPlan:
-    (plan,) = plans(jobs.read(text, "jobs.yml"), FOLDER, 1_000_000)
-    return plan
+def _read(text: str) -> list[Job]:
+    return jobs.read(text, FOLDER / "jobs.yml", 1_000_000)
 
 
-def _discovered(job: str) -> Discovered:
-    plan = _plan(f"scrape_configs:\n- job_name: j\n{job}")
-    configs = plan.job.static_configs
-    return discover(plan, [AddressList(f"static_configs[{i}]", c) for i, c in enumerate(configs)])
+def _discovered(text: str) -> Discovered:
+    (job,) = _read(f"scrape_configs:\n- job_name: j\n{text}")
+    configs = job.static_configs
+    return discover(job, [AddressList(f"static_configs[{i}]", c) for i, c in enumerate(configs)])
 
 
 def _target(job: str, targets: str = "[h:1]") -> Target:
@@ -48,11 +47,15 @@ def test_the_defaults_are_those_of_prometheus() -> None:
         "job": "j",
     }
     reading = target.reading
-    assert (reading.interval_s, reading.timeout_s, reading.body_bytes_max) == (60, 10, 1_000_000)
+    assert (reading.scrape_interval, reading.scrape_timeout, reading.body_size_limit) == (
+        60,
+        10,
+        1_000_000,
+    )
     assert reading.honor_timestamps
-    assert not reading.keeping.honor_labels
-    assert target.access.follows_redirects
-    assert not target.access.is_guarded
+    assert not reading.honor_labels
+    assert target.access.follow_redirects
+    assert not target.is_guarded
 
 
 def test_everything_a_job_can_say() -> None:
@@ -80,27 +83,57 @@ def test_everything_a_job_can_say() -> None:
     assert dict(target.discovered)["__param_module"] == "http"
     assert str(target.tenant).endswith("7")
     reading, access = target.reading, target.access
-    assert (reading.interval_s, reading.timeout_s, reading.body_bytes_max) == (90, 0.25, 10240)
-    assert not reading.honor_timestamps
-    keeping = reading.keeping
-    assert (keeping.honor_labels, keeping.samples_max, keeping.labels_max) == (True, 5, 6)
-    assert (keeping.relabelling[0].action, keeping.relabelling[0].regex) == ("drop", "1")
-    assert access.credential is not None
-    assert (access.credential.scheme, access.credential.file) == ("Basic", FOLDER / "pass")
-    assert (access.ca_file, access.verifies, access.server_name) == (
-        Path("/ca.pem"),
-        False,
-        "other",
+    assert (reading.scrape_interval, reading.scrape_timeout, reading.body_size_limit) == (
+        90,
+        0.25,
+        10240,
     )
-    assert (access.follows_redirects, access.is_guarded) == (False, True)
+    assert not reading.honor_timestamps
+    assert (reading.honor_labels, reading.sample_limit, reading.label_limit) == (True, 5, 6)
+    (rule,) = reading.metric_relabel_configs
+    assert (rule.action, rule.regex) == ("drop", "1")
+    assert access.basic_auth is not None
+    assert (access.basic_auth.username, access.basic_auth.password_file) == ("me", FOLDER / "pass")
+    tls = access.tls_config
+    assert (tls.ca_file, tls.insecure_skip_verify) == (Path("/ca.pem"), True)
+    assert tls.server_name == "other"
+    assert (access.follow_redirects, target.is_guarded) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("keys", "offers", "native", "classic"),
+    [
+        ([], ["openmetrics-text;version=1", "openmetrics-text;version=0", "text/plain"], 0, 1),
+        (["scrape_native_histograms: true"],
+         ["protobuf", "openmetrics", "openmetrics", "text/plain"], 1, 0),
+        (["scrape_native_histograms: true", "always_scrape_classic_histograms: true",
+          "scrape_protocols: [PrometheusText0.0.4, PrometheusProto]"],
+         ["text/plain;version=0.0.4;q=0.9", "MetricFamily;encoding=delimited;q=0.8"], 1, 1),
+    ],
+    ids=["texts", "native", "all"],
+)  # fmt: skip
+def test_what_a_page_is_asked_in(
+    keys: list[str], offers: list[str], native: int, classic: int
+) -> None:
+    """Of the texts OpenMetrics 1.0 is asked for first, and protobuf before it where native
+    histograms are wanted; a job, or `global`, may name others. What is not wanted is not read.
+    """
+    text = "".join(f"\n  {key}" for key in keys)
+    job = "scrape_configs:\n- job_name: j"
+    for where in (job + text, f"{job}\nglobal:{text}"):
+        (made,) = _read(where)
+        accepted = made.accept.split(",")
+        assert accepted.pop() == "*/*;q=0.1"
+        assert len(accepted) == len(offers)
+        assert all(offer in header for offer, header in zip(offers, accepted, strict=True))
+        assert (made.scrape_native_histograms, made.reads_classic) == (native, classic)
 
 
 def test_a_token() -> None:
     """`authorization` is sent as its type and what stands in its file, without the line end."""
-    credential = _target("  authorization: {credentials: s3cret}").access.credential
-    assert credential is not None
-    assert credential.header() == "Bearer s3cret"
-    assert "s3cret" not in repr(credential)
+    access = _target("  authorization: {credentials: s3cret}").access
+    assert access.credential() == "Bearer s3cret"
+    assert "s3cret" not in repr(access)
 
 
 def test_relabelling_makes_the_target() -> None:
@@ -123,7 +156,7 @@ def test_relabelling_makes_the_target() -> None:
 """
     )
     assert target.url == "https://h:99/a%20b?target=http%3A%2F%2Fh%2F%3Fa%3Db&target=y"
-    assert target.reading.interval_s == 30
+    assert target.reading.scrape_interval == 30
     assert dict(target.labels) == {"instance": "h:99", "job": "renamed", "zone": "eu"}
     assert target.pool == "j"
 
@@ -157,7 +190,8 @@ def test_one_bad_address_takes_no_other_with_it() -> None:
     """Of a list, what cannot be scraped is named, without a credential; the rest is scraped."""
     bad = ["h/metrics", "u:s3cret@h", "h:99999", "h:x", "\ud800", ""]
     config = StaticConfig.model_construct(targets=("first", *bad, "last"), labels={})
-    discovered = discover(_plan("scrape_configs: [{job_name: j}]"), [AddressList("here", config)])
+    (job,) = _read("scrape_configs: [{job_name: j}]")
+    discovered = discover(job, [AddressList("here", config)])
     assert [dict(t.labels)["instance"] for t in discovered.targets] == ["first", "last"]
     assert [fault.split(":")[:2] for fault in discovered.faults] == [
         ["here", f" target {number}"] for number in range(2, 8)
@@ -169,7 +203,7 @@ def test_one_bad_address_takes_no_other_with_it() -> None:
     ("text", "where", "why"),
     [
         ("scrape_configs: [{job_name: j, scrape_intervall: 5s}]", "scrape_configs[0]",
-         "scrape_intervall: not known here; allowed: authorization, basic_auth,"),
+         "scrape_intervall: not known here; allowed: always_scrape_classic_histograms, auth"),
         ("rule_files: []", "jobs.yml", "allowed: global, scrape_configs"),
         ("scrape_configs: [{job_name: j, tls_config: {cert: x}}]", "scrape_configs[0].tls_config",
          "allowed: ca_file, insecure_skip_verify, server_name"),
@@ -188,6 +222,8 @@ def test_one_bad_address_takes_no_other_with_it() -> None:
         ("scrape_configs: [{job_name: j, honor_labels: perhaps}]", "[0].honor_labels", "boolean"),
         ("scrape_configs: [{job_name: j, scheme: ftp}]", "[0].scheme", "'http' or 'https'"),
         ("scrape_configs: [{job_name: j, tenant: me}]", "[0].tenant", "UUID"),
+        ("scrape_configs: [{job_name: j, scrape_protocols: [Text]}]", "[0].scrape_protocols[0]",
+         "'PrometheusProto', 'OpenMetricsText1.0.0'"),
         ("scrape_configs: [{job_name: j, basic_auth: {}, authorization: {}}]", "[0]", "both given"),
         ("scrape_configs: [{job_name: j, authorization: {}}]", "[0]", "needs credentials"),
         ("scrape_configs: [{job_name: j, basic_auth: {password: s3cret, password_file: x}}]",
@@ -197,7 +233,7 @@ def test_one_bad_address_takes_no_other_with_it() -> None:
         ("scrape_configs: [{job_name: j, http_sd_configs: [{url: 'ftp://h/'}]}]",
          "[0].http_sd_configs[0]", "http://"),
         ("scrape_configs: [{job_name: j, file_sd_configs: [{files: [a.txt]}]}]",
-         "[0].file_sd_configs[0]", ".json, .yml or .yaml"),
+         "[0].file_sd_configs[0].files[0]", "json|ya?ml"),
         ("scrape_configs: [{job_name: j, relabel_configs: [{action: hop}]}]",
          "[0].relabel_configs[0]", "none of replace, keep"),
         ("scrape_configs: [{job_name: j, relabel_configs: [{regex: '(', target_label: a}]}]",
@@ -213,9 +249,9 @@ def test_one_bad_address_takes_no_other_with_it() -> None:
 def test_what_is_refused(text: str, where: str, why: str) -> None:
     """A file with a fault is refused, with its name, the place and what is wrong there."""
     with pytest.raises(BadJobs) as raised:
-        jobs.read(text, "jobs.yml")
+        _read(text)
     shown = str(raised.value)
-    assert shown.startswith("The scrape jobs cannot be used: jobs.yml")
+    assert shown.startswith(f"The scrape jobs cannot be used: {FOLDER}/jobs.yml")
     assert where in shown
     assert why in shown
     assert "s3cret" not in shown
@@ -226,13 +262,13 @@ def test_what_is_refused(text: str, where: str, why: str) -> None:
 )
 def test_a_file_without_jobs(text: str) -> None:
     """A file may have no jobs; a key without a value is as if it were not there."""
-    assert jobs.read(text, "jobs.yml").scrape_configs == ()
+    assert _read(text) == []
 
 
 def test_yaml_can_be_shared() -> None:
     """Anchors and merges work, as in Prometheus."""
     text = "scrape_configs: [&a {job_name: j, sample_limit: 5}, {<<: *a, job_name: k}]"
-    assert [job.sample_limit for job in jobs.read(text, "f").scrape_configs] == [5, 5]
+    assert [job.sample_limit for job in _read(text)] == [5, 5]
 
 
 @pytest.mark.parametrize(
@@ -240,7 +276,7 @@ def test_yaml_can_be_shared() -> None:
 )
 def test_durations(given: Any, seconds: float) -> None:
     """Durations are Prometheus'."""
-    assert jobs.duration_s(given) == pytest.approx(seconds)
+    assert duration_s(given) == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize(
@@ -249,14 +285,14 @@ def test_durations(given: Any, seconds: float) -> None:
 def test_what_is_no_duration(given: str) -> None:
     """A text that is none, or that is over a year, is refused however long it is."""
     with pytest.raises(ValueError, match="expected a duration"):
-        jobs.duration_s(given)
+        duration_s(given)
 
 
 @pytest.mark.parametrize(("tenant", "is_scraped"), [("", True), (f"tenant: {UUID(int=1)}", False)])
 def test_a_tenants_job_has_a_shortest_interval(tenant: str, is_scraped: bool) -> None:
     """No list of a tenant's job makes the hub scrape more than once a second; the operator may."""
-    plan = _plan(f"scrape_configs: [{{job_name: j, {tenant}}}]")
+    (job,) = _read(f"scrape_configs: [{{job_name: j, {tenant}}}]")
     for interval, expected in (("1s", True), ("999ms", is_scraped)):
         labels = {"__scrape_interval__": interval, "__scrape_timeout__": "500ms"}
         config = StaticConfig(targets=("h",), labels=labels)
-        assert bool(discover(plan, [AddressList("here", config)]).targets) == expected
+        assert bool(discover(job, [AddressList("here", config)]).targets) == expected

@@ -11,8 +11,9 @@ from data_ingest.background.supervisor import Stop
 from data_ingest.chassis.identity import Limits
 from data_ingest.errors import StoreUnavailable
 from data_ingest.model import Outcome, SampleBatch
+from data_ingest.scrape.fetch import Failure
 from data_ingest.scrape.loop import TargetLoop
-from data_ingest.scrape.page import Failure, ScrapeResult
+from data_ingest.scrape.page import ScrapeResult
 from data_ingest.scrape.samples import ScrapedSamples
 from data_ingest.scrape.scraper import home_tenant
 from data_ingest.scrape.series import Matched, TargetSeries

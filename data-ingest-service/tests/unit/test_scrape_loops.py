@@ -14,13 +14,14 @@ from data_ingest.chassis.clock import Clock
 from data_ingest.chassis.identity import Limits
 from data_ingest.model import Outcome, SampleBatch
 from data_ingest.scrape.access import Clients
+from data_ingest.scrape.host import Host
+from data_ingest.scrape.reading import Reading
 from data_ingest.scrape.relabel import Rule
 from data_ingest.scrape.scraper import Loops
-from data_ingest.scrape.series import Keeping
-from data_ingest.scrape.targets import Reading, parse
+from data_ingest.scrape.targets import parse
 from tests.scrapes import rows
 
-READING = Reading(interval_s=0.01, timeout_s=4.0, body_bytes_max=1000)
+READING = Reading.model_construct(scrape_interval=0.01, scrape_timeout=4.0, body_size_limit=1000)
 
 
 class Pages:
@@ -60,7 +61,7 @@ def pages() -> Pages:
 @pytest.fixture
 async def loops(pages: Pages) -> Any:
     async with httpx.AsyncClient(transport=httpx.MockTransport(pages)) as http:
-        made = Loops(pages.ingest, Clients(http), Clock(), uuid.UUID(int=1), None)
+        made = Loops(pages.ingest, Clients(http), Clock(), uuid.UUID(int=1), Host())
         yield made
         await made.close()
 
@@ -71,7 +72,7 @@ async def test_one_bad_target_stops_no_other(pages: Pages, loops: Loops) -> None
     """
     text = "job=http://h/one,job=http://h/two,job=http://h/defect,last=http://h/last"
     with structlog.testing.capture_logs() as logged:
-        await loops.apply(parse(text, READING))
+        await loops.apply(parse("S", text, READING))
     assert [(entry["event"], entry["url"]) for entry in logged] == [
         ("targets_share_labels", "http://h/two"),
         ("targets_share_labels", "http://h/defect"),
@@ -84,9 +85,9 @@ async def test_a_change_leaves_the_others_alone(pages: Pages, loops: Loops) -> N
     """A target that stays goes on where it was, one that goes ends its series at once, and one that
     comes starts.
     """
-    await loops.apply(parse("a=http://h/stays,b=http://h/goes", READING))
+    await loops.apply(parse("S", "a=http://h/stays,b=http://h/goes", READING))
     await pages.until_asked(2, "http://h/stays", "http://h/goes")
-    await loops.apply(parse("c=http://h/comes,a=http://h/stays", READING))
+    await loops.apply(parse("S", "c=http://h/comes,a=http://h/stays", READING))
     before = pages.asked["http://h/goes"]
     assert "page_goes{instance=h:80,job=b}" in pages.ended
     assert "page_stays{instance=h:80,job=a}" not in pages.ended
@@ -99,14 +100,14 @@ async def test_another_way_to_scrape_the_same_goes_on(pages: Pages, loops: Loops
     """When only the way in which a target is scraped changes, no series ends but those that are no
     longer kept.
     """
-    (target,) = parse("job=http://h/one", READING)
+    (target,) = parse("S", "job=http://h/one", READING)
     await loops.apply([target])
     await pages.until_asked(2, "http://h/one")
-    await loops.apply([replace(target, reading=replace(READING, timeout_s=3.0))])
+    await loops.apply([replace(target, reading=READING.model_copy(update={"scrape_timeout": 3.0}))])
     await pages.until_asked(pages.asked["http://h/one"] + 2, "http://h/one")
     assert pages.ended == []
     drop = Rule(action="drop", source_labels=("__name__",), regex="page_.*")
-    reading = replace(READING, keeping=Keeping(relabelling=(drop,)))
+    reading = READING.model_copy(update={"metric_relabel_configs": (drop,)})
     await loops.apply([replace(target, reading=reading)])
     await pages.until_asked(pages.asked["http://h/one"] + 2, "http://h/one")
     assert pages.ended == ["page_one{instance=h:80,job=job}"]
@@ -115,7 +116,7 @@ async def test_another_way_to_scrape_the_same_goes_on(pages: Pages, loops: Loops
 async def test_nothing_is_left(pages: Pages, loops: Loops) -> None:
     """After the last change to nothing, no loop runs and every series has ended."""
     before = asyncio.all_tasks()
-    await loops.apply(parse("job=http://h/one", READING))
+    await loops.apply(parse("S", "job=http://h/one", READING))
     await pages.until_asked(1, "http://h/one")
     await loops.close()
     assert asyncio.all_tasks() == before

@@ -5,7 +5,6 @@ import gzip
 import tracemalloc
 import zlib
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -15,7 +14,7 @@ from data_ingest.protocols.prometheus_text import BadExposition
 from data_ingest.scrape import nginx_status, page
 from data_ingest.scrape.access import Clients
 from data_ingest.scrape.page import ScrapeResult, scrape_target
-from data_ingest.scrape.targets import Reading
+from data_ingest.scrape.reading import Reading
 from tests.scrapes import READING, target
 
 STATUS_PAGE = (
@@ -91,7 +90,7 @@ async def test_times_of_the_page_that_are_not_honoured() -> None:
     """Without `honor_timestamps` all samples are of the moment of the scrape."""
     result = await _scrape(
         lambda _: httpx.Response(200, text="a 1 5\n"),
-        reading=replace(READING, honor_timestamps=False),
+        reading=READING.model_copy(update={"honor_timestamps": False}),
     )
     assert result.samples is not None
     assert not result.samples.has_timestamp.any()
@@ -177,7 +176,8 @@ def _unreachable(request: httpx.Request) -> httpx.Response:
 )
 async def test_a_scrape_that_fails(handler: Any, outcome: str, reason: str) -> None:
     """Whatever a target does wrong, the scrape is a failure with a reason."""
-    bounds = replace(READING, timeout_s=0.05 if handler is _never else 4.0, body_bytes_max=100)
+    timeout_s = 0.05 if handler is _never else 4.0
+    bounds = READING.model_copy(update={"scrape_timeout": timeout_s, "body_size_limit": 100})
     result = await _scrape(handler, reading=bounds)
     assert result.samples is None
     assert result.failure is not None
@@ -248,7 +248,7 @@ async def test_no_more_is_inflated_than_a_page_may_have(encoding: str) -> None:
     finally:
         tracemalloc.stop()
     assert result.failure is not None
-    assert peak_bytes < 10 * READING.body_bytes_max
+    assert peak_bytes < 10 * READING.body_size_limit
 
 
 async def test_a_mistake_of_ours_is_a_failed_scrape(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -260,4 +260,6 @@ async def test_a_mistake_of_ours_is_a_failed_scrape(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(page, "from_exposition", broken)
     result = await _scrape(lambda _: httpx.Response(200, text="a 1\n"))
     assert result.samples is None
-    assert result.failure == page.Failure("defect", "ArithmeticError", "ArithmeticError: odd")
+    assert result.failure is not None
+    assert (result.failure.outcome, result.failure.cause) == ("defect", "ArithmeticError")
+    assert result.failure.reason == "ArithmeticError: odd"

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from data_ingest.errors import BadBody
 from data_ingest.model import SampleBatch
 from data_ingest.protocols.prometheus_text import BadExposition, decode
+from data_ingest.scrape.reading import Reading
 from data_ingest.scrape.relabel import Rule
 from data_ingest.scrape.samples import Family, from_exposition, from_families
-from data_ingest.scrape.series import Keeping, OverLimit, TargetSeries, with_target_labels
+from data_ingest.scrape.series import OverLimit, TargetSeries, with_target_labels
 from tests.scrapes import rows, scraped, values
 
 UP = [("up", 1.0)]
@@ -87,7 +88,7 @@ def test_an_exemplar_is_written_once() -> None:
     of a dropped series goes with it.
     """
     drop = Rule(action="drop", source_labels=("__name__",), regex="gone")
-    series = TargetSeries((), Keeping(relabelling=(drop,)))
+    series = TargetSeries((), Reading(metric_relabel_configs=(drop,)))
     page = 'gone 1 # {t="0"} 1\na 1 # {t="1"} 0.5\nb 1 # {t="2"} 0.5 1.5\n# EOF\n'
 
     def batch(text: str, at_ms: int) -> SampleBatch:
@@ -214,7 +215,7 @@ def test_exported_labels_never_collide() -> None:
 
 
 def _keeping(series: TargetSeries, **keeping: Any) -> TargetSeries:
-    series.keeping = Keeping(**keeping)
+    series.reading = Reading(**keeping)
     return series
 
 
@@ -236,7 +237,7 @@ def test_samples_are_relabelled() -> None:
         Rule(action="drop", source_labels=("__name__", "instance"), regex="c;h:1"),
         Rule(action="labeldrop", regex="pod"),
     )
-    series = _keeping(_series(), relabelling=rules)
+    series = _keeping(_series(), metric_relabel_configs=rules)
     page = 'a{pod="1"} 1\nb 2\na{pod="2"} 3\nc 4\n'
     for at in (1, 2):
         matched = series.match(scraped(page), at)
@@ -245,14 +246,16 @@ def test_samples_are_relabelled() -> None:
         assert values(series.batch(matched, at, [])) == {"a": 1.0}
         series.finish_scrape(durable=True)
     assert series.match(scraped("b 1\n"), 3).kept == 0
-    nameless = _keeping(_series(), relabelling=(Rule(action="labeldrop", regex="__name__"),))
+    nameless = _keeping(
+        _series(), metric_relabel_configs=(Rule(action="labeldrop", regex="__name__"),)
+    )
     with pytest.raises(BadBody, match="without a name"):
         nameless.match(scraped("a 1\n"), 1)
 
 
 @pytest.mark.parametrize(
     ("keeping", "page"),
-    [({"samples_max": 2}, "a 1\nb 1\nc 1\n"), ({"labels_max": 3}, 'a 1\nb{x="1"} 1\n')],
+    [({"sample_limit": 2}, "a 1\nb 1\nc 1\n"), ({"label_limit": 3}, 'a 1\nb{x="1"} 1\n')],
 )
 def test_a_page_over_a_limit_fails(keeping: dict[str, int], page: str) -> None:
     """One sample or label too many, and the scrape has failed as a whole; at the limit it has not.
@@ -264,7 +267,7 @@ def test_a_page_over_a_limit_fails(keeping: dict[str, int], page: str) -> None:
         series.match(scraped(page), 1)
     _scrape(series, page.rsplit("\n", 2)[0] + "\n", 2)
     dropping = (Rule(action="drop", source_labels=("__name__",), regex="a"),)
-    relabelled = _keeping(_series(), relabelling=dropping, samples_max=2)
+    relabelled = _keeping(_series(), metric_relabel_configs=dropping, sample_limit=2)
     assert relabelled.match(scraped("a 1\nb 1\nc 1\n"), 1).kept == 2
 
 
@@ -309,9 +312,9 @@ def test_a_stop_ends_everything() -> None:
     """At the stop every series that is alive ends, `up` too, and only once."""
     series = _series()
     _scrape(series, "a 1\n", 1)
-    assert values(series.stale_markers(2)) == {"a": "stale", "up": "stale"}
+    assert values(series.batch(None, 2, ())) == {"a": "stale", "up": "stale"}
     series.finish_scrape(durable=True)
-    assert series.stale_markers(3).samples == 0
+    assert series.batch(None, 3, ()).samples == 0
 
 
 def test_a_target_remembers_only_what_it_saw_last() -> None:
@@ -343,7 +346,7 @@ def test_a_key_is_that_of_the_labels() -> None:
 def test_families_are_samples_of_this_moment() -> None:
     """Metrics of our own making become samples with metadata."""
     page = from_families(
-        [Family("a", "gauge", "text", [((("x", "é"),), 1.0), ((("x", "\udcff"),), 2.0)])]
+        [Family("a", "gauge", "text", [({"x": "é"}, 1.0), ({"x": "\udcff"}, 2.0)])]
     )
     series = _series()
     assert rows(series.batch(series.match(page, 9), 9, [])) == {

@@ -11,9 +11,9 @@ import structlog
 
 from data_ingest.scrape import sources
 from data_ingest.scrape.access import Clients
-from data_ingest.scrape.discovery import AddressList, Discovered, JobPlan, discover
-from data_ingest.scrape.jobs import BadJobs
+from data_ingest.scrape.jobs import AddressList, Discovered, Job, discover
 from data_ingest.scrape.sources import Jobs
+from data_ingest.scrape.words import BadJobs
 
 
 class Writer:
@@ -89,7 +89,7 @@ def test_a_file_that_changes(write: Writer) -> None:
     ("text", "why"),
     [
         ("", "static_configs[0]: target 2"),
-        ("tls_config: {ca_file: none.pem}", "ca_file none.pem"),
+        ("tls_config: {ca_file: none.pem}", "ca_file"),
     ],
 )
 def test_a_job_that_cannot_work_stops_the_start(write: Writer, text: str, why: str) -> None:
@@ -203,10 +203,10 @@ async def test_one_jobs_list_stops_no_other(write: Writer, monkeypatch: pytest.M
     those of the other jobs come.
     """
 
-    def broken(plan: JobPlan, lists: list[AddressList]) -> Discovered:
+    def broken(job: Job, lists: list[AddressList]) -> Discovered:
         if any("odd" in one.config.targets for one in lists):
             raise ArithmeticError("odd")
-        return discover(plan, lists)
+        return discover(job, lists)
 
     def server(request: httpx.Request) -> httpx.Response:
         return httpx.Response(200, json=answers[request.url.host])

@@ -1,10 +1,13 @@
 """Laws of targets: how a setting names them, and what of them is never shown."""
 
+import base64
+
 import pytest
 
-from data_ingest.scrape import targets
+from data_ingest.scrape import scraper, targets
 from data_ingest.scrape.targets import BadTargets, next_round_ms
-from tests.scrapes import READING, target
+from data_ingest.scrape.words import duration_text
+from tests.scrapes import READING, settings_of, target
 
 
 def test_targets_of_the_setting() -> None:
@@ -12,7 +15,7 @@ def test_targets_of_the_setting() -> None:
     job and host are two targets.
     """
     text = " a=http://h:1/metrics , b=https://h/x,c=http://[::1]:9/m,b=https://h/x?target=2,"
-    parsed = targets.parse(text, READING)
+    parsed = targets.parse("DIS_SCRAPE_TARGETS", text, READING)
     assert [(t.pool, dict(t.labels)) for t in parsed] == [
         ("a", {"job": "a", "instance": "h:1"}),
         ("b", {"job": "b", "instance": "h:443"}),
@@ -21,7 +24,7 @@ def test_targets_of_the_setting() -> None:
     ]
     assert len({*parsed}) == len({t.key for t in parsed}) == 4
     assert dict(parsed[3].discovered)["__param_target"] == "2"
-    assert targets.parse("", READING) == []
+    assert targets.parse("DIS_SCRAPE_TARGETS", "", READING) == []
 
 
 @pytest.mark.parametrize(
@@ -46,7 +49,7 @@ def test_bad_targets(entry: str, reason: str) -> None:
     """Anything else stops the start, and the entry is named by its number and job."""
     job = entry.partition("=")[0]
     with pytest.raises(BadTargets, match=reason) as raised:
-        targets.parse(f"first=http://h/,{entry},last=http://h:2/", READING)
+        targets.parse("DIS_SCRAPE_TARGETS", f"first=http://h/,{entry},last=http://h:2/", READING)
     assert f"DIS_SCRAPE_TARGETS, entry 2{', ' + job if job else ''}: " in str(raised.value)
 
 
@@ -66,8 +69,9 @@ def test_a_credential_is_never_shown(url: str) -> None:
     shown = [parsed.shown_url, *map(str, parsed.labels)]
     shown += map(str, targets.shown_labels(parsed.discovered))
     assert not any("s3cret" in text for text in shown)
-    credential = parsed.access.credential
-    assert "s3cret" in parsed.url or (credential and "s3cret" not in repr(parsed))
+    assert "s3cret" in parsed.url or "s3cret" not in repr(parsed)
+    password = base64.b64decode((parsed.access.credential() or "").removeprefix("Basic "))
+    assert "s3cret" in parsed.url or b"s3cret" in password
 
 
 @pytest.mark.parametrize(
@@ -76,20 +80,20 @@ def test_a_credential_is_never_shown(url: str) -> None:
 def test_a_credential_in_a_wrong_entry_is_not_repeated(password: str) -> None:
     """A password with characters that break the URL is not quoted by the refusal."""
     with pytest.raises(BadTargets) as raised:
-        targets.parse(f"a=http://user:{password}@h:99999/", READING)
+        targets.parse("DIS_SCRAPE_TARGETS", f"a=http://user:{password}@h:99999/", READING)
     assert "s3" not in str(raised.value)
     assert "cret" not in str(raised.value)
 
 
 def test_targets_of_the_services() -> None:
     """Services whose URL is known are scraped at /metrics, the dashboard at nginx's stub_status."""
-    parsed = targets.of_services(
-        {"data-api-service": "http://h:1/", "x": None, "frontend-dashboard": "http://h:2"}, READING
-    )
-    assert [t.url for t in parsed] == ["http://h:1/metrics", "http://h:2/stub_status"]
-    assert [t.is_stub_status for t in parsed] == [False, True]
-    with pytest.raises(BadTargets, match="the URL of x"):
-        targets.of_services({"x": "http://h:99999"}, READING)
+    parsed = scraper.targets_of(settings_of(das_url="http://h:1/", ui_url="http://h:2"))
+    assert [t.url for t in parsed] == [
+        *("http://h:1/metrics", "http://ubs:1/metrics", "http://h:2/stub_status")
+    ]
+    assert [t.is_stub_status for t in parsed] == [False, False, True]
+    with pytest.raises(BadTargets, match="the URLs of the services, entry 1, data-api-service"):
+        scraper.targets_of(settings_of(das_url="http://h:99999"))
 
 
 @pytest.mark.parametrize("now", [0, 1, 4999, 5000, 5001, 123_456_789])
@@ -108,4 +112,4 @@ def test_rounds_are_aligned(now: int) -> None:
 )
 def test_durations(seconds: float, text: str) -> None:
     """Durations are written as Prometheus writes them."""
-    assert targets.duration_text(seconds) == text
+    assert duration_text(seconds) == text
