@@ -18,6 +18,7 @@ from data_ingest.chassis.kinds import ServiceError
 
 FIRST_PAUSE_S: Final = 0.5
 PAUSE_S_MAX: Final = 30.0
+CATCH_UP_S: Final = 0.1
 EXPECTED: Final = (ServiceError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
 """Failures logged without a stack: errors of ours, and of a dependency that does not answer."""
 HEALTHY_S: Final = 60.0
@@ -109,8 +110,10 @@ class Supervisor:
 
 
 async def every(stop: Stop, interval_s: float, work: Callable[[], Awaitable[object]]) -> None:
-    """`work` runs at once and then `interval_s` after its last end, until stopped."""
+    """`work` runs at once and then `interval_s` after its last end, until stopped; while it returns
+    True, being behind, CATCH_UP_S after.
+    """
     while not stop.is_set:
-        await work()
-        if await stop.wait(interval_s):
+        is_behind = await work() is True
+        if await stop.wait(CATCH_UP_S if is_behind else interval_s):
             return

@@ -37,11 +37,6 @@ from data_ingest.store.write_queue import Queued, WriteQueue, WriterBounds, outd
 
 log = structlog.get_logger()
 
-FLUSH_SAMPLES = Histogram(
-    "cloudopshub_ingest_flush_samples",
-    "Samples committed in one transaction.",
-    buckets=(1, 100, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000, 500_000),
-)
 FLUSH_WRITES = Histogram(
     "cloudopshub_ingest_flush_writes",
     "Requests committed in one transaction.",
@@ -257,7 +252,6 @@ class Writer:
         if committed is not None:
             self._history.record(committed)
         COMMIT_SECONDS.observe(time.perf_counter() - started_s)
-        FLUSH_SAMPLES.observe(sum(one.write.samples for one in queued))
         FLUSH_WRITES.observe(len(queued))
         for one, ids in zip(queued, new_ids, strict=True):
             if not one.done.done():

@@ -17,7 +17,7 @@ import numpy as np
 
 from data_ingest.batch import Columns
 from data_ingest.kernels import counting
-from data_ingest.kernels.counting import COUNTED, MINUTE_MS, STORED
+from data_ingest.kernels.counting import MINUTE_MS
 from data_ingest.model import I64, U8
 from data_ingest.store.block import SortedSamples
 from data_ingest.store.block_times import BlockTimes, Times
@@ -146,12 +146,6 @@ def mark_block(
             return False
         mark(piece, block.times(group), marks)
     return True
-
-
-def mark_span(piece: SortedSamples, span: Span, marks: U8) -> None:
-    """All of `piece` that lies in `span` is marked."""
-    inside = (piece.timestamps_ms >= span[0]) & (piece.timestamps_ms <= span[1])
-    marks[inside] = STORED | COUNTED
 
 
 def minutes_of(timestamps_ms: I64) -> Span:

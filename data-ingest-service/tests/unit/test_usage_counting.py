@@ -17,8 +17,7 @@ from data_ingest.model import U8
 from data_ingest.store import block
 from data_ingest.store.block import BlockWriter, SortedSamples
 from data_ingest.store.block_times import BlockTimes
-from data_ingest.store.merging import merge
-from data_ingest.store.sorting import sort_and_deduplicate
+from data_ingest.store.sorting import merge, sort_and_deduplicate
 from data_ingest.usage.counting import Budget, Counting, Span, mark_block, minutes_of
 
 Key: TypeAlias = tuple[int, int]
