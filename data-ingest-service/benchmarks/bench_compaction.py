@@ -79,7 +79,7 @@ def counted(samples: Columns, whole: SortedSamples, stored: bytes) -> int:
 
     counting = Counting([0], [len(samples)], mark_stored)
     counting.add(samples, slice(None), whole)
-    return sum(new for _, new, _ in counting.usage.rows())
+    return sum(new for _, new, _ in counting.rows())
 
 
 def main() -> None:

@@ -176,7 +176,7 @@ async def compact_batches(
         run_id = await catalogue.exchange(conn, tenant, blocks, ())
         status = await conn.execute(_MARK, tenant, str(xid_max), batch_ids, run_id)
         catalogue.changed(status, len(batch_ids))
-        await record.add(conn, tenant, counting.usage)
+        await record.add(conn, tenant, counting)
     remember()
     _record("batches", tenant, run_id, len(taken), len(samples), blocks)
     return len(samples)

@@ -89,17 +89,11 @@ class Supervisor:
             started_s = time.monotonic()
             try:
                 await task(self._stop)
-            except EXPECTED as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, the task is started again
                 FAILURES.labels(name).inc()
-                log.warning(
-                    "background_task_failed",
-                    task=name,
-                    reason=str(error) or type(error).__name__,
-                    pause_s=round(pause_s, 1),
-                )
-            except Exception:
-                FAILURES.labels(name).inc()
-                log.exception("background_task_failed", task=name, pause_s=round(pause_s, 1))
+                write = log.warning if isinstance(error, EXPECTED) else log.exception
+                reason = str(error) or type(error).__name__
+                write("background_task_failed", task=name, reason=reason, pause_s=round(pause_s, 1))
             else:
                 continue  # stopped, or no longer the leader: the loop decides
             if time.monotonic() - started_s > HEALTHY_S:

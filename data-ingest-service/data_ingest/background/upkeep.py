@@ -23,7 +23,7 @@ from prometheus_client import Counter
 from data_ingest.limits import DAY_MS
 from data_ingest.store import catalogue, tables
 from data_ingest.store.objects import TEMPORARY_PREFIX, ObjectStore
-from data_ingest.store.partitions import ensure_partitions, partitions_needed, span_of
+from data_ingest.store.partitions import attach, ensure_partitions, partitions_needed, span_of
 
 GRACE: Final = timedelta(minutes=15)
 """Longer than any query runs, so no snapshot lists what is deleted."""
@@ -84,9 +84,7 @@ async def keep_partitions(conn: Any, now: datetime) -> list[str]:
         for row in await conn.fetch(_PARTITIONS):
             is_past = span_of(row["name"])[1] + GRACE <= now and row["name"] not in needed
             try:
-                if is_past and await _drop(
-                    conn, row["name"], row["is_attached"], row["is_pending"]
-                ):
+                if is_past and await _drop(conn, *row):
                     dropped.append(row["name"])
             except asyncpg.QueryCanceledError:
                 # A reader takes longer than the timeout. Postgres allows one half detached
@@ -111,11 +109,7 @@ async def _drop(conn: Any, name: str, is_attached: bool, is_pending: bool) -> bo
         await conn.execute("RESET statement_timeout")
     # A transaction as old as the partition may have committed just before it was detached.
     if await _has_live(conn, name):
-        start, end = (at.isoformat() for at in span_of(name))
-        await conn.execute(
-            f"ALTER TABLE metrics.batch ATTACH PARTITION metrics.{name}"
-            f" FOR VALUES FROM ('{start}') TO ('{end}')"
-        )
+        await attach(conn, name)
         return False
     await conn.execute(f"DROP TABLE metrics.{name}")
     log.info("partition_dropped", partition=name)

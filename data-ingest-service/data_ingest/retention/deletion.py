@@ -156,8 +156,7 @@ async def remove_deleted(conn: Any, objects: ObjectStore, tenant: UUID) -> None:
             following = await conn.fetchrow(_NEXT, tenant)
             if following is None:
                 if await conn.fetch(_END, tenant):
-                    run_id = await catalogue.exchange(conn, tenant, (), ())
-                    await catalogue.replace_rollups(conn, tenant, run_id, ALL_TIME_MS)
+                    await catalogue.exchange(conn, tenant, (), (), ALL_TIME_MS)
                 return
             block_id, *span = following
             blocks = await catalogue.live_blocks(conn, tenant, (span[0], span[1]))

@@ -76,8 +76,7 @@ async def delete_past_blocks(conn: Any, tenant: UUID, cutoff: int) -> None:
         gone = [block.block_id for block in blocks if block.max_ts < cutoff]
         if not gone:
             return
-        run_id = await catalogue.exchange(conn, tenant, (), gone)
-        await catalogue.replace_rollups(conn, tenant, run_id, cutoff)
+        await catalogue.exchange(conn, tenant, (), gone, cutoff)
     log.info("blocks_past_retention", tenant=str(tenant), blocks=len(gone), before_ms=cutoff)
 
 
@@ -92,8 +91,6 @@ async def rewrite_mostly_past(conn: Any, objects: ObjectStore, tenant: UUID, cut
         rewritten = await runs.rewrite(conn, objects, tenant, [ref], cutoff)
         if rewritten is None:
             return True
-        run_id, left = rewritten
-        await catalogue.replace_rollups(conn, tenant, run_id, cutoff)
-    left_bytes = sum(made.bytes for made in left)
+    left_bytes = sum(made.bytes for made in rewritten[1])
     log.info("block_without_its_past", tenant=str(tenant), bytes=left_bytes, before=ref.bytes)
     return True

@@ -20,6 +20,8 @@ from data_ingest.model import I64
 from data_ingest.store.active_series import unpack_ids
 from data_ingest.store.refs import BlockRef
 
+ALWAYS_MS = -(2**63)
+CONNECT_TIMEOUT_S = 5.0
 CLOSE_TIMEOUT_S = 1.0
 STATEMENT_TIMEOUT_S = 600.0
 """Ends the wait for a server that is gone without closing the connection."""
@@ -76,11 +78,11 @@ class Superseded(StoreError):
     kind = Kind.INTERNAL
 
 
-async def connect(database_url: str, name: str, timeout_s: float = 5.0) -> Any:
+async def connect(database_url: str, name: str) -> Any:
     """A new connection in UTC; a statement on it takes at most STATEMENT_TIMEOUT_S."""
     return await asyncpg.connect(
         database_url,
-        timeout=timeout_s,
+        timeout=CONNECT_TIMEOUT_S,
         command_timeout=STATEMENT_TIMEOUT_S,
         server_settings={"application_name": f"cloudopshub-dis {name}", "timezone": "UTC"},
     )
@@ -111,7 +113,7 @@ async def lock_tenant(conn: Any, tenant: UUID) -> bool:
 async def live_blocks(
     conn: Any,
     tenant: UUID,
-    span: tuple[int, int] = (-(2**63), 2**63 - 1),
+    span: tuple[int, int] = (ALWAYS_MS, 2**63 - 1),
     *,
     rollups: bool = False,
 ) -> list[BlockRef]:
@@ -120,18 +122,25 @@ async def live_blocks(
 
 
 async def exchange(
-    conn: Any, tenant: UUID, made: Sequence[NewBlock], replaced: Sequence[int]
+    conn: Any,
+    tenant: UUID,
+    made: Sequence[NewBlock],
+    replaced: Sequence[int],
+    rollups_before_ms: int = ALWAYS_MS,
 ) -> int:
     """The blocks `made` are in the catalogue, and those with the ids `replaced` are not live any
     more, once this transaction commits; the number of the run that it is.
 
-    Raises `Superseded` when one of `replaced` was not live.
+    rollups_before_ms: neither are rollups of samples before it, some of which are deleted. Raises
+    `Superseded` when one of `replaced` was not live.
     """
     run_id = int(await conn.fetchval(_NEXT_RUN))
     if made:
         await conn.executemany(_INSERT_BLOCK, [(tenant, run_id, *block) for block in made])
     if replaced:
         changed(await conn.execute(_REPLACE, tenant, list(replaced), run_id), len(replaced))
+    if rollups_before_ms != ALWAYS_MS:
+        await conn.execute(_REPLACE_ROLLUPS, tenant, run_id, rollups_before_ms)
     return run_id
 
 
@@ -139,11 +148,6 @@ def changed(status: str, rows: int) -> None:
     """Raises `Superseded` unless the UPDATE of this status changed so many rows."""
     if status != f"UPDATE {rows}":
         raise Superseded(status=status, rows=rows)
-
-
-async def replace_rollups(conn: Any, tenant: UUID, run_id: int, before_ms: int) -> None:
-    """Rollups of samples before `before_ms` are not live any more: some of those are deleted."""
-    await conn.execute(_REPLACE_ROLLUPS, tenant, run_id, before_ms)
 
 
 async def quarantine(conn: Any, tenant: UUID, block_id: int) -> None:

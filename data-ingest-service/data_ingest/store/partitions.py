@@ -59,19 +59,24 @@ async def ensure_partitions(conn: Any, now: datetime) -> list[str]:
             )
             if not await _missing(conn, [name]):
                 continue
-            start, end = (at.isoformat() for at in span_of(name))
             # The table may exist detached: upkeep was killed between detaching and dropping it,
             # and then the clock was set back.
             await conn.execute(
                 f"CREATE TABLE IF NOT EXISTS metrics.{name} (LIKE metrics.batch"
                 " INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE)"
             )
-            await conn.execute(
-                f"ALTER TABLE metrics.batch ATTACH PARTITION metrics.{name}"
-                f" FOR VALUES FROM ('{start}') TO ('{end}')"
-            )
+            await attach(conn, name)
             made.append(name)
     return made
+
+
+async def attach(conn: Any, name: str) -> None:
+    """The table of that name is the partition of its span."""
+    start, end = (at.isoformat() for at in span_of(name))
+    await conn.execute(
+        f"ALTER TABLE metrics.batch ATTACH PARTITION metrics.{name}"
+        f" FOR VALUES FROM ('{start}') TO ('{end}')"
+    )
 
 
 async def _missing(conn: Any, names: list[str]) -> list[str]:

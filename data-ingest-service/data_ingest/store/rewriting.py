@@ -14,12 +14,11 @@ from data_ingest.errors import BadPayload
 from data_ingest.model import I64
 from data_ingest.store import block, catalogue
 from data_ingest.store.block import SortedSamples
-from data_ingest.store.catalogue import NewBlock
+from data_ingest.store.catalogue import ALWAYS_MS, NewBlock
 from data_ingest.store.objects import ObjectStore
 from data_ingest.store.refs import BlockRef
 from data_ingest.store.sorting import merge
 
-ALWAYS_MS: Final = -(2**63)
 LEVEL_MAX: Final = 32_767
 
 

@@ -22,10 +22,10 @@ from prometheus_client import Counter
 
 from data_ingest.chassis.kinds import ServiceError
 from data_ingest.store import catalogue
-from data_ingest.store.catalogue import NewBlock
+from data_ingest.store.catalogue import ALWAYS_MS, NewBlock
 from data_ingest.store.objects import ObjectStore
 from data_ingest.store.refs import BlockRef
-from data_ingest.store.rewriting import ALWAYS_MS, CorruptBlock, write_merged
+from data_ingest.store.rewriting import CorruptBlock, write_merged
 
 T = TypeVar("T")
 RUN_TIMEOUT_S: Final = 900.0
@@ -92,4 +92,5 @@ async def rewrite(
     )
     if made is None:
         return None
-    return await catalogue.exchange(conn, tenant, made, [ref.block_id for ref in group]), made
+    replaced = [ref.block_id for ref in group]
+    return await catalogue.exchange(conn, tenant, made, replaced, since_ms), made

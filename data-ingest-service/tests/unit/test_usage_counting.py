@@ -101,7 +101,7 @@ def test_every_sample_and_every_minute_of_a_series_is_counted_once(
         piece = sort_and_deduplicate(columns.series_ids, columns.timestamps_ms, columns.values)
         counting = Counting(hours, [1] * len(hours), stored.mark)
         counting.add(columns, slice(None), piece)
-        for hour_ms, new_samples, series in counting.usage.rows():
+        for hour_ms, new_samples, series in counting.rows():
             counted[hour_ms] += new_samples
             for minute, n in enumerate(series):
                 active[hour_ms // 60_000 + minute] += n
