@@ -51,14 +51,14 @@ async def ensure_partitions(conn: Any, now: datetime) -> list[str]:
 
     conn: an asyncpg connection outside of a transaction. Many processes may run it at once.
     """
-    made: list[str] = []
-    for name in await _missing(conn, partitions_needed(now)):
-        async with conn.transaction():
-            await conn.execute(
-                "SELECT pg_advisory_xact_lock(hashtextextended('metrics.batch partitions', 0))"
-            )
-            if not await _missing(conn, [name]):
-                continue
+    if not await _missing(conn, partitions_needed(now)):
+        return []
+    async with conn.transaction():
+        await conn.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended('metrics.batch partitions', 0))"
+        )
+        made = await _missing(conn, partitions_needed(now))
+        for name in made:
             # The table may exist detached: upkeep was killed between detaching and dropping it,
             # and then the clock was set back.
             await conn.execute(
@@ -66,7 +66,6 @@ async def ensure_partitions(conn: Any, now: datetime) -> list[str]:
                 " INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE)"
             )
             await attach(conn, name)
-            made.append(name)
     return made
 
 
