@@ -3,21 +3,25 @@
     python benchmarks/bench_mixed.py http://127.0.0.1:8080 "$API_KEY" MINUTES SERIES <pid of the
     run> [more pids]
 
-Remote_write by 4 connections through the hub's door: each series has a sample each 5 s (100,000
-series: 20,000 samples/s), 10 metrics a host, 2,000 samples a request. Hosts are replaced by new
-ones, 5 % of them an hour. Beside it four queries each second. A request has its time, whatever
-became of those before, and its latency counts from then. A process counts with its children.
-`accepted` are samples answered 204, `throttled` 429, `refused` all others, whose first answer is
-printed. PSS has shared pages once, and no files that are only cached.
+Remote_write through the hub's door: a sample of each series each 5 s (100,000 series: 20,000 a
+second), 10 metrics a host, 2,000 samples a request, 4 connections. Hosts are replaced by new ones,
+5 % of them an hour. A write has its time, whatever became of those before, and its latency counts
+from then. Beside it four queries each second. `accepted` are samples answered 204, `throttled` 429,
+`refused` all others; the first answer that is an error is printed. A process counts with its
+children; PSS is memory with shared pages once.
 """
 
-import http.client
+import contextlib
+import itertools
 import json
 import sys
 import threading
 import time
 from collections import Counter
+from http import HTTPStatus
+from http.client import HTTPConnection
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 import cramjam
@@ -40,30 +44,24 @@ QUERIES = (
 )
 
 
-class Counts:
-    """What became of a time's requests: samples by outcome, and seconds until the answers."""
-
-    def __init__(self) -> None:
-        self.samples: Counter[str] = Counter()
-        self.ack_s: list[float] = []
-        self.query_s: list[float] = []
-
-    def line(self, minute: object, cores: float, pss_mib: float) -> str:
-        """One row of the table."""
-        counted = [self.samples[one] for one in ("accepted", "refused", "throttled")]
-        times = [np.percentile(one or [np.nan], [50, 99]) for one in (self.ack_s, self.query_s)]
-        latencies = "".join(f"{ms:>9.1f}" for ms in np.concatenate(times) * 1000)
-        numbers = "".join(f"{one:>11,}" for one in counted)
-        return f"{minute!s:>6}{numbers}{latencies}{cores:>9.2f}{pss_mib:>6.0f}"
+def line(minute: object, answers: list[tuple[str, float]], cores: float, pss_mb: float) -> str:
+    """One row of the table. answers: what became of each request, and the seconds until then."""
+    count = Counter(outcome for outcome, _ in answers)
+    text = "".join(f"{count[one] * SAMPLES:>11,}" for one in ("accepted", "refused", "throttled"))
+    for is_query in (False, True):
+        latencies_s = [s for outcome, s in answers if (outcome == "query") == is_query]
+        p50, p99 = np.percentile(latencies_s or [np.nan], [50, 99]) * 1000
+        text += f"{p50:>9.1f}{p99:>9.1f}"
+    return f"{minute!s:>6}{text}{cores:>6.2f}{pss_mb:>7.0f}"
 
 
 class Load:
-    """The senders. `minute`: the counts of now, exchanged by who prints them."""
+    """The senders. `answers`: see `line`."""
 
     def __init__(self, url: str, key: str, series: int) -> None:
-        self._parts = urlsplit(url)
-        self._headers = {"Authorization": f"Bearer {key}"}
-        self.minute = Counts()
+        self._address = urlsplit(url).hostname or "127.0.0.1", urlsplit(url).port
+        self._headers = {**HEADERS, "Authorization": f"Bearer {key}"}
+        self.answers: list[tuple[str, float]] = []
         self.first_refusal = ""
         self.ended = threading.Event()
         self._requests = series // SAMPLES
@@ -76,92 +74,81 @@ class Load:
 
     def write(self, connection: int, started_s: float) -> None:
         """Every CONNECTIONS-th request of each interval, on one connection, until `ended`."""
-        rng, rows, conn = np.random.default_rng(connection), self._rows.copy(), self._connect()
+        rng, rows = np.random.default_rng(connection), self._rows.copy()
+        conn = HTTPConnection(*self._address, timeout=60)
         rows[:, self._metric_at] = 48 + np.arange(SAMPLES) % METRICS
-        powers = 10 ** np.arange(9, -1, -1)
-        turn = connection
-        while not self.ended.is_set():
+        for turn in itertools.count(connection, CONNECTIONS):
             due_s = started_s + turn * INTERVAL_S / self._requests
             hosts = self._hosts[turn % self._requests]
             replaced = rng.random(hosts.size) < CHURN_AN_HOUR * INTERVAL_S / 3600
             hosts[replaced] += self._hosts.size  # a number that no other host has had
-            digits = 48 + np.repeat(hosts, METRICS)[:, None] // powers % 10
+            digits = 48 + np.repeat(hosts, METRICS)[:, None] // 10 ** np.arange(9, -1, -1) % 10
             rows[:, self._host_at : self._host_at + 10] = digits
             values = rng.uniform(0, 100, SAMPLES).round(2)
             rows[:, -15:-7] = values.view(np.uint8).reshape(-1, 8)
-            if self.ended.wait(due_s - time.time()):
-                break
             rows[:, -6:] = np.frombuffer(varint(int(due_s * 1000)), np.uint8)
             body = bytes(cramjam.snappy.compress_raw(rows.tobytes()))
-            conn.request("POST", "/api/dis/api/v1/write", body, {**HEADERS, **self._headers})
-            answer = conn.getresponse()
-            text, minute = answer.read().decode(errors="replace"), self.minute
-            minute.ack_s.append(time.time() - due_s)
-            outcome = {204: "accepted", 429: "throttled"}.get(answer.status, "refused")
-            minute.samples[outcome] += SAMPLES
-            if outcome != "accepted":
-                self.first_refusal = self.first_refusal or f"{answer.status}: {text[:300]}"
-            turn += CONNECTIONS
+            if self.ended.wait(due_s - time.time()):
+                return
+            status = self._ask(conn, "POST", "dis/api/v1/write", body)[0]
+            outcome = {204: "accepted", 429: "throttled"}.get(status, "refused")
+            self.answers.append((outcome, time.time() - due_s))
 
     def query(self, started_s: float) -> None:
         """Each second all of QUERIES, one after another, until `ended`."""
-        conn, due_s = self._connect(), started_s
-        while not self.ended.wait(max(0.0, due_s - time.time())):
+        conn, due_s = HTTPConnection(*self._address, timeout=60), started_s
+        while not self.ended.wait(due_s - time.time()):
             for query in QUERIES:
                 asked_s = time.time()
                 path = query.format(start=int(asked_s) - 900, end=int(asked_s))
-                conn.request("GET", f"/api/das/api/v1/{path}", headers=self._headers)
-                answer = conn.getresponse()
-                text = answer.read()
-                if answer.status != http.HTTPStatus.OK or not json.loads(text)["data"]["result"]:
-                    self.first_refusal = self.first_refusal or f"{path}: {text[:300]!r}"
-                self.minute.query_s.append(time.time() - asked_s)
+                status, text = self._ask(conn, "GET", f"das/api/v1/{path}")
+                assert status != HTTPStatus.OK or json.loads(text)["data"]["result"], path
+                self.answers.append(("query", time.time() - asked_s))
             due_s = max(due_s + 1.0, time.time())
 
-    def _connect(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection(
-            self._parts.hostname or "127.0.0.1", self._parts.port, timeout=60
-        )
+    def _ask(self, conn: Any, method: str, path: str, body: bytes = b"") -> tuple[int, str]:
+        """Status and text of the answer; the first that is no success is kept."""
+        conn.request(method, f"/api/{path}", body, self._headers)
+        answer = conn.getresponse()
+        text = answer.read().decode(errors="replace")
+        if answer.status >= HTTPStatus.BAD_REQUEST and not self.first_refusal:
+            self.first_refusal = f"{path}: {answer.status} {text[:300]}"
+        return answer.status, text
 
 
-def pss_mib(pids: list[int]) -> float:
+def pss_mb(pids: list[int]) -> float:
     """Of these processes and their children."""
-    kib = 0
+    total = 0
     for pid in pids:
         process = psutil.Process(pid)
         for one in (process, *process.children(recursive=True)):
-            try:
-                lines = Path(f"/proc/{one.pid}/smaps_rollup").read_text().splitlines()
-            except (FileNotFoundError, ProcessLookupError):
-                continue  # it has ended
-            kib += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-    return kib / 1024
+            with contextlib.suppress(psutil.NoSuchProcess):  # it has ended
+                total += one.memory_full_info().pss
+    return total / 1e6
 
 
 def main() -> None:
     """Print a line a minute, and one of all."""
     url, key, minutes, series = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-    pids, load, whole = [int(pid) for pid in sys.argv[5:]], Load(url, key, series), Counts()
+    pids, load = [int(pid) for pid in sys.argv[5:]], Load(url, key, series)
     started_s = time.time() + 1.0
     senders = [threading.Thread(target=load.write, args=(i, started_s)) for i in range(CONNECTIONS)]
     senders.append(threading.Thread(target=load.query, args=(started_s + 4 * INTERVAL_S,)))
     print(
-        "minute   accepted    refused  throttled  ack p50      p99  qry p50      p99 ms cores PSS M"
+        "minute   accepted    refused  throttled  ack p50   p99 ms  qry p50   p99 ms cores PSS MiB"
     )
     for sender in senders:
         sender.start()
-    first_s = before_s = cpu_s(pids)
+    used_s, printed = [cpu_s(pids)], 0
     for minute in range(1, minutes + 1):
         time.sleep(max(0.0, started_s + minute * 60 - time.time()))
-        last, load.minute = load.minute, Counts()
-        used_s = cpu_s(pids)
-        print(last.line(minute, (used_s - before_s) / 60, pss_mib(pids)), flush=True)
-        before_s = used_s
-        whole.ack_s += last.ack_s
-        whole.query_s += last.query_s
-        whole.samples += last.samples
+        used_s.append(cpu_s(pids))
+        answers = load.answers[printed:]
+        printed += len(answers)
+        print(line(minute, answers, (used_s[-1] - used_s[-2]) / 60, pss_mb(pids)), flush=True)
     load.ended.set()
-    print(whole.line("all", (before_s - first_s) / 60 / minutes, pss_mib(pids)), load.first_refusal)
+    cores = (used_s[-1] - used_s[0]) / 60 / minutes
+    print(line("all", load.answers, cores, pss_mb(pids)), load.first_refusal)
 
 
 if __name__ == "__main__":
