@@ -24,6 +24,10 @@ from ci.native import leash
 
 SUPERUSER, DATABASE, MAJOR = "postgres", "cloudopshub", "18"
 ROLES = Path(__file__).with_name("roles.sql")
+RENAME = rb"""
+SELECT 'ALTER DATABASE postgres RENAME TO cloudopshub'
+ WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = 'cloudopshub') \gexec
+"""
 SYSTEM_FOLDER = Path("/var/lib/cloudopshub")
 CLEAN_ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
 # WAL is at most 256 MB while samples come and small after the next checkpoint (5 min): segments are
@@ -149,10 +153,10 @@ class Server:
         socket_dir = Path("/", "tmp", f"cloudopshub-{who.uid}-{name}")
         return cls(who, parent / "postgres", socket_dir, parent / "postgres-program")
 
-    def url(self, code: str | None = None) -> str:
+    def url(self, code: str | None = None, database: str = DATABASE) -> str:
         """The libpq URL for the service's role, else a superuser; who reaches the folder may."""
-        where = f"{DATABASE}_{code}@/{DATABASE}" if code else f"{SUPERUSER}@/{SUPERUSER}"
-        return f"postgresql://{where}?host={quote(str(self.socket_dir), safe='/')}"
+        user = f"{DATABASE}_{code}" if code else SUPERUSER
+        return f"postgresql://{user}@/{database}?host={quote(str(self.socket_dir), safe='/')}"
 
     def command(self, options: str) -> list[str]:
         """The argument list of the server, with `NAME=VALUE …`; its cluster is there."""
@@ -183,6 +187,14 @@ class Server:
             return False
 
     def make_roles(self) -> None:
-        """The services' database and roles are there, and each schema is its service's."""
-        psql = [f"{installation()}/bin/psql", "-XqAt", self.url()]
-        process.run(psql, given=ROLES.read_bytes()).good("the services' roles cannot be made")
+        """The services' database and roles are there, and each schema is its service's.
+
+        In a new cluster their database is the one that initdb made, so that there is none (8 MB)
+        that nobody uses; in an older cluster both stay.
+        """
+        psql = [f"{installation()}/bin/psql", "-XqAt", "-v", "ON_ERROR_STOP=1"]
+        done = process.run([*psql, self.url(database="template1")], given=RENAME)
+        done.good("the services' database cannot be made")
+        process.run([*psql, self.url()], given=ROLES.read_bytes()).good(
+            "the services' roles cannot be made"
+        )

@@ -73,7 +73,7 @@ def running_server(copy_of: Path | None = None, *, standby: bool = False) -> Ite
                     last_lines = log.read_text(errors="replace")[-2000:]
                     raise OutsideFault(f"PostgreSQL did not start:\n{last_lines}")
                 time.sleep(0.02)
-            yield server.url()
+            yield server.url(database=postgres.SUPERUSER)
         finally:
             for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
                 process.send_signal(number)

@@ -26,8 +26,7 @@ from data_ingest.model import U8
 from data_ingest.store import block
 from data_ingest.store.block import BlockWriter, SortedSamples
 from data_ingest.store.block_times import BlockTimes
-from data_ingest.store.merging import merge
-from data_ingest.store.sorting import sort_and_deduplicate
+from data_ingest.store.sorting import merge, sort_and_deduplicate
 from data_ingest.usage.counting import Budget, Counting, Span, mark_block
 
 BATCH_SAMPLES = 50_000
@@ -80,7 +79,7 @@ def counted(samples: Columns, whole: SortedSamples, stored: bytes) -> int:
 
     counting = Counting([0], [len(samples)], mark_stored)
     counting.add(samples, slice(None), whole)
-    return sum(new for _, new, _ in counting.usage.rows())
+    return sum(new for _, new, _ in counting.rows())
 
 
 def main() -> None:

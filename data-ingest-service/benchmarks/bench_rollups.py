@@ -61,7 +61,7 @@ async def fill(conn: Any, objects: DirectoryObjects, kind: str, series: int, day
             np.ascontiguousarray(part.T).ravel(),
         )
         made += write_block(objects, TENANT, [piece], precedence=1, level=2, at_ms=int(times[0]))
-    await catalogue.register(conn, TENANT, 1, made)
+    await catalogue.exchange(conn, TENANT, made, ())
     await conn.execute("UPDATE metrics.block SET created_at = now() - interval '1 day'")
     return sum(one.bytes for one in made)
 

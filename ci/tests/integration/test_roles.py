@@ -3,6 +3,8 @@
 import os
 import re
 import subprocess
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -216,3 +218,18 @@ def test_an_administrator_without_superuser_can_do_it(hub):
     hub.make_roles("admin")
     hub.execute("SELECT FROM metrics.batch", OWN["das"])
     refused(hub, "SELECT FROM billing.credential", OWN["dis"])
+
+
+@pytest.mark.parametrize("is_older", [False, True], ids=["new", "older"])
+def test_a_new_cluster_has_no_database_that_nobody_uses(hub, is_older):
+    """The embedded server's: initdb's own becomes the services'; where there are both, both stay.
+    Each further start changes nothing.
+    """
+    if is_older:
+        hub.make_roles()
+    (folder,) = parse_qs(urlsplit(hub.superuser_url).query)["host"]
+    server = postgres.Server(postgres.account(), Path("/"), Path(folder), Path("/"))
+    for _ in range(2):
+        server.make_roles()
+        names = hub.execute("SELECT datname FROM pg_database WHERE NOT datistemplate").split()
+        assert sorted(names) == ["cloudopshub", "postgres"][: 1 + is_older]

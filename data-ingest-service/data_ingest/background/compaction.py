@@ -1,51 +1,39 @@
 """Compaction: live batches become blocks, small blocks become larger ones.
 
     lock tenant ─▶ list ─▶ plan ─▶ load, sort, write objects ─▶ register + mark + count ─▶ commit
-    └──────────────────────────────── one transaction ─────────────────────────────────────────┘
+    └──────────────────────────────── one transaction (`store.runs`) ───────────────────────────┘
 
-An object is durable before its row is written, and rows change in one commit: a kill at any step
-leaves the old state and perhaps an object without a row, which the sweep deletes. The transaction
-has no xid until its last statements, so it holds back no reader's watermark while it works.
 Source: docs/contracts.md, section 3; docs/adr/0004-compaction.md.
 """
 
-import asyncio
-import functools
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Final, TypeVar
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
 from uuid import UUID
 
-import anyio
 import numpy as np
-import pyarrow as pa
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
-from data_ingest import batch, histograms
+from data_ingest import batch
 from data_ingest.background import compaction_plan as plan
 from data_ingest.background.compaction_health import Round
 from data_ingest.batch import Columns
-from data_ingest.chassis.kinds import ServiceError
-from data_ingest.histograms import NO_MESSAGES, Messages
 from data_ingest.model import I64
 from data_ingest.retention.series import Reach
-from data_ingest.store import catalogue
+from data_ingest.store import catalogue, runs
 from data_ingest.store.catalogue import NewBlock
 from data_ingest.store.objects import ObjectStore
+from data_ingest.store.packing import columns_of
 from data_ingest.store.refs import BatchRef
-from data_ingest.store.rewriting import CorruptBlock, write_block, write_merged
+from data_ingest.store.rewriting import write_block
 from data_ingest.store.sorting import sort_and_deduplicate
 from data_ingest.usage import record
 from data_ingest.usage.counting import Counting, minutes_of
 from data_ingest.usage.lookup import StoredSamples
 
-T = TypeVar("T")
-
-RUN_TIMEOUT_S: Final = 900.0
-"""Far below the age at which the sweep takes an object without a row for an orphan."""
-PAYLOADS_AT_ONCE: Final = 64
+LISTED_MAX: Final = 10_000
 MERGES_A_ROUND: Final = 16
 """Of one tenant, so that the backlog of one does not keep the batches of others waiting."""
 
@@ -53,20 +41,11 @@ log = structlog.get_logger()
 RUNS: Final = Counter(
     "cloudopshub_compaction_runs_total", "Compaction runs by what they made.", ["kind", "outcome"]
 )
-SAMPLES: Final = Counter(
-    "cloudopshub_compaction_samples_total", "Samples read by compaction.", ["kind"]
-)
-BYTES: Final = Counter(
-    "cloudopshub_compaction_written_bytes_total", "Bytes of blocks written.", ["kind"]
-)
 DURATIONS: Final = Histogram(
     "cloudopshub_compaction_duration_seconds",
     "Time of one run, from lock to commit.",
     ["kind"],
     buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900),
-)
-BACKLOG_BATCHES: Final = Gauge(
-    "cloudopshub_compaction_backlog_batches", "Batches that are not in a block yet."
 )
 BACKLOG_SAMPLES: Final = Gauge(
     "cloudopshub_compaction_backlog_samples", "Samples that are not in a block yet."
@@ -80,6 +59,43 @@ FAILED_RUNS: Final = Gauge(
 QUARANTINED: Final = Gauge(
     "cloudopshub_blocks_quarantined", "Blocks that are kept and not merged: they are corrupt."
 )
+
+# A batch stamped over a minute ahead of the clock was stamped before the clock was set back: it is
+# due at once, since waiting for its time would hold back all that came after it.
+_IS_DUE: Final = """
+(received_at < now() - make_interval(secs => $1) OR received_at > now() + interval '1 minute')
+"""
+_TENANTS_DUE: Final = f"""
+SELECT DISTINCT tenant_id FROM metrics.batch WHERE compacted_by IS NULL AND {_IS_DUE}
+"""  # noqa: S608 - a condition of ours
+_TENANTS_WITH_BLOCKS: Final = """
+SELECT tenant_id FROM metrics.block WHERE replaced_by IS NULL AND resolution_ms = 0
+ GROUP BY tenant_id HAVING count(*) > 1
+"""
+_BACKLOG: Final = """
+SELECT coalesce(sum(samples), 0) AS samples,
+       coalesce(extract(epoch FROM now() - min(received_at)), 0)::float8 AS oldest_s,
+       (SELECT count(*) FROM metrics.block WHERE quarantined_at IS NOT NULL) AS quarantined
+  FROM metrics.batch WHERE compacted_by IS NULL
+"""
+# Only batches whose xid is below every running transaction.
+_LIVE_BATCHES: Final = f"""
+SELECT batch_id, xid::text::bigint AS xid, samples, histogram_bytes, {_IS_DUE} AS is_due,
+       (extract(epoch FROM date_trunc('hour', received_at, 'UTC')) * 1000)::bigint AS hour_ms
+  FROM metrics.batch
+ WHERE tenant_id = $2 AND compacted_by IS NULL AND xid < pg_snapshot_xmin(pg_current_snapshot())
+ ORDER BY xid, batch_id LIMIT $3
+"""  # noqa: S608 - a condition of ours
+_PAYLOADS: Final = """
+SELECT batch_id, payload FROM metrics.batch
+ WHERE tenant_id = $1 AND compacted_by IS NULL AND xid <= $2::text::xid8
+   AND batch_id = ANY($3::bigint[])
+"""
+_MARK: Final = """
+UPDATE metrics.batch SET compacted_by = $4
+ WHERE tenant_id = $1 AND compacted_by IS NULL AND xid <= $2::text::xid8
+   AND batch_id = ANY($3::bigint[])
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,25 +120,23 @@ async def compact_due(
     """
     is_behind = False
     failures: list[str] = []
-    for tenant in await catalogue.tenants_due(conn, settings.delay_s):
+    for (tenant,) in await conn.fetch(_TENANTS_DUE, settings.delay_s):
         run = compact_batches(conn, objects, tenant, settings, reach)
         samples = await _measured("batches", conn, tenant, run, failures)
         is_behind |= samples > settings.samples_max // 2
-    for tenant in await catalogue.tenants_with_blocks(conn):
+    for (tenant,) in await conn.fetch(_TENANTS_WITH_BLOCKS):
         for _ in range(MERGES_A_ROUND):
             run = merge_blocks(conn, objects, tenant, settings, now_ms())
             if not await _measured("blocks", conn, tenant, run, failures):
                 break
         else:
             is_behind = True
-    batches, samples, oldest_s = await catalogue.backlog(conn)
-    BACKLOG_BATCHES.set(batches)
-    BACKLOG_SAMPLES.set(samples)
-    OLDEST_BATCH.set(oldest_s)
+    backlog = await conn.fetchrow(_BACKLOG)
+    BACKLOG_SAMPLES.set(backlog["samples"])
+    OLDEST_BATCH.set(backlog["oldest_s"])
     FAILED_RUNS.set(len(failures))
-    quarantined = await catalogue.quarantined(conn)
-    QUARANTINED.set(quarantined)
-    return Round(is_behind, failures, oldest_s, quarantined)
+    QUARANTINED.set(backlog["quarantined"])
+    return Round(is_behind, failures, backlog["oldest_s"], backlog["quarantined"])
 
 
 async def compact_batches(
@@ -140,31 +154,31 @@ async def compact_batches(
     async with conn.transaction():
         if not await catalogue.lock_tenant(conn, tenant):
             return 0
-        refs = await catalogue.live_batches(conn, tenant, settings.delay_s)
-        taken = plan.batches_to_take(
-            refs, settings.samples_max, is_complete=len(refs) < catalogue.LISTED_MAX
-        )
+        rows = await conn.fetch(_LIVE_BATCHES, settings.delay_s, tenant, LISTED_MAX)
+        refs = [BatchRef(**row) for row in rows]
+        taken = plan.batches_to_take(refs, settings.samples_max, is_complete=len(refs) < LISTED_MAX)
         if not taken:
             return 0
-        xid_max = taken[-1].xid
-        samples = await _load(conn, tenant, xid_max, taken)
+        xid_max, batch_ids = taken[-1].xid, [ref.batch_id for ref in taken]
+        payloads = dict(await conn.fetch(_PAYLOADS, tenant, str(xid_max), batch_ids))
+        samples = await runs.in_thread(unpacked, taken, payloads)
         span = minutes_of(samples.timestamps_ms)
         stored = StoredSamples(objects, await catalogue.live_blocks(conn, tenant, span))
         counting = Counting(
             [ref.hour_ms for ref in taken], [ref.samples for ref in taken], stored.mark
         )
-        blocks, series_ids = await _in_thread(
+        blocks, series_ids = await runs.in_thread(
             write_windows, objects, tenant, samples, xid_max, counting
         )
         remember = await (reach or Reach()).extend(
             conn, tenant, series_ids, max(made.max_ts for made in blocks)
         )
-        run_id = await catalogue.next_run(conn)
-        await catalogue.register(conn, tenant, run_id, blocks)
-        await catalogue.mark_batches(conn, tenant, run_id, xid_max, [ref.batch_id for ref in taken])
-        await record.add(conn, tenant, counting.usage)
+        run_id = await catalogue.exchange(conn, tenant, blocks, ())
+        status = await conn.execute(_MARK, tenant, str(xid_max), batch_ids, run_id)
+        catalogue.changed(status, len(batch_ids))
+        await record.add(conn, tenant, counting)
     remember()
-    _record("batches", tenant, run_id, inputs=len(taken), samples=len(samples), blocks=blocks)
+    _record("batches", tenant, run_id, len(taken), len(samples), blocks)
     return len(samples)
 
 
@@ -183,25 +197,12 @@ async def merge_blocks(
         groups = plan.merges(blocks, now_ms, settings.block_bytes_max)
         if not groups:
             return False
-        group = groups[0]
-        deleted = await catalogue.deleted_series(conn, tenant)
-        try:
-            merged = await _in_thread(write_merged, objects, tenant, group, deleted)
-        except CorruptBlock as corrupt:
-            await _quarantine(conn, tenant, corrupt)
-            return True
-        run_id = await catalogue.next_run(conn)
-        await catalogue.register(conn, tenant, run_id, merged)
-        await catalogue.replace_blocks(conn, tenant, run_id, [ref.block_id for ref in group])
-    samples = sum(made.samples for made in merged)
-    _record("blocks", tenant, run_id, inputs=len(group), samples=samples, blocks=merged)
+        merged = await runs.rewrite(conn, objects, tenant, groups[0])
+    if merged:
+        run_id, made = merged
+        samples = sum(block.samples for block in made)
+        _record("blocks", tenant, run_id, len(groups[0]), samples, made)
     return True
-
-
-async def _quarantine(conn: Any, tenant: UUID, corrupt: CorruptBlock) -> None:
-    block_id = corrupt.facts["block_id"]
-    await catalogue.quarantine(conn, tenant, block_id)
-    log.error("block_quarantined", tenant=str(tenant), block_id=block_id, reason=str(corrupt))
 
 
 def write_windows(
@@ -230,90 +231,38 @@ def write_windows(
     return blocks, series[0] if len(series) == 1 else np.unique(np.concatenate(series))
 
 
-async def _load(conn: Any, tenant: UUID, xid_max: int, taken: Sequence[BatchRef]) -> Columns:
-    """The samples of these batches in their order: xid, batch_id, position."""
-    n = sum(ref.samples for ref in taken)
-    samples = Columns(np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.float64))
-    at, messages = 0, [NO_MESSAGES]
-    for first in range(0, len(taken), PAYLOADS_AT_ONCE):
-        refs = taken[first : first + PAYLOADS_AT_ONCE]
-        payloads = await catalogue.payloads(conn, tenant, xid_max, [ref.batch_id for ref in refs])
-        loaded = [(payloads.get(ref.batch_id, b""), ref.samples) for ref in refs]
-        at = await _in_thread(_fill, samples, at, messages, loaded)
-    assert at == n, (at, n)
-    return replace(samples, histograms=pa.concat_arrays(messages))
+def unpacked(refs: Sequence[BatchRef], payloads: Mapping[int, bytes]) -> Columns:
+    """The samples of these batches in their order: xid, batch_id, position.
 
-
-def _fill(
-    samples: Columns, at: int, messages: list[Messages], loaded: Sequence[tuple[bytes, int]]
-) -> int:
-    before = sum(map(len, messages))
-    for payload, expected in loaded:
-        piece = batch.unpack(payload)
-        if len(piece) != expected:
-            raise catalogue.Superseded(
-                detail="a batch has another size than its row says", row=expected, got=len(piece)
-            )
-        samples.series_ids[at : at + expected] = piece.series_ids
-        samples.timestamps_ms[at : at + expected] = piece.timestamps_ms
-        samples.values[at : at + expected] = histograms.shifted(piece.values, before)
-        if len(piece.histograms):
-            messages.append(piece.histograms)
-            before += len(piece.histograms)
-        at += expected
-    return at
-
-
-async def _in_thread(work: Callable[..., T], *args: Any) -> T:
-    """The result of `work`, with the event loop free meanwhile.
-
-    A cancelled caller does not wait for it; an object that `work` still writes is an orphan.
+    Raises Superseded when one is not there, or has another size than its row says.
     """
-    return await anyio.to_thread.run_sync(functools.partial(work, *args), abandon_on_cancel=True)
+    pieces = [batch.unpack(payloads[ref.batch_id]) for ref in refs if ref.batch_id in payloads]
+    if list(map(len, pieces)) != [ref.samples for ref in refs]:
+        raise catalogue.Superseded(
+            detail="batches are gone, or have other sizes than their rows say"
+        )
+    return columns_of(pieces)
 
 
 async def _measured(
     kind: str, conn: Any, tenant: UUID, run: Awaitable[int], failures: list[str]
 ) -> int:
-    """The result of `run`; 0 when it fails or takes longer than RUN_TIMEOUT_S.
-
-    Counted, logged and added to `failures`; raised only when the connection is closed, so that the
-    next tenants go on.
-    """
-    started_s = time.perf_counter()
-    try:
-        async with asyncio.timeout(RUN_TIMEOUT_S):
-            amount = await run
-    except Exception as error:
-        RUNS.labels(kind, "failed").inc()
-        failures.append(type(error).__name__)
-        if conn.is_closed():
-            raise
-        facts = {"kind": kind, "tenant": str(tenant), "reason": f"{type(error).__name__}: {error}"}
-        if isinstance(error, ServiceError | TimeoutError):
-            log.warning("compaction_failed", **facts)
-        else:
-            log.exception("compaction_failed", **facts)
-        return 0
+    """The result of `run`; 0 when it fails, which is added to `failures`, or takes too long."""
+    started_s, amount = time.perf_counter(), 0
+    failed = RUNS.labels(kind, "failed")
+    async with runs.contained(conn, tenant, "compaction_failed", failed, failures):
+        amount = await run
     if amount:
         RUNS.labels(kind, "committed").inc()
         DURATIONS.labels(kind).observe(time.perf_counter() - started_s)
     return amount
 
 
-def _record(
-    kind: str, tenant: UUID, run_id: int, *, inputs: int, samples: int, blocks: Sequence[NewBlock]
+def _record(  # noqa: PLR0917 - as the log line has them
+    kind: str, tenant: UUID, run_id: int, inputs: int, samples: int, blocks: Sequence[NewBlock]
 ) -> None:
-    written = sum(made.bytes for made in blocks)
-    SAMPLES.labels(kind).inc(samples)
-    BYTES.labels(kind).inc(written)
     log.info(
-        "compacted",
-        kind=kind,
-        tenant=str(tenant),
-        run_id=run_id,
-        inputs=inputs,
-        blocks=len(blocks),
-        samples=samples,
-        bytes=written,
-    )
+        "compacted", kind=kind, tenant=str(tenant), run_id=run_id, inputs=inputs,
+        blocks=len(blocks), samples=samples,
+        bytes=sum(made.bytes for made in blocks),
+    )  # fmt: skip

@@ -12,6 +12,7 @@ Source: docs/contracts.md, section 3; docs/adr/0004-compaction.md.
 
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Final
 
 import numpy as np
@@ -42,7 +43,8 @@ def batches_to_take(
     """
     taken: list[BatchRef] = []
     samples = 0
-    for transaction in _transactions(batches, is_complete=is_complete):
+    transactions = [list(group) for _, group in groupby(batches, key=lambda batch: batch.xid)]
+    for transaction in transactions if is_complete else transactions[:-1]:
         samples += sum(
             batch.samples + batch.histogram_bytes // BYTES_OF_A_SAMPLE for batch in transaction
         )
@@ -108,15 +110,6 @@ def merges(blocks: Sequence[BlockRef], now_ms: int, bytes_max: int) -> list[list
         if group is not None and len(group) >= 2:
             groups.append(group)
     return groups
-
-
-def _transactions(batches: Sequence[BatchRef], *, is_complete: bool) -> list[list[BatchRef]]:
-    grouped: list[list[BatchRef]] = []
-    for batch in batches:
-        if not grouped or grouped[-1][0].xid != batch.xid:
-            grouped.append([])
-        grouped[-1].append(batch)
-    return grouped if is_complete else grouped[:-1]
 
 
 def _neighbours(

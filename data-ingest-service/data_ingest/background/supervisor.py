@@ -18,6 +18,7 @@ from data_ingest.chassis.kinds import ServiceError
 
 FIRST_PAUSE_S: Final = 0.5
 PAUSE_S_MAX: Final = 30.0
+CATCH_UP_S: Final = 0.1
 EXPECTED: Final = (ServiceError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
 """Failures logged without a stack: errors of ours, and of a dependency that does not answer."""
 HEALTHY_S: Final = 60.0
@@ -88,17 +89,11 @@ class Supervisor:
             started_s = time.monotonic()
             try:
                 await task(self._stop)
-            except EXPECTED as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, the task is started again
                 FAILURES.labels(name).inc()
-                log.warning(
-                    "background_task_failed",
-                    task=name,
-                    reason=str(error) or type(error).__name__,
-                    pause_s=round(pause_s, 1),
-                )
-            except Exception:
-                FAILURES.labels(name).inc()
-                log.exception("background_task_failed", task=name, pause_s=round(pause_s, 1))
+                write = log.warning if isinstance(error, EXPECTED) else log.exception
+                reason = str(error) or type(error).__name__
+                write("background_task_failed", task=name, reason=reason, pause_s=round(pause_s, 1))
             else:
                 continue  # stopped, or no longer the leader: the loop decides
             if time.monotonic() - started_s > HEALTHY_S:
@@ -109,8 +104,10 @@ class Supervisor:
 
 
 async def every(stop: Stop, interval_s: float, work: Callable[[], Awaitable[object]]) -> None:
-    """`work` runs at once and then `interval_s` after its last end, until stopped."""
+    """`work` runs at once and then `interval_s` after its last end, until stopped; while it returns
+    True, being behind, CATCH_UP_S after.
+    """
     while not stop.is_set:
-        await work()
-        if await stop.wait(interval_s):
+        is_behind = await work() is True
+        if await stop.wait(CATCH_UP_S if is_behind else interval_s):
             return

@@ -37,8 +37,6 @@ from data_ingest.usage.attribution import Attribution
 
 STOP_TIMEOUT_S: Final = 5.0
 USAGE_INTERVAL_S: Final = 60.0
-CATCH_UP_S: Final = 0.1
-"""The pause between two rounds while there is a backlog."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,28 +97,27 @@ class Background:
         with self.compaction_health.noting_failure():
             async with catalogue.connected(self.database_url, "compaction") as conn:
                 reach = Reach()
-                while not stop.is_set:
+
+                async def once() -> bool:
                     last = await compaction.compact_due(
                         conn, self.objects, compaction_settings, self.clock.now_ms, reach
                     )
                     self.compaction_health.ended(last)
-                    pause_s = CATCH_UP_S if last.is_behind else settings.compaction_interval_s
-                    if await stop.wait(pause_s):
-                        return
+                    return last.is_behind
+
+                await every(stop, settings.compaction_interval_s, once)
 
     async def _rollups(self, stop: Stop) -> None:
         settings = self.settings
-        while not stop.is_set:
+
+        async def once() -> bool:
+            resolutions_ms, days = settings.rollup_resolutions_ms, settings.retention_days
             async with catalogue.connected(self.database_url, "rollups") as conn:
-                is_behind = await roll_up_due(
-                    conn,
-                    self.objects,
-                    settings.rollup_resolutions_ms,
-                    settings.retention_days,
-                    self.clock.now_ms(),
+                return await roll_up_due(
+                    conn, self.objects, resolutions_ms, days, self.clock.now_ms()
                 )
-            if await stop.wait(CATCH_UP_S if is_behind else settings.rollup_interval_s):
-                return
+
+        await every(stop, settings.rollup_interval_s, once)
 
     async def _upkeep(self, stop: Stop) -> None:
         swept_s = 0.0

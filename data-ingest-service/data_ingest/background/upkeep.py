@@ -10,9 +10,8 @@ nobody meanwhile; a plain DROP would block the writers while it waits.
 Source: docs/contracts.md, section 3; PostgreSQL manual, ALTER TABLE.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
-from itertools import groupby, islice
+from itertools import groupby
 from typing import Any, Final
 from uuid import UUID
 
@@ -23,27 +22,23 @@ from prometheus_client import Counter
 
 from data_ingest.limits import DAY_MS
 from data_ingest.store import catalogue, tables
-from data_ingest.store.objects import ObjectFacts, ObjectStore
-from data_ingest.store.partitions import ensure_partitions, partitions_needed, span_of
+from data_ingest.store.objects import TEMPORARY_PREFIX, ObjectStore
+from data_ingest.store.partitions import attach, ensure_partitions, partitions_needed, span_of
 
 GRACE: Final = timedelta(minutes=15)
 """Longer than any query runs, so no snapshot lists what is deleted."""
 ORPHAN_AGE_MS: Final = 3_600_000
-"""Longer than any compaction run (`compaction.RUN_TIMEOUT_S`).
+"""Longer than any compaction run (`runs.RUN_TIMEOUT_S`).
 
 Age alone proves nothing (a machine may sleep in the middle of a run), so the sweep holds the
 tenant's compaction lock as well.
 """
-KEYS_AT_ONCE: Final = 500
 TENANT_CHARACTERS: Final = 36
 DETACH_TIMEOUT_S: Final = 60
 EXEMPLARS_MAX: Final = 100_000
 EXEMPLAR_DAYS: Final = 30
 
 log = structlog.get_logger()
-PARTITIONS_DROPPED: Final = Counter(
-    "cloudopshub_partitions_dropped_total", "Partitions of batch dropped."
-)
 OBJECTS_DELETED: Final = Counter(
     "cloudopshub_objects_deleted_total", "Objects deleted, by why.", ["why"]
 )
@@ -58,6 +53,20 @@ SELECT c.relname AS name, i.inhrelid IS NOT NULL AS is_attached,
   LEFT JOIN pg_inherits i ON i.inhrelid = c.oid AND i.inhparent = 'metrics.batch'::regclass
  WHERE n.nspname = 'metrics' AND c.relkind = 'r' AND c.relname ~ '^batch_[0-9]{10}([0-9]{2})?$'
  ORDER BY c.relname
+"""
+_REPLACED: Final = """
+SELECT block_id, object_key FROM metrics.block
+ WHERE replaced_at < now() - $1::interval ORDER BY replaced_at LIMIT 1000
+"""
+_DELETE_BLOCKS: Final = (
+    "DELETE FROM metrics.block WHERE block_id = ANY($1::bigint[]) AND replaced_by IS NOT NULL"
+)
+_TENANTS_COMPACTED: Final = "SELECT DISTINCT tenant_id FROM metrics.usage_hour"
+# Of blocks, live or replaced, and of imports that have not ended.
+_OBJECTS: Final = """
+SELECT object_key FROM metrics.block WHERE tenant_id = $1
+UNION ALL
+SELECT object_key FROM metrics.import WHERE tenant_id = $1 AND finished_at IS NULL
 """
 
 
@@ -75,9 +84,7 @@ async def keep_partitions(conn: Any, now: datetime) -> list[str]:
         for row in await conn.fetch(_PARTITIONS):
             is_past = span_of(row["name"])[1] + GRACE <= now and row["name"] not in needed
             try:
-                if is_past and await _drop(
-                    conn, row["name"], row["is_attached"], row["is_pending"]
-                ):
+                if is_past and await _drop(conn, *row):
                     dropped.append(row["name"])
             except asyncpg.QueryCanceledError:
                 # A reader takes longer than the timeout. Postgres allows one half detached
@@ -102,14 +109,9 @@ async def _drop(conn: Any, name: str, is_attached: bool, is_pending: bool) -> bo
         await conn.execute("RESET statement_timeout")
     # A transaction as old as the partition may have committed just before it was detached.
     if await _has_live(conn, name):
-        start, end = (at.isoformat() for at in span_of(name))
-        await conn.execute(
-            f"ALTER TABLE metrics.batch ATTACH PARTITION metrics.{name}"
-            f" FOR VALUES FROM ('{start}') TO ('{end}')"
-        )
+        await attach(conn, name)
         return False
     await conn.execute(f"DROP TABLE metrics.{name}")
-    PARTITIONS_DROPPED.inc()
     log.info("partition_dropped", partition=name)
     return True
 
@@ -122,10 +124,10 @@ async def _has_live(conn: Any, name: str) -> bool:
 async def delete_replaced(conn: Any, objects: ObjectStore) -> int:
     """Objects of blocks replaced over GRACE ago are deleted, then their rows; how many."""
     deleted = 0
-    while rows := await catalogue.replaced_blocks(conn, GRACE.total_seconds()):
-        for _, key in rows:
-            await anyio.to_thread.run_sync(objects.delete, key)
-        await catalogue.forget_blocks(conn, [block_id for block_id, _ in rows])
+    while rows := await conn.fetch(_REPLACED, GRACE):
+        for row in rows:
+            await anyio.to_thread.run_sync(objects.delete, row["object_key"])
+        await conn.execute(_DELETE_BLOCKS, [row["block_id"] for row in rows])
         deleted += len(rows)
     OBJECTS_DELETED.labels("replaced").inc(deleted)
     return deleted
@@ -134,17 +136,42 @@ async def delete_replaced(conn: Any, objects: ObjectStore) -> int:
 async def sweep_orphans(conn: Any, objects: ObjectStore, now_ms: int) -> int:
     """Objects that no row names and that are over ORPHAN_AGE_MS old are deleted; how many."""
     deleted = 0
-    tenants = await catalogue.tenants_compacted(conn)
-    old = await anyio.to_thread.run_sync(
-        lambda: sorted(facts.key for facts in _old(objects.list(), now_ms, tenants))
-    )
-    for tenant, of_tenant in groupby(old, key=lambda key: key[:TENANT_CHARACTERS]):
-        for keys in _pieces(of_tenant):
-            deleted += await _sweep(conn, objects, UUID(tenant), keys)
+    tenants = {str(tenant) for (tenant,) in await conn.fetch(_TENANTS_COMPACTED)}
+    old = await anyio.to_thread.run_sync(_old, objects, now_ms, tenants)
+    for tenant, keys in groupby(old, key=lambda key: key[:TENANT_CHARACTERS]):
+        deleted += await _sweep(conn, objects, UUID(tenant), set(keys))
     OBJECTS_DELETED.labels("orphan").inc(deleted)
     if deleted:
         log.info("orphans_swept", objects=deleted)
     return deleted
+
+
+async def _sweep(conn: Any, objects: ObjectStore, tenant: UUID, keys: set[str]) -> int:
+    """Those of `keys` that no row names are deleted, unless a compaction runs; how many."""
+    async with conn.transaction():
+        if not await catalogue.lock_tenant(conn, tenant):
+            return 0
+        orphans = keys.difference(key for (key,) in await conn.fetch(_OBJECTS, tenant))
+        for key in orphans:
+            await anyio.to_thread.run_sync(objects.delete, key)
+        return len(orphans)
+
+
+def _old(objects: ObjectStore, now_ms: int, tenants: set[str]) -> list[str]:
+    """Keys, ascending, of objects, finished or not, that this database's dis wrote over
+    ORPHAN_AGE_MS ago.
+
+    A bucket may hold other files, and other databases' blocks.
+    """
+    keys = []
+    for facts in objects.list():
+        name = facts.key.rpartition("/")[2]
+        is_ours = facts.key[:TENANT_CHARACTERS] in tenants and (
+            name.endswith((".parquet", ".upload")) or name.startswith(TEMPORARY_PREFIX)
+        )
+        if is_ours and facts.modified_ms < now_ms - ORPHAN_AGE_MS:
+            keys.append(facts.key)
+    return sorted(keys)
 
 
 async def trim_exemplars(conn: Any, now_ms: int, exemplars_max: int = EXEMPLARS_MAX) -> None:
@@ -158,34 +185,3 @@ async def trim_exemplars(conn: Any, now_ms: int, exemplars_max: int = EXEMPLARS_
             await conn.execute(tables.TRIM_EXEMPLARS, tenant, exemplars_max, min_ms)
         except (asyncpg.PostgresError, TimeoutError) as exc:
             log.warning("exemplars_not_trimmed", tenant=str(tenant), error=str(exc))
-
-
-async def _sweep(conn: Any, objects: ObjectStore, tenant: UUID, keys: Sequence[str]) -> int:
-    """Those of `keys` that no row names are deleted, unless a compaction runs; how many."""
-    async with conn.transaction():
-        if not await catalogue.lock_tenant(conn, tenant):
-            return 0
-        orphans = set(keys) - await catalogue.known_keys(conn, keys)
-        for key in orphans:
-            await anyio.to_thread.run_sync(objects.delete, key)
-        return len(orphans)
-
-
-def _old(listed: Iterable[ObjectFacts], now_ms: int, tenants: set[str]) -> Iterator[ObjectFacts]:
-    """Objects, finished or not, that this database's dis wrote over ORPHAN_AGE_MS ago.
-
-    A bucket may hold other files, and other databases' blocks.
-    """
-    for facts in listed:
-        tenant, _, name = facts.key[:TENANT_CHARACTERS], *facts.key.rpartition("/")[1:]
-        is_ours = tenant in tenants and (
-            name.endswith((".parquet", ".upload")) or name.startswith(".tmp-")
-        )
-        if is_ours and facts.modified_ms < now_ms - ORPHAN_AGE_MS:
-            yield facts
-
-
-def _pieces(keys: Iterable[str]) -> Iterator[list[str]]:
-    left = iter(keys)
-    while piece := list(islice(left, KEYS_AT_ONCE)):
-        yield piece

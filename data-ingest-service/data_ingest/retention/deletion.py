@@ -18,20 +18,18 @@ from uuid import UUID
 
 import anyio.to_thread
 import numpy as np
-import structlog
 from prometheus_client import Counter
 
 from data_ingest.chassis.kinds import Kind, ServiceError
-from data_ingest.errors import BadPayload
 from data_ingest.model import I64
 from data_ingest.retention import series
 from data_ingest.selectors import Matcher, selects
-from data_ingest.store import catalogue
+from data_ingest.store import catalogue, runs
 from data_ingest.store.active_series import pack_ids
 from data_ingest.store.block_times import BlockTimes
 from data_ingest.store.objects import ObjectStore
 from data_ingest.store.refs import BlockRef
-from data_ingest.store.rewriting import write_merged
+from data_ingest.store.rewriting import corrupt_as
 
 SERIES_MAX: Final = 200_000
 """Of one deletion."""
@@ -40,7 +38,6 @@ ROWS_AT_ONCE: Final = 5_000
 BLOCKS_A_ROUND: Final = 1_000
 ALL_TIME_MS: Final = 2**62
 
-log = structlog.get_logger()
 REMOVED: Final = Counter(
     "cloudopshub_deletion_blocks_total", "Blocks looked at for deleted series.", ["how"]
 )
@@ -159,37 +156,23 @@ async def remove_deleted(conn: Any, objects: ObjectStore, tenant: UUID) -> None:
             following = await conn.fetchrow(_NEXT, tenant)
             if following is None:
                 if await conn.fetch(_END, tenant):
-                    run_id = await catalogue.next_run(conn)
-                    await catalogue.replace_rollups(conn, tenant, run_id, ALL_TIME_MS)
+                    await catalogue.exchange(conn, tenant, (), (), ALL_TIME_MS)
                 return
             block_id, *span = following
             blocks = await catalogue.live_blocks(conn, tenant, (span[0], span[1]))
             (ref,) = [ref for ref in blocks if ref.block_id == block_id]
-            try:
-                await _write_without(conn, objects, tenant, ref, deleted)
-            except BadPayload as corrupt:
-                await catalogue.quarantine(conn, tenant, block_id)
-                log.error("block_quarantined", tenant=str(tenant), reason=str(corrupt))  # noqa: TRY400 - our own error
+            has_some = await runs.unless_corrupt(conn, tenant, has_any, objects, ref, deleted)
+            if has_some:
+                rewritten = await runs.rewrite(conn, objects, tenant, [ref])
+                if rewritten:
+                    REMOVED.labels("written_anew" if rewritten[1] else "deleted").inc()
+            elif has_some is False:
+                REMOVED.labels("had_none").inc()
             await conn.execute(_DONE, tenant, block_id)
 
 
-async def _write_without(
-    conn: Any, objects: ObjectStore, tenant: UUID, ref: BlockRef, deleted: I64
-) -> None:
-    if not await anyio.to_thread.run_sync(has_any, objects, ref, deleted):
-        REMOVED.labels("had_none").inc()
-        return
-    left = await anyio.to_thread.run_sync(
-        write_merged, objects, tenant, [ref], deleted, abandon_on_cancel=True
-    )
-    run_id = await catalogue.next_run(conn)
-    await catalogue.register(conn, tenant, run_id, left)
-    await catalogue.replace_blocks(conn, tenant, run_id, [ref.block_id])
-    REMOVED.labels("written_anew" if left else "deleted").inc()
-
-
 def has_any(objects: ObjectStore, ref: BlockRef, series_ids: I64) -> bool:
-    """Whether the block has a sample of one of the series."""
-    with objects.reading(ref.object_key) as source:
+    """Whether the block has a sample of one of the series. Raises CorruptBlock."""
+    with objects.reading(ref.object_key) as source, corrupt_as(ref):
         chunks = BlockTimes(source, ref.tail_sha256).chunks(ref.min_ts, ref.max_ts)
     return bool(np.isin(chunks.series_ids, series_ids).any())

@@ -25,11 +25,6 @@ def cutoff_ms(now_ms: int, plan_days: int | None, default_days: int | None) -> i
     return now_ms - days * DAY_MS if days else None
 
 
-def past(blocks: Sequence[BlockRef], cutoff: int) -> list[BlockRef]:
-    """Blocks without a sample that is kept."""
-    return [block for block in blocks if block.max_ts < cutoff]
-
-
 def mostly_past(blocks: Sequence[BlockRef], cutoff: int) -> BlockRef | None:
     """The block that loses most bytes by being written anew, if one is due.
 

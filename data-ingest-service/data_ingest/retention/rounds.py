@@ -1,16 +1,19 @@
-"""One round over all tenants: what was deleted goes, then what is past by the plan's days."""
+"""One round over all tenants: what is past by the plan's days goes, and what was deleted.
 
-import asyncio
+Blocks leave the catalogue at once, their objects a grace later (`upkeep`): a query that began
+before still reads them, every later snapshot does not list them.
+"""
+
 from typing import Any, Final
 from uuid import UUID
 
 import structlog
 from prometheus_client import Counter
 
-from data_ingest.retention import blocks, deletion, plan, series
+from data_ingest.retention import deletion, plan, series
+from data_ingest.store import catalogue, runs
 from data_ingest.store.objects import ObjectStore
 
-TENANT_TIMEOUT_S: Final = 900.0
 REWRITES_A_ROUND: Final = 4
 SERIES_ROUNDS_MAX: Final = 100
 """Transactions of one tenant in a round, so that the others have their turn."""
@@ -42,26 +45,52 @@ async def keep_retention(
     transaction.
     """
     await conn.execute(_ENTER)
-    for row in await conn.fetch(_TENANTS):
-        cutoff = plan.cutoff_ms(now_ms, row["retention_days"], default_days)
-        try:
-            async with asyncio.timeout(TENANT_TIMEOUT_S):
-                if cutoff is not None:
-                    await _keep(conn, objects, row["tenant_id"], cutoff)
-                if row["has_deleted"]:
-                    await deletion.remove_deleted(conn, objects, row["tenant_id"])
-        except Exception:
-            FAILURES.inc()
-            if conn.is_closed():
-                raise
-            log.exception("retention_failed", tenant=str(row["tenant_id"]))
+    for tenant, plan_days, has_deleted in await conn.fetch(_TENANTS):
+        cutoff = plan.cutoff_ms(now_ms, plan_days, default_days)
+        async with runs.contained(conn, tenant, "retention_failed", FAILURES):
+            if cutoff is not None:
+                await _keep(conn, objects, tenant, cutoff)
+            if has_deleted:
+                await deletion.remove_deleted(conn, objects, tenant)
 
 
 async def _keep(conn: Any, objects: ObjectStore, tenant: UUID, cutoff: int) -> None:
-    await blocks.delete_past(conn, tenant, cutoff)
+    await delete_past_blocks(conn, tenant, cutoff)
     for _ in range(REWRITES_A_ROUND):
-        if not await blocks.rewrite_mostly_past(conn, objects, tenant, cutoff):
+        if not await rewrite_mostly_past(conn, objects, tenant, cutoff):
             break
     for _ in range(SERIES_ROUNDS_MAX):
         if await series.delete_past(conn, tenant, cutoff) < series.DELETED_MAX:
             break
+
+
+async def delete_past_blocks(conn: Any, tenant: UUID, cutoff: int) -> None:
+    """Blocks with nothing to keep are not live any more.
+
+    Not while another process compacts the tenant: the next round comes.
+    """
+    async with conn.transaction():
+        if not await catalogue.lock_tenant(conn, tenant):
+            return
+        blocks = await catalogue.live_blocks(conn, tenant)
+        gone = [block.block_id for block in blocks if block.max_ts < cutoff]
+        if not gone:
+            return
+        await catalogue.exchange(conn, tenant, (), gone, cutoff)
+    log.info("blocks_past_retention", tenant=str(tenant), blocks=len(gone), before_ms=cutoff)
+
+
+async def rewrite_mostly_past(conn: Any, objects: ObjectStore, tenant: UUID, cutoff: int) -> bool:
+    """One block that is mostly past is written anew without that; whether one was due."""
+    async with conn.transaction():
+        if not await catalogue.lock_tenant(conn, tenant):
+            return False
+        ref = plan.mostly_past(await catalogue.live_blocks(conn, tenant), cutoff)
+        if ref is None:
+            return False
+        rewritten = await runs.rewrite(conn, objects, tenant, [ref], cutoff)
+        if rewritten is None:
+            return True
+    left_bytes = sum(made.bytes for made in rewritten[1])
+    log.info("block_without_its_past", tenant=str(tenant), bytes=left_bytes, before=ref.bytes)
+    return True

@@ -17,7 +17,6 @@ import anyio.to_thread
 import asyncpg
 import numpy as np
 import structlog
-from prometheus_client import Counter
 
 from data_ingest import batch
 from data_ingest.limits import DAY_MS
@@ -32,9 +31,6 @@ WRITERS_TIMEOUT_S: Final = 2
 REACH_IDS_MAX: Final = 16_000_000
 
 log = structlog.get_logger()
-DELETED: Final = Counter(
-    "cloudopshub_retention_series_total", "Series deleted because all their samples were past."
-)
 
 _CANDIDATES = """
 SELECT series_id FROM metrics.series WHERE tenant_id = $1 AND last_ms < $2 ORDER BY last_ms LIMIT $3
@@ -80,7 +76,6 @@ async def delete_past(conn: Any, tenant: UUID, cutoff: int) -> int:
     except asyncpg.LockNotAvailableError:
         log.info("series_kept_for_now", tenant=str(tenant), reason="a writer takes long")
         return 0
-    DELETED.inc(ids.size)
     log.info("series_past_retention", tenant=str(tenant), series=ids.size, before_ms=cutoff)
     return int(ids.size)
 

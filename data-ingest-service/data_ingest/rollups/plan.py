@@ -24,16 +24,6 @@ INPUTS_MAX: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
-class RollupRef:
-    """A live rollup of a day that ends with `max_ts`."""
-
-    block_id: int
-    resolution_ms: int
-    precedence: int
-    max_ts: int
-
-
-@dataclass(frozen=True, slots=True)
 class Day:
     """A day to roll up, from the ms after midnight to the next midnight, both inclusive.
 
@@ -62,7 +52,7 @@ class Day:
 
 def days_due(
     blocks: Sequence[BlockRef],
-    rollups: Sequence[RollupRef],
+    rollups: Sequence[BlockRef],
     resolutions_ms: Sequence[int],
     now_ms: int,
     cutoff: int | None,

@@ -6,7 +6,6 @@
 Source: docs/formats/rollup.md.
 """
 
-import contextlib
 import uuid
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -15,19 +14,17 @@ from uuid import UUID
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from data_ingest.chassis.checked import BYTES_KEY, SUMS_KEY
 from data_ingest.kernels import rollups as kernels
 from data_ingest.model import I64
 from data_ingest.rollups.plan import Day
 from data_ingest.store import catalogue
 from data_ingest.store.block import SortedSamples
 from data_ingest.store.catalogue import NewBlock
-from data_ingest.store.merging import merge
+from data_ingest.store.checked_parquet import CheckedParquet
 from data_ingest.store.objects import ObjectStore
 from data_ingest.store.rewriting import pieces_of
-from data_ingest.store.summed_sink import SummedSink
+from data_ingest.store.sorting import merge
 
 FORMAT: Final = "rollup/1"
 GROUP_ROWS: Final = 16_384
@@ -47,30 +44,16 @@ SCHEMA: Final = pa.schema([pa.field(name, kind, nullable=False) for name, kind i
 _DELTAS: Final = "series_id", "end_ms", "count", "first_ms", "last_ms", "resets", "lowest_bit"
 
 
-class RollupWriter:
+class RollupWriter(CheckedParquet):
     """Writes the buckets of one resolution to `sink`; pieces come as whole series, ascending."""
 
     def __init__(self, sink: BinaryIO, tenant: UUID, resolution_ms: int) -> None:
-        self._sink = SummedSink(sink)
-        self._resolution_ms = resolution_ms
         # Doubles are plain: decimals that come again and again are what zstd finds, whole.
-        self._parquet = pq.ParquetWriter(
-            self._sink,
-            SCHEMA,
-            compression="zstd",
-            compression_level=3,
-            use_dictionary=False,
-            column_encoding=dict.fromkeys(_DELTAS, "DELTA_BINARY_PACKED"),
-            write_statistics=["series_id", "end_ms"],
-            store_schema=False,
-        )
-        self._parquet.add_key_value_metadata(
-            {
-                "cloudopshub.format": FORMAT,
-                "cloudopshub.tenant": str(tenant),
-                "cloudopshub.resolution_ms": str(resolution_ms),
-            }
-        )
+        super().__init__(
+            sink, tenant, resolution_ms, FORMAT, SCHEMA,
+            dict.fromkeys(_DELTAS, "DELTA_BINARY_PACKED"), ("series_id", "end_ms"),
+        )  # fmt: skip
+        self._resolution_ms = resolution_ms
         self.series = 0
         self.samples = 0
 
@@ -80,20 +63,7 @@ class RollupWriter:
         self.samples += len(piece)
         table = buckets(piece, self._resolution_ms)
         if table.num_rows:
-            self._parquet.write_table(table, row_group_size=GROUP_ROWS)
-
-    def close(self) -> tuple[int, bytes]:
-        """The footer is written; the object's bytes and the digest of its tail."""
-        sums = self._sink.end_body()
-        self._parquet.add_key_value_metadata({BYTES_KEY: str(self._sink.bytes), SUMS_KEY: sums})
-        self._parquet.close()
-        return self._sink.bytes, self._sink.tail.digest()
-
-    def discard(self) -> None:
-        """Nothing more is written: what the sink has is no rollup."""
-        self._sink.is_open = False
-        with contextlib.suppress(pa.ArrowException, OSError):
-            self._parquet.close()
+            self.write_table(table, GROUP_ROWS)
 
 
 def buckets(piece: SortedSamples, resolution_ms: int) -> pa.Table:
@@ -121,40 +91,31 @@ def write_rollups(
     """
     keys = [catalogue.object_key(tenant, day.first_ms, uuid.uuid4()) for _ in resolutions_ms]
     with ExitStack() as opened:
-        writers = [
-            RollupWriter(opened.enter_context(objects.writing(key)), tenant, resolution_ms)
-            for key, resolution_ms in zip(keys, resolutions_ms, strict=True)
-        ]
+        writers = []
+        for key, resolution_ms in zip(keys, resolutions_ms, strict=True):
+            sink = opened.enter_context(objects.writing(key))
+            writers.append(opened.enter_context(RollupWriter(sink, tenant, resolution_ms)))
         inputs = [
-            pieces_of(opened.enter_context(objects.reading(ref.object_key)), ref, deleted)
+            pieces_of(
+                opened.enter_context(objects.reading(ref.object_key)), ref, deleted, day.first_ms
+            )
             for ref in day.blocks
         ]
-        try:
-            for piece in merge(inputs):
-                of_day = piece.where(
-                    (piece.timestamps_ms >= day.first_ms) & (piece.timestamps_ms <= day.last_ms)
-                )
-                for writer in writers:
-                    writer.write(of_day)
-        except BaseException:
+        for piece in merge(inputs):
+            of_day = piece.where(piece.timestamps_ms <= day.last_ms)
             for writer in writers:
-                writer.discard()
-            raise
-        ends = [writer.close() for writer in writers]
-    return [
-        NewBlock(
-            object_key=key,
-            precedence=day.precedence,
-            level=0,
-            series=writer.series,
-            samples=writer.samples,
-            min_ts=day.first_ms,
-            max_ts=day.last_ms,
-            bytes=size,
-            tail_sha256=digest,
-            resolution_ms=resolution_ms,
-        )
-        for key, resolution_ms, writer, (size, digest) in zip(
-            keys, resolutions_ms, writers, ends, strict=True
-        )
-    ]
+                writer.write(of_day)
+        return [
+            NewBlock(
+                key,
+                day.precedence,
+                0,
+                resolution_ms,
+                writer.series,
+                writer.samples,
+                day.first_ms,
+                day.last_ms,
+                *writer.end(),
+            )
+            for key, resolution_ms, writer in zip(keys, resolutions_ms, writers, strict=True)
+        ]

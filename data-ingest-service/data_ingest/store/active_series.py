@@ -47,9 +47,8 @@ class ActiveSeries:
         self._counts.clear()
 
     async def report(self, conn: Any, tenant: UUID, series_ids: I64) -> None:
-        """Other writers count these (ascending) as active; reports out of the window are gone."""
+        """Other writers count these (ascending) as active while they are in the window."""
         packed = await anyio.to_thread.run_sync(pack_ids, series_ids)
-        await conn.execute(tables.FORGET_REPORTS, tenant, self._window_s)
         await conn.execute(tables.REPORT_ACTIVE, tenant, self._writer, packed)
 
     async def count(self, conn: Any, tenant: UUID) -> int:

@@ -7,33 +7,24 @@ neither holds a whole block in memory. What is written is summed before it leave
 what is read is checked before it is decoded. Source: docs/formats/block.md.
 """
 
-import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, NamedTuple
 from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from data_ingest import histograms
-from data_ingest.chassis.checked import (
-    BYTES_KEY,
-    SUMS_KEY,
-    CorruptObject,
-    Digest,
-    parquet_file,
-    read_tail,
-)
+from data_ingest.chassis.checked import CorruptObject, Digest, parquet_file, read_tail
 from data_ingest.errors import BadPayload
 from data_ingest.histograms import NO_MESSAGES, Messages
 from data_ingest.kernels import chunks
 from data_ingest.model import F64, I64
 from data_ingest.store.block_times import integers_of, items_of, times_of
-from data_ingest.store.summed_sink import SummedSink
+from data_ingest.store.checked_parquet import CheckedParquet
 
 CHUNK_SAMPLES_MAX: Final = 8_192
 HISTOGRAM_CHUNK_SAMPLES_MAX: Final = 512
@@ -98,8 +89,7 @@ class SortedSamples:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class BlockFacts:
+class BlockFacts(NamedTuple):
     """What the catalogue records of a written block; both times inclusive.
 
     tail_sha256: of the footer, its length and the magic, which end the object.
@@ -113,78 +103,39 @@ class BlockFacts:
     tail_sha256: Digest
 
 
-class BlockWriter:
+class BlockWriter(CheckedParquet):
     """Writes one block to `sink`.
 
     Pieces come in order of series; a series may go on in the next piece, later in time.
     """
 
     def __init__(self, sink: BinaryIO, tenant: UUID, resolution_ms: int = 0) -> None:
-        metadata = {
-            "cloudopshub.format": FORMAT,
-            "cloudopshub.tenant": str(tenant),
-            "cloudopshub.resolution_ms": str(resolution_ms),
-        }
-        self._sink = SummedSink(sink)
-        self._parquet = pq.ParquetWriter(
-            self._sink,
-            SCHEMA,
-            compression="zstd",
-            compression_level=3,
-            use_dictionary=False,
-            column_encoding=_ENCODINGS,
-            write_statistics=["series_id", "min_ts", "max_ts"],
-            store_schema=False,
-        )
-        self._parquet.add_key_value_metadata(metadata)
-        self._last_series: int | None = None
-        self._last_ms = 0
-        self._series = 0
-        self._samples = 0
-        self._min_ms: int | None = None
-        self._max_ms = 0
+        super().__init__(
+            sink, tenant, resolution_ms, FORMAT, SCHEMA, _ENCODINGS,
+            ("series_id", "min_ts", "max_ts"),
+        )  # fmt: skip
+        self._last = (-1, 0)
+        self._series = self._samples = 0
+        self._min_ms, self._max_ms = 2**63 - 1, -(2**63)
 
     def write(self, samples: SortedSamples) -> None:
         """The samples are in the block, in one or more row groups; no samples change nothing."""
         if not len(samples):
             return
+        first = int(samples.series_ids[0]), int(samples.timestamps_ms[0])
+        assert first > self._last, "pieces come in order of series, then time"
         for table in _tables(samples):
-            self._parquet.write_table(table, row_group_size=table.num_rows)
-        first = int(samples.series_ids[0])
-        assert self._last_series is None or first >= self._last_series, (
-            "pieces come in order of series"
-        )
-        if first == self._last_series:
-            assert int(samples.timestamps_ms[0]) > self._last_ms, "a series goes on later in time"
-            self._series -= 1
-        self._last_series = int(samples.series_ids[-1])
-        self._last_ms = int(samples.timestamps_ms[-1])
-        self._series += int(samples.series_ids.size)
+            self.write_table(table, table.num_rows)
+        self._series += int(samples.series_ids.size) - (first[0] == self._last[0])
         self._samples += len(samples)
-        low, high = int(samples.timestamps_ms.min()), int(samples.timestamps_ms.max())
-        self._min_ms = low if self._min_ms is None else min(low, self._min_ms)
-        self._max_ms = high if self._samples == len(samples) else max(high, self._max_ms)
+        self._last = int(samples.series_ids[-1]), int(samples.timestamps_ms[-1])
+        self._min_ms = min(self._min_ms, int(samples.timestamps_ms.min()))
+        self._max_ms = max(self._max_ms, int(samples.timestamps_ms.max()))
 
     def close(self) -> BlockFacts:
         """The footer is written; the facts of the block, which must have at least one sample."""
-        sums = self._sink.end_body()
-        self._parquet.add_key_value_metadata({BYTES_KEY: str(self._sink.bytes), SUMS_KEY: sums})
-        self._parquet.close()
-        assert self._min_ms is not None, "a block holds at least one sample"
-        return BlockFacts(
-            self._series,
-            self._samples,
-            self._min_ms,
-            self._max_ms,
-            self._sink.bytes,
-            self._sink.tail.digest(),
-        )
-
-    def discard(self) -> None:
-        """Nothing more is written: what the sink has is no block."""
-        self._sink.is_open = False
-        with contextlib.suppress(pa.ArrowException, OSError):
-            self._parquet.close()
+        assert self._samples, "a block holds at least one sample"
+        return BlockFacts(self._series, self._samples, self._min_ms, self._max_ms, *self.end())
 
 
 def read(

@@ -60,7 +60,8 @@ class BlockTimes:
             for group in range(self._metadata.num_row_groups)
             if self._bound(group, 1, "min") <= last_ms and self._bound(group, 2, "max") >= first_ms
         ]
-        series_ids, first, last = self._integers(groups)
+        columns = self._read(groups, KEYS)
+        series_ids, first, last = [columns.column(name).to_numpy() for name in KEYS]
         rows = [self._metadata.row_group(group).num_rows for group in groups]
         in_groups = np.repeat(np.array(groups, np.int64), rows)
         reach = np.flatnonzero((first <= last_ms) & (last >= first_ms))
@@ -83,12 +84,6 @@ class BlockTimes:
         if statistics is None or not statistics.has_min_max:
             return -(2**63) if end == "min" else 2**63 - 1
         return int(getattr(statistics, end))
-
-    def _integers(self, groups: Sequence[int]) -> list[I64]:
-        if not groups:
-            return [np.empty(0, np.int64)] * len(KEYS)
-        table = self._read(groups, KEYS)
-        return [table.column(name).to_numpy() for name in KEYS]
 
     def _read(self, groups: Sequence[int], columns: Sequence[str]) -> pa.Table:
         with _translated():

@@ -14,16 +14,11 @@ from collections.abc import Callable
 from typing import Any, Final
 from uuid import UUID
 
-from prometheus_client import Counter
-
 from data_ingest.replicas import Groups, Recognition, Replica, ReplicaLabels, Standing
 from data_ingest.store.shared import SharedDecisions
 
 ASK_S: Final = 5.0
 ANSWERS_MAX: Final = 10_000
-ELECTIONS: Final = Counter(
-    "cloudopshub_ingest_replica_elections_total", "Replicas that became the stored one."
-)
 
 # $1 tenant, $2 cluster, $3 replica, $4 failover in seconds, $5 clusters of a tenant. A time in the
 # future is from before the clock was set back.
@@ -85,8 +80,6 @@ class Elections:
             standing = Standing.PASSIVE if row else Standing.REFUSED
             if row and row["replica"] == replica.name:
                 standing = Standing.ELECTED
-                before, _ = self._answers.get((tenant, replica), (None, 0.0))
-                ELECTIONS.inc(before is not standing)
             self._answers[tenant, replica] = standing, asked_s
             self._answers.move_to_end((tenant, replica))
             recognition.decided[replica] = standing

@@ -121,18 +121,15 @@ async def _missing(conn: Any, transactions: Sequence[Acknowledged]) -> list[Ackn
 
 def _tell(reason: str, recent: Sequence[Acknowledged], lost: Sequence[Acknowledged]) -> None:
     """lost: those of `recent` that are gone. Without any recent one the loss is not known."""
+    samples, facts = sum(one.samples for one in lost), {}
     REPLACED.labels(reason).inc()
-    if not lost:
-        log.warning("store_replaced", reason=reason, lost_samples=0 if recent else None)
-        return
-    samples = sum(one.samples for one in lost)
     LOST_SAMPLES.inc(samples)
-    log.error(
-        "store_replaced",
-        reason=reason,
-        lost_samples=samples,
-        lost_transactions=len(lost),
-        lost_from=lost[0].received_at.isoformat(),
-        lost_to=lost[-1].received_at.isoformat(),
-        may_be_more=len(lost) == len(recent),
-    )
+    if lost:
+        facts = {
+            "lost_transactions": len(lost),
+            "lost_from": lost[0].received_at.isoformat(),
+            "lost_to": lost[-1].received_at.isoformat(),
+            "may_be_more": len(lost) == len(recent),
+        }
+    write = log.error if lost else log.warning
+    write("store_replaced", reason=reason, lost_samples=samples if recent else None, **facts)

@@ -3,7 +3,8 @@
     writing(key) ── bytes ── durable, then visible under its key ── or nothing at all
 
 A directory gets a temporary file, fsync, rename, fsync of the folders; S3 acknowledges its PUT.
-Calls block: run them in a thread.
+After an exception in the block of `writing` there is no object. Keys are relative, with `/`. Calls
+block: run them in a thread; every one may raise ObjectStoreUnavailable.
 """
 
 import contextlib
@@ -13,9 +14,8 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, cast
+from typing import Any, BinaryIO, TypeAlias, cast
 
-import pyarrow as pa
 from pyarrow import fs
 
 from data_ingest.chassis.objects import Bucket, Directory, ObjectStoreUnavailable, translating
@@ -30,28 +30,6 @@ class ObjectFacts:
     key: str
     bytes: int
     modified_ms: int
-
-
-class ObjectStore(Protocol):
-    """Keys are relative, with `/`. Every call may raise ObjectStoreUnavailable."""
-
-    def writing(self, key: str) -> contextlib.AbstractContextManager[BinaryIO]:
-        """A sink; after the block the object is durable and readable under `key`.
-
-        After an exception in the block there is no object.
-        """
-
-    def reading(self, key: str) -> contextlib.AbstractContextManager[pa.NativeFile]:
-        """A seekable source."""
-
-    def delete(self, key: str) -> None:
-        """The object is not there, whether or not it was."""
-
-    def list(self) -> Iterator[ObjectFacts]:
-        """All objects, and temporary files that a killed writer left behind, in no order."""
-
-    def check(self) -> str:
-        """A readiness detail, or ObjectStoreUnavailable."""
 
 
 class DirectoryObjects(Directory):
@@ -86,7 +64,7 @@ class DirectoryObjects(Directory):
             self._path(key).unlink(missing_ok=True)
 
     def list(self) -> Iterator[ObjectFacts]:
-        """Every file under the root."""
+        """Every file under the root, also temporary ones that a killed writer left, in no order."""
         with translating():
             for folder, _, names in os.walk(self._root, onerror=_raise):
                 for name in names:
@@ -139,7 +117,7 @@ class ArrowObjects(Bucket):
             self._filesystem.delete_file(self._path(key))
 
     def list(self) -> Iterator[ObjectFacts]:
-        """Every object under the prefix."""
+        """Every object under the prefix, in no order."""
         with translating():
             selector = fs.FileSelector(self._root, recursive=True, allow_not_found=True)
             for info in self._filesystem.get_file_info(selector):
@@ -148,6 +126,9 @@ class ArrowObjects(Bucket):
                     yield ObjectFacts(
                         key, info.size, int((info.mtime_ns or time.time_ns()) // 1_000_000)
                     )
+
+
+ObjectStore: TypeAlias = DirectoryObjects | ArrowObjects
 
 
 def _raise(error: OSError) -> Any:

@@ -2,8 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 import anyio.to_thread
@@ -14,7 +13,6 @@ from data_ingest.histograms import NO_MESSAGES, Messages
 from data_ingest.labels import NewSeries
 from data_ingest.model import F64, I64, Exemplar, MetricMetadata
 
-Row = TypeVar("Row")
 ACTIVE_SERIES = "active_series_limit"
 EXAMPLE_MAX = 1000
 INLINE_SAMPLES_MAX = 10_000
@@ -110,29 +108,26 @@ def registrations(write: Write, new_max: int) -> Iterator[Write]:
         )
 
 
-async def packed(writes: Sequence[Write]) -> list[tuple[Any, ...]]:
-    """As `pack_rows`, in a thread where it takes long."""
-    is_long = sum(write.weight for write in writes) > INLINE_SAMPLES_MAX
-    return await _computed(partial(pack_rows, writes), is_long=is_long)
-
-
-async def packed_exemplars(writes: Sequence[Write]) -> list[tuple[Any, ...]]:
-    """As `exemplar_rows`, in a thread where it takes long."""
-    return await _computed(partial(exemplar_rows, writes), is_long=_have_many_exemplars(writes))
+async def computed(
+    rows_of: Callable[[Sequence[Write]], list[tuple[Any, ...]]], writes: Sequence[Write]
+) -> list[tuple[Any, ...]]:
+    """`rows_of(writes)`, in a thread where that takes long."""
+    if sum(write.weight for write in writes) > INLINE_SAMPLES_MAX or have_many_exemplars(writes):
+        return await anyio.to_thread.run_sync(rows_of, writes)
+    return rows_of(writes)
 
 
 async def resolved(writes: Sequence[Write], new_ids: Sequence[I64]) -> list[Write]:
-    """As `Write.resolved`, in a thread where it takes long."""
-    each = partial(map, Write.resolved, writes, new_ids)
-    return await _computed(lambda: list(each()), is_long=_have_many_exemplars(writes))
+    """`Write.resolved` of each, in a thread where that takes long."""
+    each = map(Write.resolved, writes, new_ids)
+    if have_many_exemplars(writes):
+        return await anyio.to_thread.run_sync(list, each)
+    return list(each)
 
 
-def _have_many_exemplars(writes: Sequence[Write]) -> bool:
+def have_many_exemplars(writes: Sequence[Write]) -> bool:
+    """Whether they take longer than waking a thread."""
     return sum(len(write.exemplars) for write in writes) > INLINE_EXEMPLARS_MAX
-
-
-async def _computed(function: Callable[[], list[Row]], *, is_long: bool) -> list[Row]:
-    return await anyio.to_thread.run_sync(function) if is_long else function()
 
 
 def pack_rows(writes: Sequence[Write]) -> list[tuple[Any, ...]]:
@@ -147,22 +142,22 @@ def pack_rows(writes: Sequence[Write]) -> list[tuple[Any, ...]]:
             parts.setdefault(write.tenant, []).append(write)
     rows: list[tuple[Any, ...]] = []
     for tenant in sorted(parts):
-        columns = _columns(parts[tenant])
+        columns = columns_of(parts[tenant])
         times, payload = columns.timestamps_ms, batch.pack(columns)
         span = int(times.min()), int(times.max())
         rows.append((tenant, *span, len(columns), payload, batch.histogram_bytes(payload)))
     return rows
 
 
-def _columns(writes: Sequence[Write]) -> batch.Columns:
-    """The samples of all of them."""
-    if len(writes) == 1:
-        write = writes[0]
-        return batch.Columns(write.series_ids, write.timestamps_ms, write.values, write.histograms)
+def columns_of(parts: Sequence[batch.Columns | Write]) -> batch.Columns:
+    """The samples of all of them, one after another."""
+    if len(parts) == 1:
+        (one,) = parts
+        return batch.Columns(one.series_ids, one.timestamps_ms, one.values, one.histograms)
     return batch.Columns(
-        np.concatenate([write.series_ids for write in writes]),
-        np.concatenate([write.timestamps_ms for write in writes]),
-        *histograms.joined([(write.values, write.histograms) for write in writes]),
+        np.concatenate([part.series_ids for part in parts]),
+        np.concatenate([part.timestamps_ms for part in parts]),
+        *histograms.joined([(part.values, part.histograms) for part in parts]),
     )
 
 

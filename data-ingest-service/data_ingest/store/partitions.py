@@ -51,27 +51,31 @@ async def ensure_partitions(conn: Any, now: datetime) -> list[str]:
 
     conn: an asyncpg connection outside of a transaction. Many processes may run it at once.
     """
-    made: list[str] = []
-    for name in await _missing(conn, partitions_needed(now)):
-        async with conn.transaction():
-            await conn.execute(
-                "SELECT pg_advisory_xact_lock(hashtextextended('metrics.batch partitions', 0))"
-            )
-            if not await _missing(conn, [name]):
-                continue
-            start, end = (at.isoformat() for at in span_of(name))
+    if not await _missing(conn, partitions_needed(now)):
+        return []
+    async with conn.transaction():
+        await conn.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended('metrics.batch partitions', 0))"
+        )
+        made = await _missing(conn, partitions_needed(now))
+        for name in made:
             # The table may exist detached: upkeep was killed between detaching and dropping it,
             # and then the clock was set back.
             await conn.execute(
                 f"CREATE TABLE IF NOT EXISTS metrics.{name} (LIKE metrics.batch"
                 " INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE)"
             )
-            await conn.execute(
-                f"ALTER TABLE metrics.batch ATTACH PARTITION metrics.{name}"
-                f" FOR VALUES FROM ('{start}') TO ('{end}')"
-            )
-            made.append(name)
+            await attach(conn, name)
     return made
+
+
+async def attach(conn: Any, name: str) -> None:
+    """The table of that name is the partition of its span."""
+    start, end = (at.isoformat() for at in span_of(name))
+    await conn.execute(
+        f"ALTER TABLE metrics.batch ATTACH PARTITION metrics.{name}"
+        f" FOR VALUES FROM ('{start}') TO ('{end}')"
+    )
 
 
 async def _missing(conn: Any, names: list[str]) -> list[str]:

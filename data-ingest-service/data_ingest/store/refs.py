@@ -22,7 +22,7 @@ class BatchRef:
 
 @dataclass(frozen=True, slots=True)
 class BlockRef:
-    """A live block; both times inclusive."""
+    """A live block, or a rollup of a resolution; both times inclusive."""
 
     block_id: int
     precedence: int
@@ -34,3 +34,4 @@ class BlockRef:
     object_key: str
     tail_sha256: Digest | None = None
     is_quarantined: bool = False
+    resolution_ms: int = 0

@@ -26,7 +26,6 @@ _FILL_MAX = 0.6
 CACHE_BYTES = Gauge(
     "cloudopshub_ingest_series_cache_bytes", "Memory of the lookup tables of known series."
 )
-CACHE_TENANTS = Gauge("cloudopshub_ingest_series_cache_tenants", "Tenants with a lookup table.")
 
 
 class KnownSeries:
@@ -156,4 +155,3 @@ class SeriesCache:
             idle = next(tenant for tenant in self._tenants if tenant != in_use)
             del self._tenants[idle]
         CACHE_BYTES.set(self.bytes)
-        CACHE_TENANTS.set(len(self._tenants))

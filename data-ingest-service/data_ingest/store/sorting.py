@@ -1,10 +1,14 @@
-"""Arrival order to block order: the one sort, for compacting batches and for merging blocks."""
+"""Arrival order to block order: the one sort, for compacting batches and for merging blocks.
 
+A merge goes piece by piece: memory is a few row groups of each input.
+"""
+
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
 
-from data_ingest.histograms import NO_MESSAGES, Messages
+from data_ingest.histograms import NO_MESSAGES, Messages, compact, joined
 from data_ingest.kernels import chunks
 from data_ingest.model import F64, I64
 from data_ingest.store.block import SortedSamples
@@ -55,3 +59,69 @@ def _codes(series_ids: I64) -> tuple[I64, I64]:
         return series_ids - low, np.arange(low, high + 1, dtype=np.int64)
     ids, codes = np.unique(series_ids, return_inverse=True)
     return codes.astype(np.int64), ids
+
+
+def merge(inputs: Sequence[Iterator[SortedSamples]]) -> Iterator[SortedSamples]:
+    """All samples of `inputs` by series and time; of one (series, timestamp) the later input wins.
+
+    Each input ascends by series, and a series may go on in its next piece. Every yielded piece
+    holds whole series.
+    """
+    cursors = [_Cursor(pieces) for pieces in inputs]
+    while True:
+        unfinished = [one.unfinished for one in cursors if one.unfinished is not None]
+        bound = min(unfinished, default=None)
+        taken = [piece for cursor in cursors for piece in cursor.take_below(bound)]
+        if taken:
+            yield sort_and_deduplicate(
+                np.concatenate(
+                    [np.repeat(piece.series_ids, np.diff(piece.starts)) for piece in taken]
+                ),
+                np.concatenate([piece.timestamps_ms for piece in taken]),
+                *joined([compact(piece.values, piece.histograms) for piece in taken]),
+            )
+        if bound is None:
+            return
+        for cursor in cursors:
+            if cursor.unfinished == bound:
+                cursor.load()
+
+
+class _Cursor:
+    """One input: the pieces loaded and not yet taken."""
+
+    def __init__(self, pieces: Iterator[SortedSamples]) -> None:
+        self._pieces = pieces
+        self._loaded: list[SortedSamples] = []
+        # The last series loaded, which the next piece may go on with; None: all is loaded.
+        self.unfinished: int | None = None
+        self.load()
+
+    def load(self) -> None:
+        """The next piece is loaded, if there is one."""
+        piece = next(self._pieces, None)
+        self.unfinished = None if piece is None else int(piece.series_ids[-1])
+        if piece is not None:
+            self._loaded.append(piece)
+
+    def take_below(self, bound: int | None) -> list[SortedSamples]:
+        """The loaded samples of series below `bound` (all when None), which are taken out."""
+        below, rest = [], []
+        for piece in self._loaded:
+            end = piece.series_ids.size
+            at = end if bound is None else int(np.searchsorted(piece.series_ids, bound))
+            below.append(_part(piece, 0, at))
+            rest.append(_part(piece, at, end))
+        self._loaded = list(filter(len, rest))
+        return list(filter(len, below))
+
+
+def _part(piece: SortedSamples, first: int, end: int) -> SortedSamples:
+    low, high = int(piece.starts[first]), int(piece.starts[end])
+    return SortedSamples(
+        piece.series_ids[first:end],
+        piece.starts[first : end + 1] - low,
+        piece.timestamps_ms[low:high],
+        piece.values[low:high],
+        piece.histograms,
+    )

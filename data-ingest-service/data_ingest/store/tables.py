@@ -95,12 +95,14 @@ SELECT reason, sender, sum(samples)::bigint AS samples, min(first_at) AS first_a
  GROUP BY reason, sender ORDER BY last_at DESC, reason, sender LIMIT 1000
 """
 
-# Of what nobody used lately: a bucket is full after a day, a cluster has no replica.
+# Of what nobody used lately: a bucket is full after a day, a cluster has no replica, and a process
+# that lives reports each minute.
 DELETE_OLD = (
     "DELETE FROM metrics.refused_hour WHERE hour < now() - interval '32 days'",
     "DELETE FROM metrics.rate WHERE at < now() - interval '1 day'",
     "DELETE FROM metrics.rate_lease WHERE until < now() - interval '1 day'",
     "DELETE FROM metrics.ha_cluster WHERE seen_at < now() - interval '1 day'",
+    "DELETE FROM metrics.active_series WHERE counted_at < now() - interval '1 day'",
 )
 
 UPSERT_METADATA = """
@@ -128,11 +130,6 @@ SELECT coalesce(array_agg(series_id), '{}')
 ACTIVE_REPORTS = """
 SELECT last_series_id, series_ids FROM metrics.active_series
  WHERE tenant_id = $1 AND counted_at > now() - make_interval(secs => $2)
-"""
-
-FORGET_REPORTS = """
-DELETE FROM metrics.active_series
- WHERE tenant_id = $1 AND counted_at <= now() - make_interval(secs => $2)
 """
 
 # $1 tenant, $2 writer, $3 packed ids.

@@ -22,9 +22,6 @@ from data_ingest.store.history import Acknowledged
 from data_ingest.store.packing import Write
 from data_ingest.store.partitions import ensure_partitions, server_now
 
-PAYLOAD_BYTES = Counter(
-    "cloudopshub_ingest_payload_bytes_total", "Bytes of committed batch payloads."
-)
 NEW_SERIES = Counter(
     "cloudopshub_ingest_series_looked_up_total", "Series that were not in the cache.", ["outcome"]
 )
@@ -107,7 +104,9 @@ class Transactions:
         exemplars = any(write.exemplars for write in writes)
         is_simple = not (changed or reports or retention_days or exemplars)
         if is_simple and not any(write.new or write.refused for write in writes):
-            return [_NO_IDS] * len(writes), await self._insert(await packing.packed(writes))
+            return [_NO_IDS] * len(writes), await self._insert(
+                await packing.computed(packing.pack_rows, writes)
+            )
         async with self._conn.transaction():
             # Before any batch: who deletes series takes the row of the tenant, then waits for them.
             if retention_days:
@@ -117,8 +116,9 @@ class Transactions:
                 await self._active.report(self._conn, write.tenant, write.active_ids)
             new_ids = await self._resolve(writes)
             whole = await packing.resolved(writes, new_ids)
-            committed = await self._insert(await packing.packed(whole))
-            for rows in await packing.packed_exemplars(whole) if exemplars else ():
+            committed = await self._insert(await packing.computed(packing.pack_rows, whole))
+            rows_of = packing.exemplar_rows
+            for rows in await packing.computed(rows_of, whole) if exemplars else ():
                 await self._conn.execute(tables.INSERT_EXEMPLARS, *rows)
             if refused := packing.refused_rows(whole):
                 await self._conn.executemany(tables.ADD_REFUSED, refused)
@@ -144,7 +144,6 @@ class Transactions:
         made = await (
             self._insert_batch.fetchmany(rows) if many else self._insert_batch.fetch(*rows[0])
         )
-        PAYLOAD_BYTES.inc(sum(len(row[4]) for row in rows))
         return Acknowledged(**made[0], samples=sum(row[3] for row in rows))
 
     async def _resolve(self, writes: Sequence[Write]) -> list[I64]:

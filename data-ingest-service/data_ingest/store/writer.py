@@ -37,11 +37,6 @@ from data_ingest.store.write_queue import Queued, WriteQueue, WriterBounds, outd
 
 log = structlog.get_logger()
 
-FLUSH_SAMPLES = Histogram(
-    "cloudopshub_ingest_flush_samples",
-    "Samples committed in one transaction.",
-    buckets=(1, 100, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000, 500_000),
-)
 FLUSH_WRITES = Histogram(
     "cloudopshub_ingest_flush_writes",
     "Requests committed in one transaction.",
@@ -78,7 +73,7 @@ class Writer:
         self._transactions = Transactions(bounds.active_window_s)
         self._history = StoreHistory()
         self._trouble = "not connected yet"
-        self._closing = False
+        self._closing = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -100,7 +95,7 @@ class Writer:
 
     async def close(self) -> None:
         """What was queued is committed or has failed, and the connection is closed."""
-        self._closing = True
+        self._closing.set()
         self._wake.set()
         if self._task is not None:
             with contextlib.suppress(TimeoutError, asyncio.CancelledError):
@@ -140,7 +135,7 @@ class Writer:
         return new_ids
 
     async def _commit_at_once(self, write: Write, epoch: Epoch | None) -> I64:
-        if self._conn is None or self._closing:
+        if self._conn is None or self._closing.is_set():
             raise StoreUnavailable(detail=self._trouble, retry_after_s=1)
         if not self._is_valid(write.tenant, epoch):
             raise outdated()
@@ -163,7 +158,7 @@ class Writer:
 
     async def _run(self) -> None:
         delay_s = RECONNECT_DELAY_S_MIN
-        while not self._closing:
+        while not self._closing.is_set():
             try:
                 await self._connect()
                 delay_s = RECONNECT_DELAY_S_MIN
@@ -172,17 +167,11 @@ class Writer:
                 raise
             except Exception as exc:  # noqa: BLE001 - whatever it is, writes are answered and the writer goes on
                 self._lost(exc)
-                if not self._closing:
-                    await self._pause(delay_s)
+                if not self._closing.is_set():
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(self._closing.wait(), delay_s)
                     delay_s = min(delay_s * 2, self._bounds.reconnect_delay_s_max)
         await self._disconnect()
-
-    async def _pause(self, delay_s: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(delay_s):
-                while not self._closing:
-                    self._wake.clear()
-                    await self._wake.wait()
 
     async def _connect(self) -> None:
         conn = await asyncpg.connect(
@@ -208,7 +197,7 @@ class Writer:
 
     async def _serve(self) -> None:
         senders = 1
-        while not (self._closing and not self._queue):
+        while self._queue or not self._closing.is_set():
             if self._conn.is_closed():
                 raise ConnectionError("Postgres closed the connection")
             await self._gather(senders)
@@ -222,7 +211,7 @@ class Writer:
         Ends at once when the writer closes or loses its connection, and with many samples.
         """
         self._wake.clear()
-        if not (self._queue or self._closing or self._conn.is_closed()):
+        if not (self._queue or self._closing.is_set() or self._conn.is_closed()):
             await self._wake.wait()
         if 0 < len(self._queue) < senders and self._queue.weight < GATHER_SAMPLES_MAX:
             self._wake.clear()
@@ -257,7 +246,6 @@ class Writer:
         if committed is not None:
             self._history.record(committed)
         COMMIT_SECONDS.observe(time.perf_counter() - started_s)
-        FLUSH_SAMPLES.observe(sum(one.write.samples for one in queued))
         FLUSH_WRITES.observe(len(queued))
         for one, ids in zip(queued, new_ids, strict=True):
             if not one.done.done():

@@ -10,14 +10,14 @@ chunks. Source: docs/adr/0018-usage-and-retention.md.
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 import numpy as np
 
 from data_ingest.batch import Columns
 from data_ingest.kernels import counting
-from data_ingest.kernels.counting import COUNTED, MINUTE_MS, STORED
+from data_ingest.kernels.counting import MINUTE_MS
 from data_ingest.model import I64, U8
 from data_ingest.store.block import SortedSamples
 from data_ingest.store.block_times import BlockTimes, Times
@@ -34,51 +34,21 @@ MarkStored = Callable[[SortedSamples, Span, U8], None]
 """Marks what is stored of a piece; the span is that of its minutes."""
 
 
-@dataclass(slots=True)
-class Usage:
-    """Samples by the hour they were received in; series that had a sample, by the hour of the
-    sample's timestamp and its minute, (60,) each. Hours in ms since the epoch.
-    """
-
-    samples: dict[int, int] = field(default_factory=lambda: defaultdict(int))
-    active_series: dict[int, I64] = field(
-        default_factory=lambda: defaultdict(lambda: np.zeros(MINUTES, np.int64))
-    )
-
-    def add(self, hour_ms: int, piece: SortedSamples, span: Span, marks: U8) -> None:
-        """What is not marked in `piece`, received in that hour, is counted."""
-        first_hour, last_hour = span[0] // HOUR_MS, span[1] // HOUR_MS
-        active = np.zeros((last_hour - first_hour + 1) * MINUTES, np.int64)
-        self.samples[hour_ms] += counting.count_unmarked(
-            piece.starts, piece.timestamps_ms, marks, first_hour * MINUTES, active
-        )
-        for hour, series in enumerate(active.reshape(-1, MINUTES), first_hour):
-            if series.any():
-                self.active_series[hour * HOUR_MS] += series
-
-    def rows(self) -> list[tuple[int, int, list[int]]]:
-        """(hour, samples, active series by minute) of each hour that has any, ascending."""
-        with_samples = {hour for hour, samples in self.samples.items() if samples}
-        return [
-            (hour, self.samples.get(hour, 0), self.active_series[hour].tolist())
-            for hour in sorted(with_samples | set(self.active_series))
-        ]
-
-
 class Counting:
-    """Counts the usage of one run: `usage`.
+    """Counts the usage of one run.
 
-    hours_ms, sizes: of each batch, in order of arrival, the hour it was received in and its
-    samples.
+    hours_ms, sizes: of each batch, in order of arrival, the hour it was received in (ms since the
+    epoch) and its samples.
     """
 
     def __init__(
         self, hours_ms: Sequence[int], sizes: Sequence[int], mark_stored: MarkStored
     ) -> None:
-        self.usage = Usage()
         self._hours = sorted(set(hours_ms))
         self._hours_ms = np.repeat(hours_ms, sizes) if len(self._hours) > 1 else None
         self._mark_stored = mark_stored
+        self._samples: dict[int, int] = defaultdict(int)
+        self._active: dict[int, I64] = defaultdict(lambda: np.zeros(MINUTES, np.int64))
 
     def add(self, samples: Columns, places: I64 | slice, whole: SortedSamples) -> None:
         """What these samples of one window add to what is stored is counted.
@@ -98,8 +68,31 @@ class Counting:
             self._mark_stored(piece, span, marks)
             for one in earlier:
                 mark(piece, Times(one.series_ids, one.starts, one.timestamps_ms), marks)
-            self.usage.add(hour_ms, piece, span, marks)
+            self._count(hour_ms, piece, span, marks)
             earlier.append(piece)
+
+    def rows(self) -> list[tuple[int, int, list[int]]]:
+        """(hour, samples, active series by minute) of each hour that has any, ascending.
+
+        Samples by the hour they were received in; series that had a sample, by the hour of the
+        sample's timestamp and its minute, (60,). Hours in ms since the epoch.
+        """
+        with_samples = {hour for hour, samples in self._samples.items() if samples}
+        return [
+            (hour, self._samples.get(hour, 0), self._active[hour].tolist())
+            for hour in sorted(with_samples | set(self._active))
+        ]
+
+    def _count(self, hour_ms: int, piece: SortedSamples, span: Span, marks: U8) -> None:
+        """What is not marked in `piece`, received in that hour, is counted."""
+        first_hour, last_hour = span[0] // HOUR_MS, span[1] // HOUR_MS
+        active = np.zeros((last_hour - first_hour + 1) * MINUTES, np.int64)
+        self._samples[hour_ms] += counting.count_unmarked(
+            piece.starts, piece.timestamps_ms, marks, first_hour * MINUTES, active
+        )
+        for hour, series in enumerate(active.reshape(-1, MINUTES), first_hour):
+            if series.any():
+                self._active[hour * HOUR_MS] += series
 
 
 def mark(piece: SortedSamples, stored: Times, marks: U8) -> None:
@@ -146,12 +139,6 @@ def mark_block(
             return False
         mark(piece, block.times(group), marks)
     return True
-
-
-def mark_span(piece: SortedSamples, span: Span, marks: U8) -> None:
-    """All of `piece` that lies in `span` is marked."""
-    inside = (piece.timestamps_ms >= span[0]) & (piece.timestamps_ms <= span[1])
-    marks[inside] = STORED | COUNTED
 
 
 def minutes_of(timestamps_ms: I64) -> Span:

@@ -12,12 +12,13 @@ from prometheus_client import Counter
 
 from data_ingest.chassis.objects import ObjectStoreUnavailable
 from data_ingest.errors import BadPayload
+from data_ingest.kernels.counting import COUNTED, STORED
 from data_ingest.model import U8
 from data_ingest.store.block import SortedSamples
 from data_ingest.store.block_times import BlockTimes
 from data_ingest.store.objects import ObjectStore
 from data_ingest.store.refs import BlockRef
-from data_ingest.usage.counting import Budget, Span, mark_block, mark_span
+from data_ingest.usage.counting import Budget, Span, mark_block
 
 TIMESTAMPS_MAX: Final = 200_000_000
 """Decoded in one run: about a second of CPU."""
@@ -41,22 +42,21 @@ class StoredSamples:
     def mark(self, piece: SortedSamples, span: Span, marks: U8) -> None:
         """What the blocks have of `piece`, in `span`, is marked."""
         for ref in self._blocks:
-            if ref.min_ts <= span[1] and ref.max_ts >= span[0]:
-                why = self._look_up(ref, piece, span, marks)
-                if why:
-                    NOT_LOOKED_UP.labels(why).inc()
-                    log.warning("usage_not_looked_up", block_id=ref.block_id, why=why)
-                    mark_span(piece, (ref.min_ts, ref.max_ts), marks)
-
-    def _look_up(self, ref: BlockRef, piece: SortedSamples, span: Span, marks: U8) -> str:
-        """Why not all that the block has of `piece` is marked; empty when it is."""
-        try:
-            with self._objects.reading(ref.object_key) as source:
-                block = BlockTimes(source, ref.tail_sha256)
-                return "" if mark_block(piece, span, block, marks, self._budget) else "budget"
-        except BadPayload:
-            return "corrupt"
-        except ObjectStoreUnavailable as error:
-            if not isinstance(error.__cause__, FileNotFoundError):
-                raise  # the run fails and comes again
-            return "missing"
+            if ref.min_ts > span[1] or ref.max_ts < span[0]:
+                continue
+            try:
+                with self._objects.reading(ref.object_key) as source:
+                    block = BlockTimes(source, ref.tail_sha256)
+                    if mark_block(piece, span, block, marks, self._budget):
+                        continue
+                why = "budget"
+            except BadPayload:
+                why = "corrupt"
+            except ObjectStoreUnavailable as error:
+                if not isinstance(error.__cause__, FileNotFoundError):
+                    raise  # the run fails and comes again
+                why = "missing"
+            NOT_LOOKED_UP.labels(why).inc()
+            log.warning("usage_not_looked_up", block_id=ref.block_id, why=why)
+            times = piece.timestamps_ms
+            marks[(times >= ref.min_ts) & (times <= ref.max_ts)] = STORED | COUNTED

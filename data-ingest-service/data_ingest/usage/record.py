@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from data_ingest.usage.counting import Usage
+from data_ingest.usage.counting import Counting
 
 _ADD = """
 INSERT INTO metrics.usage_hour AS kept (tenant_id, hour, samples, active_series)
@@ -33,13 +33,13 @@ ON CONFLICT (tenant_id, hour) DO UPDATE
 """
 
 
-async def add(conn: Any, tenant: UUID, usage: Usage) -> None:
-    """`usage` is added to the tenant's hours once the caller's transaction commits."""
+async def add(conn: Any, tenant: UUID, counting: Counting) -> None:
+    """What was counted is added to the tenant's hours once the caller's transaction commits."""
     await conn.executemany(
         _ADD,
         [
             (tenant, datetime.fromtimestamp(hour_ms / 1000, UTC), samples, active)
-            for hour_ms, samples, active in usage.rows()
+            for hour_ms, samples, active in counting.rows()
         ],
     )
 

@@ -19,7 +19,7 @@ from structlog.testing import capture_logs
 
 from data_ingest import migrate
 from data_ingest.background import compaction, upkeep
-from data_ingest.store import catalogue
+from data_ingest.store import catalogue, runs
 from data_ingest.store.objects import DirectoryObjects
 from data_ingest.store.partitions import AHEAD, HOUR, WIDTH, ensure_partitions, partition_name
 from tests.embedded_postgres import fresh_database, running_postgres
@@ -418,17 +418,17 @@ async def test_the_sweep_leaves_a_run_under_way_alone(database: str, tmp_path: P
     async with opened_store(database, tmp_path) as store:
         await store.commit((1, NOW_MS, 1.0))
         assert await store.compact()
-        runs = await catalogue.connect(database, "other")
+        other = await catalogue.connect(database, "other")
         key = catalogue.object_key(store.tenant, NOW_MS, uuid.uuid4())
         later_ms = int(datetime.now(UTC).timestamp() * 1000) + upkeep.ORPHAN_AGE_MS + 1000
-        async with runs.transaction():
-            assert await catalogue.lock_tenant(runs, store.tenant)
+        async with other.transaction():
+            assert await catalogue.lock_tenant(other, store.tenant)
             with store.objects.writing(key) as sink:
                 sink.write(b"a block on its way to the catalogue")
             assert await upkeep.sweep_orphans(store.conn, store.objects, later_ms) == 0
             assert key in {facts.key for facts in store.objects.list()}
         assert await upkeep.sweep_orphans(store.conn, store.objects, later_ms) == 1
-        await runs.close()
+        await other.close()
 
 
 class RefusingObjects(DirectoryObjects):
@@ -453,7 +453,7 @@ async def test_one_tenants_failure_is_its_own(
     """A run that fails, or takes too long, keeps no other tenant from being compacted."""
 
     async def never(*_: object) -> None:
-        monkeypatch.setattr(compaction, "RUN_TIMEOUT_S", 600.0)  # of the other runs
+        monkeypatch.setattr(runs, "RUN_TIMEOUT_S", 600.0)  # of the other runs
         await asyncio.Event().wait()
 
     async with opened_store(database, tmp_path) as store:
@@ -463,13 +463,13 @@ async def test_one_tenants_failure_is_its_own(
         failing = tenants[0]
         objects: DirectoryObjects = RefusingObjects(tmp_path, failing)
         if is_slow:
-            monkeypatch.setattr(compaction, "RUN_TIMEOUT_S", 0.5)
-            next_run = catalogue.next_run
+            monkeypatch.setattr(runs, "RUN_TIMEOUT_S", 0.5)
+            exchange = catalogue.exchange
             calls = itertools.count()
             monkeypatch.setattr(
                 catalogue,
-                "next_run",
-                lambda conn: never() if next(calls) == 0 else next_run(conn),
+                "exchange",
+                lambda *args: never() if next(calls) == 0 else exchange(*args),
             )
             objects = DirectoryObjects(tmp_path)
         ended = await compaction.compact_due(store.conn, objects, AT_ONCE, lambda: NOW_MS)
@@ -496,9 +496,8 @@ async def test_a_batch_from_the_future_holds_nothing_back(database: str, tmp_pat
             (1, NOW_MS + 1, 2.0), received_at=datetime.now(UTC) - timedelta(minutes=2)
         )
         settings = replace(AT_ONCE, delay_s=60.0)
-        assert store.tenant in await catalogue.tenants_due(store.conn, 60.0)
-        taken = await compaction.compact_batches(store.conn, store.objects, store.tenant, settings)
-        assert taken == 2
+        await compaction.compact_due(store.conn, store.objects, settings, lambda: NOW_MS)
+        assert await store.used() == 2
 
 
 async def test_a_partition_that_is_being_read_holds_nothing_up(

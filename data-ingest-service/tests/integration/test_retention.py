@@ -19,8 +19,8 @@ from data_ingest.errors import SeriesOutdated
 from data_ingest.labels import canonical
 from data_ingest.limits import DAY_MS
 from data_ingest.model import SampleBatch
-from data_ingest.retention import blocks, series
-from data_ingest.retention.rounds import keep_retention
+from data_ingest.retention import series
+from data_ingest.retention.rounds import keep_retention, rewrite_mostly_past
 from data_ingest.retention.series import Reach
 from data_ingest.store import block, catalogue, tables
 from tests.metric_store import AT_ONCE, NOW_MS, Store, opened_store
@@ -105,7 +105,7 @@ async def test_a_block_that_is_mostly_past_is_written_anew(store_url: str, tmp_p
         await store.compact()
         for day, is_written in ((15, False), (20, True), (21, False)):
             live = await store.blocks()
-            assert is_written == await blocks.rewrite_mostly_past(
+            assert is_written == await rewrite_mostly_past(
                 store.conn, store.objects, store.tenant, times[day]
             )
             assert is_written == (live != await store.blocks())

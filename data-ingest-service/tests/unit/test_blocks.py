@@ -18,8 +18,7 @@ from data_ingest.kernels import chunks
 from data_ingest.store import block
 from data_ingest.store.block import BlockFacts, BlockWriter, SortedSamples
 from data_ingest.store.block_times import BlockTimes
-from data_ingest.store.merging import merge
-from data_ingest.store.sorting import sort_and_deduplicate
+from data_ingest.store.sorting import merge, sort_and_deduplicate
 from tests.stored_values import REQUESTS, stored
 
 Rows: TypeAlias = list[tuple[int, int, float]]

@@ -21,10 +21,9 @@ from data_ingest.kernels.columns import shuffle
 from data_ingest.model import NAN_BITS, Exemplar
 from data_ingest.store import block, packing
 from data_ingest.store.block import BlockWriter, SortedSamples
-from data_ingest.store.merging import merge
 from data_ingest.store.packing import Write, pack_rows
 from data_ingest.store.refs import BatchRef
-from data_ingest.store.sorting import sort_and_deduplicate
+from data_ingest.store.sorting import merge, sort_and_deduplicate
 from tests.stored_values import STALE, STALE_BITS, bits_of
 
 TENANT = uuid.UUID(int=7)
@@ -236,8 +235,8 @@ async def test_what_costs_much_is_packed_in_a_thread(monkeypatch):
     small.exemplars = [Exemplar(1, 1, 1.0, "{}")]
     large = write_of([(1, 1, bytes(packing.INLINE_SAMPLES_MAX * histograms.BYTES_OF_A_SAMPLE))])
     large.exemplars = small.exemplars * (packing.INLINE_EXEMPLARS_MAX + 1)
-    for pack in (packing.packed, packing.packed_exemplars):
-        await pack([small])
-        await pack([small, large])
+    for rows_of in (packing.pack_rows, packing.exemplar_rows):
+        await packing.computed(rows_of, [small])
+        await packing.computed(rows_of, [small, large])
     here = threading.get_ident()
     assert [one == here for one in threads] == [True, False, True, False]

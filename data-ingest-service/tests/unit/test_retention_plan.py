@@ -34,14 +34,6 @@ def test_the_plan_decides_and_the_setting_where_it_is_not_known():
 
 
 @given(BLOCKS)
-def test_no_block_with_a_sample_to_keep_is_deleted(blocks):
-    """Every block that is past as a whole goes, and no other."""
-    cutoff = NOW - 30 * DAY_MS
-    gone = plan.past(blocks, cutoff)
-    assert all((block in gone) == (block.max_ts < cutoff) for block in blocks)
-
-
-@given(BLOCKS)
 def test_rewriting_a_block_ends(blocks):
     """A block is written anew only where more than half of it, and a day at least, is past; as time
     goes on it is written a few times, in all no more than its size.

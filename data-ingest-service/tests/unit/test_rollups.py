@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from data_ingest.kernels.rollups import HISTOGRAM_BITS
 from data_ingest.limits import DAY_MS
-from data_ingest.rollups.plan import QUIET_MS, SETTLED_MS, RollupRef, days_due
+from data_ingest.rollups.plan import QUIET_MS, SETTLED_MS, days_due
 from data_ingest.rollups.writing import buckets
 from data_ingest.store.block import SortedSamples
 from data_ingest.store.refs import BlockRef
@@ -111,7 +111,7 @@ def block(first_ms: int, last_ms: int, precedence: int = 5, **facts: object) -> 
 
 def starts(
     *blocks: BlockRef,
-    rollups: list[RollupRef] | None = None,
+    rollups: list[BlockRef] | None = None,
     now: int = NOW,
     since: int | None = None,
 ) -> list[int]:
@@ -137,7 +137,10 @@ def test_a_day_is_due_again_after_late_samples_only() -> None:
     """Blocks merged since change nothing; one of a higher precedence makes it due, and what there
     was is replaced.
     """
-    made = [RollupRef(8 + i, r, 5, MIDNIGHT + DAY_MS) for i, r in enumerate(RESOLUTIONS)]
+    made = [
+        block(MIDNIGHT + 1, MIDNIGHT + DAY_MS, block_id=8 + i, resolution_ms=r)
+        for i, r in enumerate(RESOLUTIONS)
+    ]
     assert starts(block(MIDNIGHT + 1, MIDNIGHT + 2), rollups=made) == []
     assert starts(block(MIDNIGHT + 1, MIDNIGHT + 2), rollups=made[:1]) == [MIDNIGHT]
     late = (block(MIDNIGHT + 1, MIDNIGHT + 2), block(MIDNIGHT + 1, MIDNIGHT + 2, 6))

@@ -17,8 +17,7 @@ from data_ingest.model import U8
 from data_ingest.store import block
 from data_ingest.store.block import BlockWriter, SortedSamples
 from data_ingest.store.block_times import BlockTimes
-from data_ingest.store.merging import merge
-from data_ingest.store.sorting import sort_and_deduplicate
+from data_ingest.store.sorting import merge, sort_and_deduplicate
 from data_ingest.usage.counting import Budget, Counting, Span, mark_block, minutes_of
 
 Key: TypeAlias = tuple[int, int]
@@ -102,7 +101,7 @@ def test_every_sample_and_every_minute_of_a_series_is_counted_once(
         piece = sort_and_deduplicate(columns.series_ids, columns.timestamps_ms, columns.values)
         counting = Counting(hours, [1] * len(hours), stored.mark)
         counting.add(columns, slice(None), piece)
-        for hour_ms, new_samples, series in counting.usage.rows():
+        for hour_ms, new_samples, series in counting.rows():
             counted[hour_ms] += new_samples
             for minute, n in enumerate(series):
                 active[hour_ms // 60_000 + minute] += n
