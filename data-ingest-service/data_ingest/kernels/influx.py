@@ -58,19 +58,10 @@ KEY_BYTES_MAX: Final = 65_535
 
 # Columns of `rows`: where head and field begin, and where a number begins that is for Python's
 # float (0: the value is there).
-HEAD: Final = 0
-FIELD: Final = 1
-HARD: Final = 2
-ROW_COLUMNS: Final = 3
+HEAD, FIELD, HARD, ROW_COLUMNS = range(4)
 
 # Items of `counts`; FIRST_… tell of the first line that cannot be read.
-SAMPLES: Final = 0
-STRINGS: Final = 1
-HARD_VALUES: Final = 2
-BAD_LINES: Final = 3
-FIRST_FAULT: Final = 4
-FIRST_LINE: Final = 5
-FIRST_OFFSET: Final = 6
+SAMPLES, STRINGS, HARD_VALUES, BAD_LINES, FIRST_FAULT, FIRST_LINE, FIRST_OFFSET = range(7)
 COUNTS: Final = 7
 
 _SPACES: Final = np.uint64(0x2020_2020_2020_2020)

@@ -17,71 +17,37 @@ import numpy as np
 from data_ingest.chassis.jit import (
     BYTES,
     F64S_OUT,
+    I64_ROWS_OUT,
     I64S_OUT,
     boolean,
     inlined,
     int64,
     kernel,
-    types,
 )
 from data_ingest.kernels.influx_values import NUMBER, read_number
 from data_ingest.kernels.influx_values import OK as NUMBER_OK
 from data_ingest.model import F64, I64, U8
 
 # Status of a walk; the second number is the offset of the byte at fault.
-OK: Final = 0
-BAD_NAME: Final = 1
-BAD_LABEL_NAME: Final = 2
-NO_EQUALS: Final = 3
-NO_QUOTE: Final = 4
-OPEN_QUOTE: Final = 5
-NO_SEPARATOR: Final = 6
-NO_VALUE: Final = 7
-BAD_TIMESTAMP: Final = 8
-TRAILING: Final = 9
-TWO_NAMES: Final = 10
-NO_METRIC_NAME: Final = 11
-AFTER_EOF: Final = 12
-NO_EOF: Final = 13
-BAD_EXEMPLAR: Final = 14
+OK, BAD_NAME, BAD_LABEL_NAME, NO_EQUALS, NO_QUOTE, OPEN_QUOTE, NO_SEPARATOR, NO_VALUE = range(8)
+BAD_TIMESTAMP, TRAILING, TWO_NAMES, NO_METRIC_NAME, AFTER_EOF, NO_EOF, BAD_EXEMPLAR = range(8, 15)
 
-# Columns of a sample row.
-KEY_START: Final = 0
-KEY_END: Final = 1
-LABELS_START: Final = 2
-LABELS_END: Final = 3
-VALUE_START: Final = 4
-VALUE_END: Final = 5
-TIME_START: Final = 6  # -1: no timestamp
-TIME_END: Final = 7
-HARD: Final = 8  # 1: the value is for Python's float
-NAME_START: Final = 9
-NAME_END: Final = 10
-NAME_ESCAPED: Final = 11
-EXEMPLAR_LABELS_END: Final = 12  # of the exemplar's labels, which follow the sample's own
-EXEMPLAR_START: Final = 13  # its value, and perhaps a time; -1: no exemplar
-SAMPLE_COLUMNS: Final = 14
+# Columns of a sample row. TIME_START: -1 for no timestamp. HARD: 1 where the value is for Python's
+# float. An exemplar's labels follow the sample's own, up to EXEMPLAR_LABELS_END; EXEMPLAR_START is
+# where its value, and perhaps a time, begins, -1 for no exemplar.
+KEY_START, KEY_END, LABELS_START, LABELS_END, VALUE_START, VALUE_END = range(6)
+TIME_START, TIME_END, HARD, NAME_START, NAME_END, NAME_ESCAPED = range(6, 12)
+EXEMPLAR_LABELS_END, EXEMPLAR_START, SAMPLE_COLUMNS = range(12, 15)
 
-# Columns of a label row.
-LABEL_NAME_START: Final = 0
-LABEL_NAME_END: Final = 1
-LABEL_VALUE_START: Final = 2
-LABEL_VALUE_END: Final = 3
-LABEL_ESCAPED: Final = 4  # 1: the value has a backslash; 2: the name has
+# Columns of a label row: start and end of name and value; 1 where the value has a backslash, and 2
+# where the name has. LABEL_COLUMNS: how many there are.
+LABEL_NAME_START, LABEL_NAME_END, LABEL_VALUE_START, LABEL_VALUE_END, LABEL_ESCAPED = range(5)
 LABEL_COLUMNS: Final = 5
 
-# Columns of a metadata row.
-META_KIND: Final = 0
-META_NAME_START: Final = 1
-META_NAME_END: Final = 2
-META_TEXT_START: Final = 3
-META_TEXT_END: Final = 4
-META_COLUMNS: Final = 5
-HELP: Final = 1
-TYPE: Final = 2
-UNIT: Final = 3
+# Columns of a metadata row, and its kinds.
+META_KIND, META_NAME_START, META_NAME_END, META_TEXT_START, META_TEXT_END, META_COLUMNS = range(6)
+HELP, TYPE, UNIT = 1, 2, 3
 
-I64_ROWS = types.Array(types.int64, 2, "C")
 _HELP: Final = tuple(b"HELP")
 _TYPE: Final = tuple(b"TYPE")
 _UNIT: Final = tuple(b"UNIT")
@@ -213,7 +179,7 @@ def _labels(  # noqa: PLR0917 - compiled by position
             return NO_SEPARATOR, p, count
 
 
-@kernel(int64(BYTES, boolean, I64_ROWS, F64S_OUT, I64_ROWS, I64_ROWS, I64S_OUT))
+@kernel(int64(BYTES, boolean, I64_ROWS_OUT, F64S_OUT, I64_ROWS_OUT, I64_ROWS_OUT, I64S_OUT))
 def walk(  # noqa: PLR0917 - compiled by position
     buf: U8, openmetrics: bool, samples: I64, values: F64, labels: I64, metadata: I64, out: I64
 ) -> int:
