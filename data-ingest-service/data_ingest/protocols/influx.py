@@ -25,12 +25,10 @@ from data_ingest.model import I64, RawLabels, SampleBatch
 from data_ingest.protocols import influx_answers
 from data_ingest.protocols.compression import ENCODINGS, decompressed, unpacked_bytes
 from data_ingest.protocols.names import joined, label_name, metric_name
-from data_ingest.protocols.protocol import Bounds, WriteProtocol, WriteRequest
+from data_ingest.protocols.protocol import Bounds, LabelBudget, WriteProtocol, WriteRequest
 
 MALFORMED_LINE: Final = "malformed_line"
 STRING_FIELD: Final = "string_field"
-LABELS_READ_MAX: Final = 4_000_000
-"""Of one request: reading labels is Python, a microsecond each."""
 SMALL_BYTES: Final = 48 * 1024
 """About 1,300 values of ten a line; of one a line, 300."""
 
@@ -198,7 +196,7 @@ class _Lines:
     measurement: bytes = b""
     tags: RawLabels = field(default_factory=list)
     refusal: str = ""
-    labels_read: int = 0
+    budget: LabelBudget = field(default_factory=LabelBudget)
 
     def labels_at(self, row: int) -> RawLabels:
         """As `SampleBatch.labels_at`."""
@@ -207,13 +205,11 @@ class _Lines:
             self.read_head(head_start)
         if self.refusal:
             raise InvalidLabels(detail=self.refusal)
-        self.labels_read += len(self.tags) + 1
-        if self.labels_read > LABELS_READ_MAX:
-            raise BodyTooLarge(detail="too many labels in one request", limit=LABELS_READ_MAX)
         equals = _EQUALS.search(self.text, field_start)
         assert equals is not None
         field_key = _ESCAPE.sub(rb"\1", self.text[field_start : equals.start()])
-        return [(b"__name__", self.naming.metric(self.measurement, field_key)), *self.tags]
+        name = self.naming.metric(self.measurement, field_key)
+        return self.budget.spend([(b"__name__", name), *self.tags])
 
     def read_head(self, start: int) -> None:
         """Measurement and tags, or the refusal, are those of the line that begins at `start`."""

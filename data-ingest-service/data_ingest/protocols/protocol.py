@@ -14,8 +14,8 @@ from starlette.responses import Response
 
 from data_ingest.chassis import problems
 from data_ingest.chassis.kinds import ServiceError
-from data_ingest.errors import SamplesRefused
-from data_ingest.model import Outcome, SampleBatch
+from data_ingest.errors import BodyTooLarge, SamplesRefused
+from data_ingest.model import Outcome, RawLabels, SampleBatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,34 @@ class Bounds:
 
     decoded_bytes_max: int
     samples_max: int
+
+
+LABELS_READ_MAX: Final = 4_000_000
+"""Of one request: reading labels is Python, about a microsecond each."""
+LABEL_BYTES_READ_MAX: Final = 64 << 20
+"""Of one request: texts may be shared by any number of series."""
+
+
+@dataclass(slots=True)
+class LabelBudget:
+    """How many labels, and bytes of them, were read of one request."""
+
+    labels: int = 0
+    text_bytes: int = 0
+
+    def spend(self, labels: RawLabels) -> RawLabels:
+        """The same labels; `BodyTooLarge` where the request's are too many by now."""
+        self.labels += len(labels)
+        self.text_bytes += sum(len(name) + len(value) for name, value in labels)
+        if self.labels > LABELS_READ_MAX or self.text_bytes > LABEL_BYTES_READ_MAX:
+            raise BodyTooLarge(
+                detail="too many labels in one request",
+                labels=self.labels,
+                bytes=self.text_bytes,
+                limit=LABELS_READ_MAX,
+                bytes_limit=LABEL_BYTES_READ_MAX,
+            )
+        return labels
 
 
 NOBODY: Final = UUID(int=0)

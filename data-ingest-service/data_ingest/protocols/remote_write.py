@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Final
 
 import numpy as np
+from google.protobuf.message import DecodeError
 from starlette.responses import Response
 
 from data_ingest.chassis.kinds import ServiceError
@@ -32,21 +33,15 @@ from data_ingest.model import (
 )
 from data_ingest.protocols import messages, remote_write_2
 from data_ingest.protocols.exemplars import exemplar
-from data_ingest.protocols.protobuf import BYTES, VARINT, fields
-from data_ingest.protocols.protocol import Bounds, WriteProtocol, WriteRequest, render
+from data_ingest.protocols.protocol import Bounds, LabelBudget, WriteProtocol, WriteRequest, render
 from data_ingest.protocols.remote_write_others import with_others
 from data_ingest.protocols.snappy import declared_bytes, decompress
 
 MESSAGES: Final = ("prometheus.WriteRequest", remote_write_2.MESSAGE)
 MEDIA_2: Final = f"application/x-protobuf;proto={remote_write_2.MESSAGE}"
 _METADATA_MAX: Final = 5_000
-_METADATA_FIELDS_MAX: Final = 32
-_TYPE_TAG: Final = 1 << 3 | VARINT
-_TEXT_TAGS: Final = (2 << 3 | BYTES, 4 << 3 | BYTES, 5 << 3 | BYTES)  # name, help, unit
-# Reading labels is Python, a microsecond each, so a series and a request have a bound. Labels with
-# empty values count here; `labels.LabelRules` does not count them.
 _LABELS_MAX: Final = 1024
-LABELS_READ_MAX: Final = 4_000_000
+"""Of a series. Labels with empty values count here; `labels.LabelRules` does not count them."""
 _SEED: Final = seed_for(b"remote_write")
 
 
@@ -142,12 +137,12 @@ def decode(body: bytes | bytearray | memoryview, bounds: Bounds, seed: U64 = _SE
 
 @dataclass(slots=True)
 class _Labels:
-    """The labels of each row, read from its TimeSeries; how many were read so far."""
+    """The labels of each row, read from its TimeSeries."""
 
     buf: U8
     series_spans: I64
     spans: I64 = field(default_factory=lambda: np.empty(4 * _LABELS_MAX, np.int64))
-    read: int = 0
+    budget: LabelBudget = field(default_factory=LabelBudget)
 
     def at(self, row: int) -> RawLabels:
         """As `SampleBatch.labels_at`."""
@@ -157,12 +152,9 @@ class _Labels:
             raise InvalidLabels(detail="malformed protobuf", offset=start)
         if labels > _LABELS_MAX:
             raise InvalidLabels(detail="too many labels", labels=labels, limit=_LABELS_MAX)
-        self.read += labels
-        if self.read > LABELS_READ_MAX:
-            raise BodyTooLarge(detail="too many labels in one request", limit=LABELS_READ_MAX)
         text = self.buf[start:end].tobytes()
         at = (self.spans[: 4 * labels] - start).reshape(-1, 4).tolist()
-        return [(text[a:b], text[c:d]) for a, b, c, d in at]
+        return self.budget.spend([(text[a:b], text[c:d]) for a, b, c, d in at])
 
     def sets(self, rows: I64) -> LabelSets:
         """As `SampleBatch.label_sets`."""
@@ -181,19 +173,12 @@ def _exemplar(row: int, message: bytes) -> Exemplar | None:
 
 def _metadata(message: bytes) -> MetricMetadata | None:
     """What the sender says about a metric name; None when the bytes are not text about one."""
-    kind, texts = 0, dict.fromkeys(_TEXT_TAGS, b"")
     try:
-        for read, (tag, value) in enumerate(fields(message)):
-            if read == _METADATA_FIELDS_MAX:
-                return None
-            if tag == _TYPE_TAG and isinstance(value, int):
-                kind = value
-            elif tag in texts and isinstance(value, bytes):
-                texts[tag] = value
-        name, help_text, unit = (texts[tag].decode() for tag in _TEXT_TAGS)
-    except ValueError:  # malformed, or not UTF-8
+        read = messages.Metadata.FromString(message)
+        name, help_text, unit = (text.decode() for text in (read.name, read.help, read.unit))
+    except (DecodeError, UnicodeDecodeError):
         return None
-    type_name = METRIC_TYPES[kind] if kind < len(METRIC_TYPES) else "unknown"
+    type_name = METRIC_TYPES[read.type] if read.type < len(METRIC_TYPES) else "unknown"
     return MetricMetadata(name, type_name, help_text, unit) if name else None
 
 

@@ -29,16 +29,14 @@ from data_ingest.model import (
 )
 from data_ingest.protocols import messages
 from data_ingest.protocols.exemplars import LABEL_CHARACTERS_MAX, exemplar
-from data_ingest.protocols.protocol import Bounds, WriteRequest, render
+from data_ingest.protocols.protocol import Bounds, LabelBudget, WriteRequest, render
 from data_ingest.protocols.remote_write_others import with_others
 from data_ingest.protocols.snappy import decompress
 
 MESSAGE: Final = "io.prometheus.write.v2.Request"
 LABELS_MAX: Final = 1024
-LABELS_READ_MAX: Final = 4_000_000
-# A symbol may be large and stand for any number of labels, so bytes have bounds too.
 SERIES_BYTES_MAX: Final = 1 << 20
-LABEL_BYTES_READ_MAX: Final = 64 << 20
+"""Of a series' labels: a symbol may be large and stand for any number of them."""
 _DESCRIPTIONS_MAX: Final = 5_000
 _TEXT_BYTES_MAX: Final = 4 * METADATA_TEXT_MAX
 _SEED: Final = seed_for(b"remote_write_2")
@@ -154,8 +152,7 @@ class _Labels:
         self._series_spans = series_spans
         self._symbol_spans = symbol_spans
         self._references = np.empty(2 * LABELS_MAX, np.int64)
-        self._read = 0
-        self._bytes_read = 0
+        self._budget = LabelBudget()
 
     def of(self, row: int) -> RawLabels:
         """The labels of one row of `keys`; `InvalidLabels` where a reference leads nowhere."""
@@ -177,18 +174,8 @@ class _Labels:
             raise InvalidLabels(
                 detail="labels are too large", bytes=label_bytes, limit=SERIES_BYTES_MAX
             )
-        self._read += size // 2
-        self._bytes_read += label_bytes
-        if self._read > LABELS_READ_MAX or self._bytes_read > LABEL_BYTES_READ_MAX:
-            raise BodyTooLarge(
-                detail="too many labels in one request",
-                labels=self._read,
-                bytes=self._bytes_read,
-                limit=LABELS_READ_MAX,
-                bytes_limit=LABEL_BYTES_READ_MAX,
-            )
         texts = [_text(self._buf, self._symbol_spans, at) for at in references.tolist()]
-        return list(zip(texts[::2], texts[1::2], strict=True))
+        return self._budget.spend(list(zip(texts[::2], texts[1::2], strict=True)))
 
 
 def _text(buf: U8, spans: I64, symbol: int) -> bytes:

@@ -12,6 +12,7 @@ from typing import Final
 from uuid import UUID
 
 import numpy as np
+from google.protobuf.message import DecodeError
 
 from data_ingest.errors import BadBody, BodyTooLarge, UnsupportedBody
 from data_ingest.kernels import otlp as kernel
@@ -19,10 +20,11 @@ from data_ingest.kernels import otlp_points as layout
 from data_ingest.kernels.hashing import SPARE_BYTES, seed_for
 from data_ingest.limits import INVALID_EXEMPLAR, INVALID_HISTOGRAM, METADATA_NOT_KEPT
 from data_ingest.model import I64, STALE_MARKER_BITS, U8, MetricMetadata, SampleBatch
+from data_ingest.protocols import messages
 from data_ingest.protocols.compression import decompressed
 from data_ingest.protocols.exemplars import EXEMPLARS_MAX
 from data_ingest.protocols.otlp import answers
-from data_ingest.protocols.otlp.delta import OUT_OF_ORDER, DeltaTotals, point_times_ns
+from data_ingest.protocols.otlp.delta import OUT_OF_ORDER, DeltaTotals
 from data_ingest.protocols.otlp.described import DescribedMetrics
 from data_ingest.protocols.otlp.exponential import read_exemplars, read_histograms
 from data_ingest.protocols.otlp.json_text import to_protobuf
@@ -242,6 +244,15 @@ def _with_histograms(walked: _Walked) -> tuple[_Walked, I64, list[bytes], int, s
     return replace(walked, rows=walked.rows[left]), places, messages, len(dropped), error
 
 
+def _times_ns(buf: U8, start: int, end: int) -> tuple[int, int]:
+    """Start (0 when not given) and end of the data point in [start, end)."""
+    try:
+        times = messages.OtlpTimes.FromString(buf[start:end].tobytes())
+    except DecodeError as exc:
+        raise BadBody(detail="malformed protobuf", offset=start) from exc
+    return times.start_ns, times.end_ns
+
+
 def _accumulated(
     walked: _Walked, totals: DeltaTotals, tenant: UUID
 ) -> tuple[_Walked, int, Callable[[], None]]:
@@ -253,7 +264,7 @@ def _accumulated(
     at = np.flatnonzero(is_delta & (rows[:, layout.VALUE] != STALE_MARKER_BITS))
     values = rows.view(np.float64)[:, layout.VALUE]
     spans = rows[at, layout.POINT : layout.POINT_END + 1].tolist()
-    times_ns = {start: point_times_ns(walked.buf[start:end].tobytes()) for start, end in spans}
+    times_ns = {start: _times_ns(walked.buf, start, end) for start, end in spans}
     points = [
         (rows[i, layout.KEY : layout.KEY + 2].tobytes(), *times_ns[start], value)
         for i, (start, _), value in zip(at, spans, values[at].tolist(), strict=True)

@@ -24,11 +24,7 @@ from typing import Final, TypeAlias
 
 from prometheus_client import Counter
 
-from data_ingest.protocols.protobuf import FIXED64, fields
-
 OUT_OF_ORDER: Final = "delta_out_of_order"
-_START: Final = 2 << 3 | FIXED64
-_END: Final = 3 << 3 | FIXED64
 EVICTED: Final = Counter(
     "cloudopshub_ingest_otlp_delta_evicted_total",
     "Delta series whose total was dropped to make room: each starts again at zero.",
@@ -129,12 +125,3 @@ def _add(
     totals[key] = end_ns, total
     totals.move_to_end(key)
     return total
-
-
-def point_times_ns(point: bytes) -> tuple[int, int]:
-    """Start (0 when not given) and end of a data point."""
-    times = {_START: 0, _END: 0}
-    for tag, value in fields(point):
-        if tag in times and isinstance(value, bytes):
-            times[tag] = int.from_bytes(value, "little")
-    return times[_START], times[_END]

@@ -18,17 +18,9 @@ from data_ingest.protocols import messages
 from data_ingest.protocols.exemplars import exemplar
 from data_ingest.protocols.native_histogram import InvalidHistogram, from_otlp
 from data_ingest.protocols.otlp.attributes import attributes, labels
-from data_ingest.protocols.protobuf import BYTES
+from data_ingest.protocols.otlp.series import POINTS
 
-_FILTERED_ATTRIBUTE: Final = 7 << 3 | BYTES
 _NS_PER_MS: Final = 1_000_000
-_POINTS: Final = {
-    layout.GAUGE: messages.OtlpNumber,
-    layout.COUNTER: messages.OtlpNumber,
-    layout.UP_DOWN: messages.OtlpNumber,
-    layout.HISTOGRAM: messages.OtlpHistogram,
-    layout.EXPONENTIAL: messages.OtlpExponential,
-}
 
 
 def read_histograms(buf: U8, rows: I64, metrics: I64) -> tuple[list[bytes], list[int], str]:
@@ -69,8 +61,8 @@ def read_exemplars(
     taken: list[Exemplar] = []
     for row in np.flatnonzero(np.diff(rows[:, layout.POINT], prepend=-1)).tolist():
         start, end = rows[row, layout.POINT : layout.POINT_END + 1].tolist()
-        kind = _POINTS.get(int(metrics[rows[row, layout.METRIC], layout.KIND]) & ~layout.DELTA)
-        if start < 0 or kind is None:
+        kind = POINTS.get(int(metrics[rows[row, layout.METRIC], layout.KIND]) & ~layout.DELTA)
+        if start < 0 or kind in {None, messages.OtlpSummary}:
             continue
         try:
             point = kind.FromString(buf[start:end].tobytes())
@@ -89,7 +81,7 @@ def _exemplar(row: int, value: float, one: Any, *, escape: bool) -> Exemplar | N
     ids = {"trace_id": one.trace_id, "span_id": one.span_id}
     trace = {name: text.hex() for name, text in ids.items() if any(text)}
     try:
-        filtered = labels(attributes(one.SerializeToString(), _FILTERED_ATTRIBUTE), escape=escape)
+        filtered = labels(attributes(one.filtered), escape=escape)
     except InvalidLabels:
         return None
     for chosen in ({**filtered, **trace}, trace):
