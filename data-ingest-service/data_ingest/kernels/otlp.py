@@ -47,6 +47,7 @@ from data_ingest.kernels.otlp_points import (
     TWICE,
     UNIT,
     UP_DOWN,
+    Walk,
     next_message,
     number_points,
     refuse,
@@ -127,19 +128,8 @@ def _names_a_target(buf: Any, p: Any, end: Any) -> Any:
 
 
 @inlined
-def _metric(  # noqa: PLR0917 - compiled by position
-    buf: Any,
-    p: Any,
-    end: Any,
-    lane0: Any,
-    lane1: Any,
-    takes_delta: Any,
-    seed: Any,
-    rows: Any,
-    metrics: Any,
-    elements: Any,
-    counts: Any,
-) -> Any:
+def _metric(buf: Any, p: Any, end: Any, lanes: Any, out: Any) -> Any:
+    takes_delta, seed, counts = out.takes_delta, out.seed, out.counts
     for at in (NAME, UNIT, DESCRIPTION):
         counts[at] = counts[at + 1] = end
     data_tag = np.uint64(0)
@@ -204,28 +194,15 @@ def _metric(  # noqa: PLR0917 - compiled by position
         own0, own1 = hash_step(buf, data_end, end, own0, own1, seed[2], seed[3])
     own0 ^= np.uint64(kind) << KIND_SHIFT
     counts[METRIC_KEY], counts[METRIC_KEY + 1] = np.int64(own0), np.int64(own1)
-    lane0, lane1 = fold(own0 ^ seed[2], own1 ^ lane0), fold(own0 ^ lane1, own1 ^ seed[3])
+    lanes = fold(own0 ^ seed[2], own1 ^ lanes[0]), fold(own0 ^ lanes[1], own1 ^ seed[3])
     if kind in OF_PARTS:
-        return histogram_points(
-            buf, data, data_end, lane0, lane1, seed, rows, metrics, elements, counts
-        )
-    return number_points(buf, data, data_end, lane0, lane1, seed, rows, metrics, counts)
+        return histogram_points(buf, data, data_end, lanes, out)
+    return number_points(buf, data, data_end, lanes, out)
 
 
 @inlined
-def _scope_metrics(  # noqa: PLR0917 - compiled by position
-    buf: Any,
-    p: Any,
-    end: Any,
-    lane0: Any,
-    lane1: Any,
-    takes_delta: Any,
-    seed: Any,
-    rows: Any,
-    metrics: Any,
-    elements: Any,
-    counts: Any,
-) -> Any:
+def _scope_metrics(buf: Any, p: Any, end: Any, lanes: Any, out: Any) -> Any:
+    (lane0, lane1), seed, counts = lanes, out.seed, out.counts
     for at, wanted in ((SCOPE, FIRST), (SCHEMA_URL, THIRD)):
         status, start, after = _only(buf, p, end, wanted)
         if status != OK:
@@ -236,9 +213,7 @@ def _scope_metrics(  # noqa: PLR0917 - compiled by position
     while p < end:
         tag, start, after = next_message(buf, p, end)
         if tag == SECOND:
-            status = _metric(
-                buf, start, after, lane0, lane1, takes_delta, seed, rows, metrics, elements, counts
-            )
+            status = _metric(buf, start, after, (lane0, lane1), out)
             if status != OK:
                 return status
         p = after
@@ -246,17 +221,8 @@ def _scope_metrics(  # noqa: PLR0917 - compiled by position
 
 
 @inlined
-def _resource_metrics(  # noqa: PLR0917 - compiled by position
-    buf: Any,
-    p: Any,
-    end: Any,
-    takes_delta: Any,
-    seed: Any,
-    rows: Any,
-    metrics: Any,
-    elements: Any,
-    counts: Any,
-) -> Any:
+def _resource_metrics(buf: Any, p: Any, end: Any, out: Any) -> Any:
+    seed, counts = out.seed, out.counts
     status, start, after = _only(buf, p, end, FIRST)
     if status != OK:
         counts[OFFSET] = start
@@ -273,9 +239,7 @@ def _resource_metrics(  # noqa: PLR0917 - compiled by position
     while p < end:
         tag, start, after = next_field(buf, p, end)
         if tag == SECOND:
-            status = _scope_metrics(
-                buf, start, after, lane0, lane1, takes_delta, seed, rows, metrics, elements, counts
-            )
+            status = _scope_metrics(buf, start, after, (lane0, lane1), out)
             if status != OK:
                 return status
         p = after
@@ -306,6 +270,7 @@ def walk(  # noqa: PLR0917 - compiled by position
         `counts[OFFSET]` is where. On FULL an output is too small and no output may be used.
     """
     counts[:] = 0
+    out = Walk(takes_delta, seed, rows, metrics, elements, counts)
     p = 0
     while p < end:
         tag, start, after = next_field(buf, p, end)
@@ -313,9 +278,7 @@ def walk(  # noqa: PLR0917 - compiled by position
             counts[OFFSET] = p
             return MALFORMED
         if tag == FIRST:
-            status: int = _resource_metrics(
-                buf, start, after, takes_delta, seed, rows, metrics, elements, counts
-            )
+            status: int = _resource_metrics(buf, start, after, out)
             if status != OK:
                 return status
         p = after

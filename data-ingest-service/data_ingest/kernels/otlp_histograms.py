@@ -92,19 +92,9 @@ def _are_ascending(buf: Any, elements: Any, at: Any, size: Any) -> Any:
 
 
 @inlined
-def histogram_points(  # noqa: PLR0917 - compiled by position
-    buf: Any,
-    p: Any,
-    end: Any,
-    metric0: Any,
-    metric1: Any,
-    seed: Any,
-    rows: Any,
-    metrics: Any,
-    elements: Any,
-    counts: Any,
-) -> Any:
+def histogram_points(buf: Any, p: Any, end: Any, lanes: Any, out: Any) -> Any:
     """The samples of data points in [p, end), of histograms or summaries; returns the status."""
+    seed, rows, elements, counts = out.seed, out.rows, out.elements, out.counts
     key0, key1 = seed[2], seed[3]
     is_summary = counts[KIND] == SUMMARY
     is_exponential = counts[KIND] == EXPONENTIAL
@@ -123,7 +113,7 @@ def histogram_points(  # noqa: PLR0917 - compiled by position
         p = after
         if tag != POINT_TAG:
             continue
-        lane0, lane1 = metric0, metric1
+        lane0, lane1 = lanes
         time_ns, count, sum_bits, flags = np.uint64(0), np.uint64(0), np.uint64(0), np.uint64(0)
         has_sum = is_summary
         buckets = bounds = 0
@@ -177,7 +167,7 @@ def histogram_points(  # noqa: PLR0917 - compiled by position
             continue
         time_ms = np.int64(time_ns // NS_PER_MS)
         parts = buckets + (2 if has_buckets else 1) + (1 if has_sum else 0)
-        n = begin_point(time_ms, parts, rows, metrics, counts)
+        n = begin_point(time_ms, parts, out)
         if n < 0:
             return FULL
         first, span = n, (point, after, counts[METRIC_ROW])
