@@ -5,8 +5,9 @@
 One `Outcome` for all protocols, and each tells it to its senders in its own way.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Final
 from uuid import UUID
 
@@ -26,6 +27,16 @@ class Bounds:
     samples_max: int
 
 
+def rooms(first: int, samples_max: int) -> Iterator[int]:
+    """For how many samples to make room, ever more; `BodyTooLarge` after `samples_max`."""
+    room = min(first, samples_max)
+    yield room
+    while room < samples_max:
+        room = min(room * 8, samples_max)
+        yield room
+    raise BodyTooLarge(detail="too many samples in one request", limit=samples_max)
+
+
 LABELS_READ_MAX: Final = 4_000_000
 """Of one request: reading labels is Python, about a microsecond each."""
 LABEL_BYTES_READ_MAX: Final = 64 << 20
@@ -39,10 +50,15 @@ class LabelBudget:
     labels: int = 0
     text_bytes: int = 0
 
-    def spend(self, labels: RawLabels) -> RawLabels:
-        """The same labels; `BodyTooLarge` where the request's are too many by now."""
+    def spend(self, labels: RawLabels, text_bytes: int | None = None) -> RawLabels:
+        """The same labels; `BodyTooLarge` where the request's are too many by now.
+
+        text_bytes: of all names and values, where it is known.
+        """
         self.labels += len(labels)
-        self.text_bytes += sum(len(name) + len(value) for name, value in labels)
+        self.text_bytes += (
+            sum(map(len, chain.from_iterable(labels))) if text_bytes is None else text_bytes
+        )
         if self.labels > LABELS_READ_MAX or self.text_bytes > LABEL_BYTES_READ_MAX:
             raise BodyTooLarge(
                 detail="too many labels in one request",

@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 from starlette.responses import Response
 
 from data_ingest.chassis.kinds import ServiceError
-from data_ingest.errors import BadBody, BodyTooLarge, InvalidLabels, UnsupportedBody
+from data_ingest.errors import BadBody, InvalidLabels, UnsupportedBody
 from data_ingest.kernels import remote_write as kernel
 from data_ingest.kernels.hashing import seed_for
 from data_ingest.limits import METADATA_NOT_KEPT
@@ -33,7 +33,14 @@ from data_ingest.model import (
 )
 from data_ingest.protocols import messages, remote_write_2
 from data_ingest.protocols.exemplars import exemplar
-from data_ingest.protocols.protocol import Bounds, LabelBudget, WriteProtocol, WriteRequest, render
+from data_ingest.protocols.protocol import (
+    Bounds,
+    LabelBudget,
+    WriteProtocol,
+    WriteRequest,
+    render,
+    rooms,
+)
 from data_ingest.protocols.remote_write_others import with_others
 from data_ingest.protocols.snappy import declared_bytes, decompress
 
@@ -80,40 +87,24 @@ def decode(body: bytes | bytearray | memoryview, bounds: Bounds, seed: U64 = _SE
     `BadBody`, `BodyTooLarge` or `UnsupportedBody` when nothing of the request is taken.
     """
     buf, size = decompress(body, bounds.decoded_bytes_max)
-    # A TimeSeries with its labels is rarely under 64 bytes; when there are more, the walk says so.
-    capacity = min(size // 64 + 16, bounds.samples_max)
     # One that describes a name has at least 5 bytes.
     metadata_spans = np.empty(2 * min(size // 5 + 1, _METADATA_MAX), np.int64)
-    while True:
-        keys = np.empty((capacity, 2), np.uint64)
-        series_of, timestamps_ms = np.empty((2, capacity), np.int64)
-        series_spans = np.empty(2 * capacity, np.int64)
-        value_bits = np.empty(capacity, np.uint64)
-        others = np.empty((capacity, 4), np.int64)
-        counts = np.zeros(kernel.COUNTS, np.int64)
+    counts = np.zeros(kernel.COUNTS, np.int64)
+    # A TimeSeries with its labels is rarely under 64 bytes; when there are more, the walk says so.
+    for room in rooms(size // 64 + 16, bounds.samples_max):
+        keys = np.empty((room, 2), np.uint64)
+        series_spans, samples = np.empty(2 * room, np.int64), np.empty((3, room), np.int64)
+        others = np.empty((room, 4), np.int64)
         status = kernel.walk(
-            buf,
-            size,
-            seed,
-            keys,
-            series_spans,
-            series_of,
-            timestamps_ms,
-            value_bits,
-            others,
-            metadata_spans,
-            counts,
+            buf, size, seed, keys, series_spans, samples, others, metadata_spans, counts
         )
-        if status not in {kernel.SERIES_FULL, kernel.SAMPLES_FULL}:
+        if status != kernel.FULL:
             break
-        if capacity >= bounds.samples_max:
-            raise BodyTooLarge(detail="too many samples in one request", limit=bounds.samples_max)
-        capacity = min(capacity * 8, bounds.samples_max)
-    if status == kernel.VERSION_2:
+    if status == kernel.OTHER_VERSION:
         raise UnsupportedBody(detail=f"the message is of remote_write 2.0, whose type is {MEDIA_2}")
     if status != kernel.OK:
         raise BadBody(detail="malformed protobuf", offset=int(counts[kernel.OFFSET]), bytes=size)
-    series, samples = int(counts[kernel.SERIES]), int(counts[kernel.SAMPLES])
+    series_of, timestamps_ms, bits = samples[:, : counts[kernel.SAMPLES]]
     others = others[: counts[kernel.OTHERS]]
     descriptions = int(counts[kernel.METADATA])
     spans_read = metadata_spans[: 2 * descriptions].reshape(-1, 2).tolist()
@@ -123,10 +114,10 @@ def decode(body: bytes | bytearray | memoryview, bounds: Bounds, seed: U64 = _SE
 
     labels = _Labels(buf, series_spans)
     batch = SampleBatch(
-        keys=keys[:series],
-        series_of=series_of[:samples],
-        timestamps_ms=timestamps_ms[:samples],
-        values=value_bits[:samples].view(np.float64),
+        keys=keys[: counts[kernel.SERIES]],
+        series_of=series_of,
+        timestamps_ms=timestamps_ms,
+        values=bits.view(np.float64),
         labels_at=labels.at,
         label_sets=labels.sets,
         metadata=metadata,
@@ -154,7 +145,7 @@ class _Labels:
             raise InvalidLabels(detail="too many labels", labels=labels, limit=_LABELS_MAX)
         text = self.buf[start:end].tobytes()
         at = (self.spans[: 4 * labels] - start).reshape(-1, 4).tolist()
-        return self.budget.spend([(text[a:b], text[c:d]) for a, b, c, d in at])
+        return self.budget.spend([(text[a:b], text[c:d]) for a, b, c, d in at], end - start)
 
     def sets(self, rows: I64) -> LabelSets:
         """As `SampleBatch.label_sets`."""

@@ -8,7 +8,7 @@ Source: OTLP specification, "OTLP/HTTP Request"; docs/adr/0017-otlp-metrics.md.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import numpy as np
@@ -23,13 +23,14 @@ from data_ingest.model import I64, STALE_MARKER_BITS, U8, MetricMetadata, Sample
 from data_ingest.protocols import messages
 from data_ingest.protocols.compression import decompressed
 from data_ingest.protocols.exemplars import EXEMPLARS_MAX
+from data_ingest.protocols.native_histogram import InvalidHistogram, exponential_point, from_otlp
 from data_ingest.protocols.otlp import answers
 from data_ingest.protocols.otlp.delta import OUT_OF_ORDER, DeltaTotals
 from data_ingest.protocols.otlp.described import DescribedMetrics
 from data_ingest.protocols.otlp.exponential import read_exemplars, read_histograms
 from data_ingest.protocols.otlp.json_text import to_protobuf
 from data_ingest.protocols.otlp.series import LabelOptions, RequestSeries
-from data_ingest.protocols.protocol import Bounds, WriteProtocol, WriteRequest
+from data_ingest.protocols.protocol import Bounds, WriteProtocol, WriteRequest, rooms
 
 REFUSALS: Final = (
     ("delta_temporality", "delta temporality is not taken, cumulative is"),
@@ -90,13 +91,13 @@ class Decoder:
             for (reason, _), count in zip(REFUSALS, walked.counts[layout.REFUSED :], strict=True)
             if count
         }
-        first_error, settle = _first_error(walked), _nothing
+        first_error, totals, settle = _first_error(walked), dict[int, Any](), _nothing
         if walked.counts[layout.DELTAS] and self._totals is not None:
-            walked, overlapping, settle = _accumulated(walked, self._totals, request.tenant)
+            walked, totals, overlapping, settle = _accumulated(walked, self._totals, request.tenant)
             if overlapping:
                 refused[OUT_OF_ORDER] = overlapping
                 first_error = first_error or "a delta ends before the last one, or overlaps it"
-        walked, histogram_at, histograms, invalid, error = _with_histograms(walked)
+        walked, histogram_at, histograms, invalid, error = _with_histograms(walked, totals)
         if invalid:
             refused[INVALID_HISTOGRAM] = refused.get(INVALID_HISTOGRAM, 0) + invalid
             first_error = first_error or error
@@ -201,16 +202,12 @@ def _walk(message: bytes, samples_max: int, takes_delta: bool) -> _Walked:
     buf[size:] = 0
     elements, counts = np.empty(2 * _BUCKETS_MAX, np.int64), np.empty(layout.COUNTS, np.int64)
     # A data point is rarely under 64 bytes; when there are more samples, the walk says so.
-    capacity = min(size // 64 + 16, samples_max)
-    while True:
-        rows = np.empty((capacity, layout.ROW_COLUMNS), np.int64)
-        metrics = np.empty((capacity, layout.METRIC_COLUMNS), np.int64)
+    for room in rooms(size // 64 + 16, samples_max):
+        rows = np.empty((room, layout.ROW_COLUMNS), np.int64)
+        metrics = np.empty((room, layout.METRIC_COLUMNS), np.int64)
         status = kernel.walk(buf, size, _SEED, int(takes_delta), rows, metrics, elements, counts)
         if status != layout.FULL:
             break
-        if capacity >= samples_max:
-            raise BodyTooLarge(detail="too many samples in one request", limit=samples_max)
-        capacity = min(capacity * 8, samples_max)
     if status != layout.OK:
         detail = "malformed protobuf" if status == layout.MALFORMED else "a message given twice"
         raise BadBody(detail=detail, offset=int(counts[layout.OFFSET]), bytes=size)
@@ -230,11 +227,13 @@ def _nothing() -> None:
     """Nothing is left to do."""
 
 
-def _with_histograms(walked: _Walked) -> tuple[_Walked, I64, list[bytes], int, str]:
+def _with_histograms(
+    walked: _Walked, totals: dict[int, Any]
+) -> tuple[_Walked, I64, list[bytes], int, str]:
     """The same without histograms that are refused; where the others are, and their messages; how
-    many were refused, and why the first was.
+    many were refused, and why the first was. totals: as `_accumulated` has them.
     """
-    read, at, error = read_histograms(walked.buf, walked.rows, walked.metrics)
+    read, at, error = read_histograms(walked.buf, walked.rows, walked.metrics, totals)
     if not read:
         return walked, np.empty(0, np.int64), [], 0, ""
     dropped = [row for row, message in zip(at, read, strict=True) if not message]
@@ -255,23 +254,38 @@ def _times_ns(buf: U8, start: int, end: int) -> tuple[int, int]:
 
 def _accumulated(
     walked: _Walked, totals: DeltaTotals, tenant: UUID
-) -> tuple[_Walked, int, Callable[[], None]]:
-    """The same with totals instead of deltas, how many data points had to be left out, and what is
-    to be done once it is stored.
+) -> tuple[_Walked, dict[int, Any], int, Callable[[], None]]:
+    """The same with totals instead of deltas; those of exponential histograms by where the delta
+    begins; how many data points had to be left out, and what is to be done once it is stored.
     """
-    rows = walked.rows
-    is_delta = walked.metrics[rows[:, layout.METRIC], layout.KIND] >= layout.DELTA
-    at = np.flatnonzero(is_delta & (rows[:, layout.VALUE] != STALE_MARKER_BITS))
+    rows, buf = walked.rows, walked.buf
+    kinds = walked.metrics[rows[:, layout.METRIC], layout.KIND]
     values = rows.view(np.float64)[:, layout.VALUE]
-    spans = rows[at, layout.POINT : layout.POINT_END + 1].tolist()
-    times_ns = {start: _times_ns(walked.buf, start, end) for start, end in spans}
-    points = [
-        (rows[i, layout.KEY : layout.KEY + 2].tobytes(), *times_ns[start], value)
-        for i, (start, _), value in zip(at, spans, values[at].tolist(), strict=True)
-    ]
+    at, points = [], []
+    for i in np.flatnonzero(kinds >= layout.DELTA).tolist():
+        if rows[i, layout.VALUE] == STALE_MARKER_BITS:
+            continue
+        start, end = rows[i, layout.POINT : layout.POINT_END + 1].tolist()
+        value: Any = float(values[i])
+        if kinds[i] == layout.EXPONENTIAL | layout.DELTA:
+            try:
+                value = exponential_point(buf[start:end].tobytes())
+                from_otlp(value)
+            except InvalidHistogram:
+                continue  # `_with_histograms` says why
+        at.append(i)
+        key = rows[i, layout.KEY : layout.KEY + 2].tobytes()
+        points.append((key, *_times_ns(buf, start, end), value))
     added, settle = totals.add(tenant.bytes, points)
-    values[at] = [np.nan if total is None else total for total in added]
-    if not (dropped := [i for i, total in zip(at, added, strict=True) if total is None]):
-        return walked, 0, settle
+    histograms: dict[int, Any] = {}
+    dropped = []
+    for i, total in zip(at, added, strict=True):
+        if total is None:
+            dropped.append(i)
+        elif isinstance(total, float):
+            values[i] = total
+        else:
+            histograms[int(rows[i, layout.POINT])] = total
     refused_points = np.unique(rows[dropped, layout.POINT]).size
-    return replace(walked, rows=np.delete(rows, dropped, axis=0)), refused_points, settle
+    left = replace(walked, rows=np.delete(rows, dropped, axis=0))
+    return left, histograms, refused_points, settle

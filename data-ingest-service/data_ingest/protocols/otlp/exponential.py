@@ -5,6 +5,7 @@ Histograms" and "Exemplars".
 """
 
 from bisect import bisect_left
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -16,20 +17,23 @@ from data_ingest.kernels.otlp_histograms import FIRST_PART, INFINITY_PART
 from data_ingest.model import I64, STALE_MARKER_BITS, U8, Exemplar
 from data_ingest.protocols import messages
 from data_ingest.protocols.exemplars import exemplar
-from data_ingest.protocols.native_histogram import InvalidHistogram, from_otlp
+from data_ingest.protocols.native_histogram import InvalidHistogram, exponential_point, from_otlp
 from data_ingest.protocols.otlp.attributes import attributes, labels
 from data_ingest.protocols.otlp.series import POINTS
 
 _NS_PER_MS: Final = 1_000_000
 
 
-def read_histograms(buf: U8, rows: I64, metrics: I64) -> tuple[list[bytes], list[int], str]:
+def read_histograms(
+    buf: U8, rows: I64, metrics: I64, totals: Mapping[int, Any]
+) -> tuple[list[bytes], list[int], str]:
     """The stored messages of the rows that are histograms, empty for one that is refused; these
     rows; and why the first was refused.
 
-    buf, rows, metrics: see `kernels.otlp.walk`.
+    buf, rows, metrics: see `kernels.otlp.walk`. totals: data points that stand for deltas, by
+    where these begin.
     """
-    kinds = metrics[:, layout.KIND]
+    kinds = metrics[:, layout.KIND] & ~layout.DELTA
     if not (kinds == layout.EXPONENTIAL).any():
         return [], [], ""
     is_histogram = kinds[rows[:, layout.METRIC]] == layout.EXPONENTIAL
@@ -38,7 +42,8 @@ def read_histograms(buf: U8, rows: I64, metrics: I64) -> tuple[list[bytes], list
     for row in at.tolist():
         start, end = rows[row, layout.POINT : layout.POINT_END + 1].tolist()
         try:
-            read.append(from_otlp(buf[start:end].tobytes()))
+            point = totals.get(start) or exponential_point(buf[start:end].tobytes())
+            read.append(from_otlp(point))
         except InvalidHistogram as exc:
             read.append(b"")
             error = error or f"metric {_name(buf, rows, metrics, row)!r}: {exc}"
