@@ -165,10 +165,8 @@ def _labels(  # noqa: PLR0917 - compiled by position
             closing, escaped = _quoted_end(buf, p + 1, end)
             if closing < 0:
                 return OPEN_QUOTE, p, count
-            labels[count, LABEL_NAME_START] = start
-            labels[count, LABEL_NAME_END] = stop
-            labels[count, LABEL_VALUE_START] = p + 1
-            labels[count, LABEL_VALUE_END] = closing
+            labels[count, LABEL_NAME_START], labels[count, LABEL_NAME_END] = start, stop
+            labels[count, LABEL_VALUE_START], labels[count, LABEL_VALUE_END] = p + 1, closing
             labels[count, LABEL_ESCAPED] = escaped | (name_escaped << 1)
             count += 1
             p = closing + 1
@@ -231,17 +229,15 @@ def walk(  # noqa: PLR0917 - compiled by position
                     if stop < 0:
                         out[4] = q
                         return OPEN_QUOTE
-                    metadata[n_metadata, META_NAME_START] = q + 1
-                    metadata[n_metadata, META_NAME_END] = stop
-                    q = stop + 1
+                    start, q = q + 1, stop + 1
                 else:
                     stop = _name_end(buf, q, end, True)
                     if stop == q or (stop < end and buf[stop] != 32 and buf[stop] != 9):
                         out[4] = stop
                         return BAD_NAME
-                    metadata[n_metadata, META_NAME_START] = q
-                    metadata[n_metadata, META_NAME_END] = stop
-                    q = stop
+                    start, q = q, stop
+                metadata[n_metadata, META_NAME_START] = start
+                metadata[n_metadata, META_NAME_END] = stop
                 if q < end:  # one blank parts name and text; what follows it is text
                     q += 1
                 metadata[n_metadata, META_KIND] = kind
@@ -283,19 +279,13 @@ def walk(  # noqa: PLR0917 - compiled by position
             return NO_VALUE
         row = n_samples
         easy, value = _number(buf, value_start, p)
-        samples[row, KEY_START] = key_start
-        samples[row, KEY_END] = key_end
-        samples[row, LABELS_START] = first_label
-        samples[row, LABELS_END] = n_labels
-        samples[row, VALUE_START] = value_start
-        samples[row, VALUE_END] = p
-        samples[row, TIME_START] = -1
-        samples[row, TIME_END] = -1
-        samples[row, HARD] = 0 if easy else 1
-        samples[row, NAME_START] = name[0]
-        samples[row, NAME_END] = name[1]
+        samples[row, KEY_START], samples[row, KEY_END] = key_start, key_end
+        samples[row, LABELS_START], samples[row, LABELS_END] = first_label, n_labels
+        samples[row, VALUE_START], samples[row, VALUE_END] = value_start, p
+        samples[row, TIME_START], samples[row, TIME_END] = -1, -1
+        samples[row, HARD], samples[row, EXEMPLAR_START] = 0 if easy else 1, -1
+        samples[row, NAME_START], samples[row, NAME_END] = name[0], name[1]
         samples[row, NAME_ESCAPED] = name[2]
-        samples[row, EXEMPLAR_START] = -1
         values[row] = value
         p = _skip_blanks(buf, p, end)
         if p < end and buf[p] != 35:
@@ -306,8 +296,7 @@ def walk(  # noqa: PLR0917 - compiled by position
             ):
                 out[4] = start
                 return BAD_TIMESTAMP
-            samples[row, TIME_START] = start
-            samples[row, TIME_END] = p
+            samples[row, TIME_START], samples[row, TIME_END] = start, p
             p = _skip_blanks(buf, p, end)
         n_samples += 1
         if p < end:
@@ -324,8 +313,7 @@ def walk(  # noqa: PLR0917 - compiled by position
             if status != OK or name[0] >= 0:
                 out[4] = p
                 return BAD_EXEMPLAR
-            samples[row, EXEMPLAR_LABELS_END] = n_labels
-            samples[row, EXEMPLAR_START] = p
+            samples[row, EXEMPLAR_LABELS_END], samples[row, EXEMPLAR_START] = n_labels, p
         p = next_line
     out[0], out[1], out[2], out[3], out[4] = n_samples, n_labels, n_metadata, line, size
     if openmetrics and not ended:

@@ -8,7 +8,7 @@ One `Outcome` for all protocols, and each tells it to its senders in its own way
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Final
+from typing import Final, TypeAlias
 from uuid import UUID
 
 from starlette.responses import Response
@@ -91,6 +91,16 @@ class WriteRequest:
     received_ms: int = 0
     tenant: UUID = NOBODY
 
+    @property
+    def media_type(self) -> str:
+        """What the body is written in, in lower case and without parameters; empty: not said."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+    @property
+    def encoding(self) -> str:
+        """How the body is compressed, in lower case; empty: not at all."""
+        return self.headers.get("content-encoding", "").strip().lower()
+
 
 NO_CONTENT: Final = Response(status_code=204)
 
@@ -108,6 +118,9 @@ def refusal(outcome: Outcome) -> SamplesRefused | None:
     return SamplesRefused(
         refused=dict(outcome.refused), accepted=outcome.accepted, first_error=outcome.first_error
     )
+
+
+Render: TypeAlias = Callable[[WriteRequest, Outcome | ServiceError], Response]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +141,7 @@ class WriteProtocol:
     decode: Callable[[WriteRequest, Bounds], SampleBatch]
     check: Callable[[WriteRequest], None]
     unpacked_bytes: Callable[[WriteRequest], int]
-    render: Callable[[WriteRequest, Outcome | ServiceError], Response] = render
+    render: Render = render
     methods: tuple[str, ...] = ("POST",)
     small_bytes: int = 0
     has_key_in_query: bool = False

@@ -54,15 +54,14 @@ _SEED: Final = seed_for(b"remote_write")
 
 def check(request: WriteRequest) -> None:
     """Passes for 1.0 and 2.0, and for absent headers; else `UnsupportedBody` says why not."""
-    encoding = request.headers.get("content-encoding", "").strip()
-    media = request.headers.get("content-type", "").partition(";")[0].strip()
-    if media.lower() not in {"", "application/x-protobuf"}:
+    media, encoding = request.media_type, request.encoding
+    if media not in {"", "application/x-protobuf"}:
         raise UnsupportedBody(
             detail=f"Content-Type {media[:100]!r}; remote_write is application/x-protobuf"
         )
     if (message := message_of(request)) not in MESSAGES:
         raise UnsupportedBody(detail=f"message {message[:100]!r}; known: {', '.join(MESSAGES)}")
-    if encoding.lower() not in {"", "snappy"}:
+    if encoding not in {"", "snappy"}:
         raise UnsupportedBody(detail=f"Content-Encoding {encoding[:100]!r}; remote_write is snappy")
 
 

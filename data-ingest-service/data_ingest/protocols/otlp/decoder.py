@@ -97,10 +97,12 @@ class Decoder:
             if overlapping:
                 refused[OUT_OF_ORDER] = overlapping
                 first_error = first_error or "a delta ends before the last one, or overlaps it"
-        walked, histogram_at, histograms, invalid, error = _with_histograms(walked, totals)
-        if invalid:
-            refused[INVALID_HISTOGRAM] = refused.get(INVALID_HISTOGRAM, 0) + invalid
-            first_error = first_error or error
+        histogram_at, histograms = np.empty(0, np.int64), list[bytes]()
+        if (walked.metrics[:, layout.KIND] & ~layout.DELTA == layout.EXPONENTIAL).any():
+            walked, histogram_at, histograms, invalid, error = _with_histograms(walked, totals)
+            if invalid:
+                refused[INVALID_HISTOGRAM] = refused.get(INVALID_HISTOGRAM, 0) + invalid
+                first_error = first_error or error
         exemplars_total = int(walked.counts[layout.EXEMPLARS])
         exemplars = []
         if exemplars_total:
@@ -155,8 +157,7 @@ def protocol(options: Options) -> WriteProtocol:
 
 def check(request: WriteRequest) -> None:
     """Passes for protobuf and JSON; else `UnsupportedBody`."""
-    media = answers.media_type(request)
-    if media not in {answers.PROTOBUF, answers.JSON}:
+    if (media := request.media_type) not in {answers.PROTOBUF, answers.JSON}:
         raise UnsupportedBody(
             detail=f"Content-Type {media[:100]!r}; OTLP is {answers.PROTOBUF} or {answers.JSON}"
         )
@@ -164,20 +165,12 @@ def check(request: WriteRequest) -> None:
 
 def unpacked_bytes(request: WriteRequest) -> int:
     """What the body may take unpacked and, if it is JSON, parsed; `decode` keeps to it."""
-    return _unpacked_max(request) * (JSON_MEMORY if _is_json(request) else 1)
-
-
-def _is_json(request: WriteRequest) -> bool:
-    return answers.media_type(request) == answers.JSON
-
-
-def _encoding(request: WriteRequest) -> str:
-    return request.headers.get("content-encoding", "").strip().lower()
+    return _unpacked_max(request) * (JSON_MEMORY if request.media_type == answers.JSON else 1)
 
 
 def _unpacked_max(request: WriteRequest) -> int:
     """Gzip says its size at its end; the others may hold as much as telemetry ever does."""
-    encoding, size = _encoding(request), len(request.body)
+    encoding, size = request.encoding, len(request.body)
     if encoding in {"", "identity"}:
         return size
     if encoding == "gzip":
@@ -187,11 +180,11 @@ def _unpacked_max(request: WriteRequest) -> int:
 
 def _message(request: WriteRequest, bounds: Bounds) -> bytes:
     """The protobuf message that the body is, or stands for."""
-    is_json, says = _is_json(request), _unpacked_max(request)
+    is_json, says = request.media_type == answers.JSON, _unpacked_max(request)
     bytes_max = bounds.decoded_bytes_max // (JSON_MEMORY if is_json else 1)
-    if says > bytes_max and _encoding(request) == "gzip":
+    if says > bytes_max and request.encoding == "gzip":
         raise BodyTooLarge(detail="decompressed", bytes=says, limit=bytes_max)
-    body = decompressed(request.body, _encoding(request), min(says, bytes_max))
+    body = decompressed(request, min(says, bytes_max))
     return to_protobuf(body) if is_json else body
 
 
@@ -233,14 +226,12 @@ def _with_histograms(
     """The same without histograms that are refused; where the others are, and their messages; how
     many were refused, and why the first was. totals: as `_accumulated` has them.
     """
-    read, at, error = read_histograms(walked.buf, walked.rows, walked.metrics, totals)
-    if not read:
-        return walked, np.empty(0, np.int64), [], 0, ""
-    dropped = [row for row, message in zip(at, read, strict=True) if not message]
-    messages = [message for message in read if message]
+    read, error = read_histograms(walked.buf, walked.rows, walked.metrics, totals)
+    dropped = [row for row, message in read.items() if not message]
     left = np.delete(np.arange(len(walked.rows)), dropped)
-    places = np.flatnonzero(np.isin(left, np.setdiff1d(at, dropped)))
-    return replace(walked, rows=walked.rows[left]), places, messages, len(dropped), error
+    places = np.flatnonzero(np.isin(left, list(read)))
+    stored = [message for message in read.values() if message]
+    return replace(walked, rows=walked.rows[left]), places, stored, len(dropped), error
 
 
 def _times_ns(buf: U8, start: int, end: int) -> tuple[int, int]:

@@ -26,28 +26,25 @@ _NS_PER_MS: Final = 1_000_000
 
 def read_histograms(
     buf: U8, rows: I64, metrics: I64, totals: Mapping[int, Any]
-) -> tuple[list[bytes], list[int], str]:
-    """The stored messages of the rows that are histograms, empty for one that is refused; these
-    rows; and why the first was refused.
+) -> tuple[dict[int, bytes], str]:
+    """The stored messages by the rows that are histograms, empty for one that is refused; and why
+    the first was.
 
     buf, rows, metrics: see `kernels.otlp.walk`. totals: data points that stand for deltas, by
     where these begin.
     """
-    kinds = metrics[:, layout.KIND] & ~layout.DELTA
-    if not (kinds == layout.EXPONENTIAL).any():
-        return [], [], ""
-    is_histogram = kinds[rows[:, layout.METRIC]] == layout.EXPONENTIAL
-    at = np.flatnonzero(is_histogram & (rows[:, layout.VALUE] != STALE_MARKER_BITS))
-    read, error = [], ""
-    for row in at.tolist():
+    kinds = metrics[rows[:, layout.METRIC], layout.KIND] & ~layout.DELTA
+    is_read = (kinds == layout.EXPONENTIAL) & (rows[:, layout.VALUE] != STALE_MARKER_BITS)
+    read, error = dict[int, bytes](), ""
+    for row in np.flatnonzero(is_read).tolist():
         start, end = rows[row, layout.POINT : layout.POINT_END + 1].tolist()
         try:
             point = totals.get(start) or exponential_point(buf[start:end].tobytes())
-            read.append(from_otlp(point))
+            read[row] = from_otlp(point)
         except InvalidHistogram as exc:
-            read.append(b"")
+            read[row] = b""
             error = error or f"metric {_name(buf, rows, metrics, row)!r}: {exc}"
-    return read, at.tolist(), error
+    return read, error
 
 
 def _name(buf: U8, rows: I64, metrics: I64, row: int) -> str:

@@ -11,7 +11,7 @@ Source: OpenTelemetry specification, compatibility/prometheus_and_openmetrics.md
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 from data_ingest.errors import InvalidLabels
 from data_ingest.kernels import otlp_histograms
@@ -103,9 +103,7 @@ class RequestSeries:
     metrics: I64
     options: LabelOptions
     _budget: LabelBudget = field(default_factory=LabelBudget)
-    _resources: dict[int, _OrRefused[_Resource]] = field(default_factory=dict)
-    _scopes: dict[tuple[int, int], _OrRefused[Attributes]] = field(default_factory=dict)
-    _names: dict[int, _OrRefused[str]] = field(default_factory=dict)
+    _read: dict[tuple[int, ...], _OrRefused[Any]] = field(default_factory=dict)
     _point: int = -1
     _point_labels: _OrRefused[Attributes] = field(default_factory=dict)
     _boundaries: list[str] = field(default_factory=list)
@@ -134,6 +132,12 @@ class RequestSeries:
             return None
         return MetricMetadata(name, _TYPES[kind], about, names.unit_name(unit))
 
+    def _once(self, key: tuple[int, ...], read: Callable[[], _T]) -> _T:
+        if key not in self._read:
+            self._read[key] = _or_refused(read)
+        value: _T = _valid(self._read[key])
+        return value
+
     def _kind(self, metric: int) -> int:
         return int(self.metrics[metric, kernel.KIND]) & ~kernel.DELTA
 
@@ -152,9 +156,7 @@ class RequestSeries:
 
     def _resource(self, metric: int) -> _Resource:
         start = int(self.metrics[metric, kernel.RESOURCE])
-        if start not in self._resources:
-            self._resources[start] = _or_refused(lambda: self._read_resource(metric))
-        return _valid(self._resources[start])
+        return self._once((kernel.RESOURCE, start), lambda: self._read_resource(metric))
 
     def _read_resource(self, metric: int) -> _Resource:
         message = self._bytes(metric, kernel.RESOURCE)
@@ -167,11 +169,8 @@ class RequestSeries:
         """`otel_scope_…` of the metric's scope; empty where it has no name."""
         if not self.options.scope_labels:
             return {}
-        start = int(self.metrics[metric, kernel.SCOPE])
-        key = start, int(self.metrics[metric, kernel.SCHEMA_URL])
-        if key not in self._scopes:
-            self._scopes[key] = _or_refused(lambda: self._read_scope(metric))
-        return _valid(self._scopes[key])
+        starts = self.metrics[metric, [kernel.SCOPE, kernel.SCHEMA_URL]].tolist()
+        return self._once((kernel.SCOPE, *starts), lambda: self._read_scope(metric))
 
     def _read_scope(self, metric: int) -> Attributes:
         read = parsed(messages.OtlpScope, self._bytes(metric, kernel.SCOPE))
@@ -190,9 +189,7 @@ class RequestSeries:
         return scope
 
     def _name(self, metric: int) -> str:
-        if metric not in self._names:
-            self._names[metric] = _or_refused(lambda: self._read_name(metric))
-        return _valid(self._names[metric])
+        return self._once((kernel.NAME, metric), lambda: self._read_name(metric))
 
     def _read_name(self, metric: int) -> str:
         kind, name = self._kind(metric), self._text(metric, kernel.NAME, SHARED_TEXT_MAX)
