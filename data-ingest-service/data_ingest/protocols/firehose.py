@@ -150,10 +150,7 @@ def render(request: WriteRequest, result: Outcome | ServiceError) -> Response:
     """The request's own id and a time, with `errorMessage` where all of it should come again, or
     be looked at: 413 goes to the error bucket at once, and so shall what no repetition can mend.
     """
-    answer = {
-        "requestId": request.headers.get(REQUEST_ID, ""),
-        "timestamp": request.received_ms,
-    }
+    answer = {"requestId": request.headers.get(REQUEST_ID, ""), "timestamp": request.received_ms}
     if isinstance(result, Outcome):
         refused = refusal(result)
         if refused is None or firehose_otel.OTEL_0_7 not in result.refused:
