@@ -1,7 +1,7 @@
 """remote_write on the wire, slow and obvious: protobuf's own library, and an encoder by hand."""
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import cramjam
@@ -145,6 +145,28 @@ def varint(value: int) -> bytes:
 def field(number: int, body: bytes) -> bytes:
     """A length-delimited field."""
     return varint(number << 3 | 2) + varint(len(body)) + body
+
+
+def fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
+    """(number << 3 | wire type, value) of each field: a number for a varint, else its bytes."""
+    at = 0
+
+    def number() -> int:
+        nonlocal at
+        value, shift = 0, 0
+        while message[at] > 127:
+            value, shift, at = value | (message[at] & 127) << shift, shift + 7, at + 1
+        value, at = value | message[at] << shift, at + 1
+        return value
+
+    while at < len(message):
+        tag = number()
+        if tag & 7 == 0:
+            yield tag, number()
+            continue
+        size = number() if tag & 7 == 2 else {1: 8, 5: 4}[tag & 7]
+        yield tag, message[at : at + size]
+        at += size
 
 
 def label(name: bytes, value: bytes) -> bytes:

@@ -26,30 +26,8 @@ from data_ingest.chassis.jit import (
     uint8,
     walker,
 )
+from data_ingest.kernels import influx_values as text
 from data_ingest.kernels.hashing import hash_step
-from data_ingest.kernels.influx_values import (
-    BACKSLASH,
-    BAD_VALUE,
-    COMMA,
-    EQUALS,
-    FULL,
-    HARD_NUMBER,
-    HASH,
-    I64_MAX,
-    LONG_KEY,
-    NEWLINE,
-    NO_FIELD_KEY,
-    NO_FIELD_VALUE,
-    NO_FIELDS,
-    NO_MEASUREMENT,
-    OK,
-    SPACE,
-    STRING,
-    is_end,
-    read_timestamp,
-    read_value,
-    skip_blanks,
-)
 from data_ingest.kernels.instructions import load_u64
 from data_ingest.model import F64, I64, U8, U64
 
@@ -58,19 +36,10 @@ KEY_BYTES_MAX: Final = 65_535
 
 # Columns of `rows`: where head and field begin, and where a number begins that is for Python's
 # float (0: the value is there).
-HEAD: Final = 0
-FIELD: Final = 1
-HARD: Final = 2
-ROW_COLUMNS: Final = 3
+HEAD, FIELD, HARD, ROW_COLUMNS = range(4)
 
 # Items of `counts`; FIRST_… tell of the first line that cannot be read.
-SAMPLES: Final = 0
-STRINGS: Final = 1
-HARD_VALUES: Final = 2
-BAD_LINES: Final = 3
-FIRST_FAULT: Final = 4
-FIRST_LINE: Final = 5
-FIRST_OFFSET: Final = 6
+SAMPLES, STRINGS, HARD_VALUES, BAD_LINES, FIRST_FAULT, FIRST_LINE, FIRST_OFFSET = range(7)
 COUNTS: Final = 7
 
 _SPACES: Final = np.uint64(0x2020_2020_2020_2020)
@@ -90,7 +59,7 @@ def count_byte(buf: U8, wanted: int) -> int:
 
 @inlined
 def _line_end(buf: Any, p: Any) -> Any:
-    while buf[p] != NEWLINE:
+    while buf[p] != text.NEWLINE:
         p += 1
     return p
 
@@ -102,8 +71,8 @@ def _head_end(buf: Any, p: Any) -> Any:
     Tags are checked where labels are read, for series not seen before; a series with malformed
     tags is refused there, so it never becomes a known one.
     """
-    if buf[p] == COMMA:
-        return NO_MEASUREMENT, p
+    if buf[p] == text.COMMA:
+        return text.NO_MEASUREMENT, p
     start = p
     while True:
         # Eight bytes at a time: a space or a line end? With one field a line 1.5 times faster.
@@ -114,10 +83,10 @@ def _head_end(buf: Any, p: Any) -> Any:
             p += 8
             continue
         for i in range(p, p + 8):
-            if buf[i] == NEWLINE:
-                return NO_FIELDS, i
-            if buf[i] == SPACE and (i == start or buf[i - 1] != BACKSLASH):
-                return OK, i
+            if buf[i] == text.NEWLINE:
+                return text.NO_FIELDS, i
+            if buf[i] == text.SPACE and (i == start or buf[i - 1] != text.BACKSLASH):
+                return text.OK, i
         p += 8
 
 
@@ -129,10 +98,10 @@ def _key_end(buf: Any, p: Any) -> Any:
     while True:
         before = c
         c = buf[p]
-        if c == EQUALS and before != BACKSLASH:
-            return (NO_FIELD_KEY if p == start else OK), p
-        if c == NEWLINE or (c in (SPACE, COMMA) and before != BACKSLASH):
-            return (NO_FIELD_KEY if p == start else NO_FIELD_VALUE), p
+        if c == text.EQUALS and before != text.BACKSLASH:
+            return (text.NO_FIELD_KEY if p == start else text.OK), p
+        if c == text.NEWLINE or (c in (text.SPACE, text.COMMA) and before != text.BACKSLASH):
+            return (text.NO_FIELD_KEY if p == start else text.NO_FIELD_VALUE), p
         p += 1
 
 
@@ -157,33 +126,33 @@ def _fields(  # noqa: PLR0917 - compiled by position
     while True:
         field = p
         status, key_end = _key_end(buf, p)
-        if status != OK:
+        if status != text.OK:
             return status, key_end, n, strings, hard
         if head_end - head + key_end - field > KEY_BYTES_MAX:
-            return LONG_KEY, field, n, strings, hard
-        status, kind, number, p = read_value(buf, key_end + 1, end)
-        if status != OK:
+            return text.LONG_KEY, field, n, strings, hard
+        status, kind, number, p = text.read_value(buf, key_end + 1, end)
+        if status != text.OK:
             return status, p, n, strings, hard
-        if kind == STRING:
+        if kind == text.STRING:
             strings += 1
         else:
             if n == values.size:
-                return FULL, p, n, strings, hard
+                return text.FULL, p, n, strings, hard
             lane0, lane1 = hash_step(buf, field, key_end, head0, head1, key0, key1)
             keys[n, 0] = lane0
             keys[n, 1] = lane1
             rows[n, HEAD] = head
             rows[n, FIELD] = field
             rows[n, HARD] = 0
-            if kind == HARD_NUMBER:
+            if kind == text.HARD_NUMBER:
                 rows[n, HARD] = key_end + 1
                 hard += 1
             values[n] = number
             n += 1
-        if buf[p] != COMMA:
-            if buf[p] != SPACE and not is_end(buf, p):
-                return BAD_VALUE, p, n, strings, hard
-            return OK, p, n, strings, hard
+        if buf[p] != text.COMMA:
+            if buf[p] != text.SPACE and not text.is_end(buf, p):
+                return text.BAD_VALUE, p, n, strings, hard
+            return text.OK, p, n, strings, hard
         p += 1
 
 
@@ -226,8 +195,8 @@ def walk(  # noqa: PLR0917 - compiled by position
     p = 0
     while p < end:
         line = p
-        p = skip_blanks(buf, p)
-        if buf[p] == HASH or is_end(buf, p):
+        p = text.skip_blanks(buf, p)
+        if buf[p] == text.HASH or text.is_end(buf, p):
             p = _line_end(buf, p) + 1
             continue
         head = p
@@ -237,23 +206,23 @@ def walk(  # noqa: PLR0917 - compiled by position
         timestamp_ms = np.int64(received_ms)
         status, head_end = _head_end(buf, head)
         p = head_end
-        if status == OK:
-            p = skip_blanks(buf, head_end)
-            status = NO_FIELDS if is_end(buf, p) else OK
-        if status == OK:
+        if status == text.OK:
+            p = text.skip_blanks(buf, head_end)
+            status = text.NO_FIELDS if text.is_end(buf, p) else text.OK
+        if status == text.OK:
             status, p, n, strings, hard = _fields(
                 buf, p, end, head, head_end, seed, keys, rows, values, n
             )
-            if status == FULL:
-                return FULL
-        if status == OK:
-            p = skip_blanks(buf, p)
-            if not is_end(buf, p):
-                status, timestamp, p = read_timestamp(buf, p)
+            if status == text.FULL:
+                return text.FULL
+        if status == text.OK:
+            p = text.skip_blanks(buf, p)
+            if not text.is_end(buf, p):
+                status, timestamp, p = text.read_timestamp(buf, p)
                 # What leaves int64 is refused for its time, like everything so far from now.
-                limit = np.int64(I64_MAX) // multiplier
+                limit = np.int64(text.I64_MAX) // multiplier
                 timestamp_ms = min(max(timestamp, -limit), limit) * multiplier // divisor
-        if status == OK:
+        if status == text.OK:
             timestamps_ms[first:n] = timestamp_ms
             counts[STRINGS] += strings
             counts[HARD_VALUES] += hard
@@ -267,4 +236,4 @@ def walk(  # noqa: PLR0917 - compiled by position
             p = line
         p = _line_end(buf, p) + 1
     counts[SAMPLES] = n
-    return OK
+    return text.OK

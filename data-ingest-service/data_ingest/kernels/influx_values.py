@@ -12,38 +12,15 @@ from data_ingest.kernels.decimals import nearest_float
 from data_ingest.kernels.instructions import load_u64
 
 # Why a line cannot be read. FULL: the outputs are too small, and no output may be used.
-OK: Final = 0
-FULL: Final = 1
-NO_MEASUREMENT: Final = 2
-NO_FIELDS: Final = 3
-NO_FIELD_KEY: Final = 4
-NO_FIELD_VALUE: Final = 5
-BAD_VALUE: Final = 6
-BAD_NUMBER: Final = 7
-TOO_LARGE: Final = 8
-OPEN_QUOTE: Final = 9
-BAD_TIMESTAMP: Final = 10
-LONG_KEY: Final = 11
+OK, FULL, NO_MEASUREMENT, NO_FIELDS, NO_FIELD_KEY, NO_FIELD_VALUE = range(6)
+BAD_VALUE, BAD_NUMBER, TOO_LARGE, OPEN_QUOTE, BAD_TIMESTAMP, LONG_KEY = range(6, 12)
 
 # Kinds of values.
-NUMBER: Final = 0
-HARD_NUMBER: Final = 1
-STRING: Final = 2
+NUMBER, HARD_NUMBER, STRING = 0, 1, 2
 
-TAB: Final = np.uint8(9)
-NEWLINE: Final = np.uint8(10)
-RETURN: Final = np.uint8(13)
-SPACE: Final = np.uint8(32)
-QUOTE: Final = np.uint8(34)
-HASH: Final = np.uint8(35)
-PLUS: Final = np.uint8(43)
-COMMA: Final = np.uint8(44)
-MINUS: Final = np.uint8(45)
-DOT: Final = np.uint8(46)
-EQUALS: Final = np.uint8(61)
-BACKSLASH: Final = np.uint8(92)
-_I: Final = np.uint8(105)
-_U: Final = np.uint8(117)
+TAB, NEWLINE, RETURN, SPACE = (np.uint8(ord(c)) for c in "\t\n\r ")
+QUOTE, HASH, PLUS, COMMA, MINUS = (np.uint8(ord(c)) for c in '"#+,-')
+DOT, EQUALS, BACKSLASH, _I, _U = (np.uint8(ord(c)) for c in ".=\\iu")
 _TRUE: Final = tuple(
     np.uint64(int.from_bytes(word, "little")) for word in (b"t", b"T", b"true", b"True", b"TRUE")
 )

@@ -36,11 +36,7 @@ def _compiled_instructions() -> tuple[Any, Any, Any]:
         return build
 
     numba_intrinsic: Any = intrinsic
-    return (
-        numba_intrinsic(load),
-        numba_intrinsic(multiply(0)),
-        numba_intrinsic(multiply(64)),
-    )
+    return (numba_intrinsic(load), numba_intrinsic(multiply(0)), numba_intrinsic(multiply(64)))
 
 
 def _python_instructions() -> tuple[Any, Any, Any]:

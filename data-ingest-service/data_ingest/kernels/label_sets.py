@@ -24,12 +24,7 @@ from data_ingest.chassis.jit import (
 )
 from data_ingest.model import I64, U8
 
-_QUOTE: Final = np.uint8(34)
-_COMMA: Final = np.uint8(44)
-_COLON: Final = np.uint8(58)
-_BACKSLASH: Final = np.uint8(92)
-_OPEN: Final = np.uint8(123)
-_CLOSE: Final = np.uint8(125)
+_QUOTE, _COMMA, _COLON, _BACKSLASH, _OPEN, _CLOSE = (np.uint8(ord(c)) for c in '",:\\{}')
 _SEPARATOR: Final = np.uint8(255)
 _CONTROLS: Final = np.uint8(32)
 

@@ -17,40 +17,10 @@ from typing import Any
 import numpy as np
 
 from data_ingest.chassis.jit import BYTES, I64_ROWS_OUT, I64S_OUT, U64S, inlined, int64, walker
+from data_ingest.kernels import otlp_points as layout
 from data_ingest.kernels.hashing import fold, hash_step
 from data_ingest.kernels.instructions import load_u64
 from data_ingest.kernels.otlp_histograms import histogram_points
-from data_ingest.kernels.otlp_points import (
-    COUNTER,
-    DELTA,
-    DESCRIPTION,
-    EXPONENTIAL,
-    GAUGE,
-    HISTOGRAM,
-    INFO_HIGH,
-    INFO_LANES,
-    INFO_LOW,
-    INFO_ROW,
-    KIND,
-    MALFORMED,
-    METRIC_KEY,
-    METRIC_ROW,
-    NAME,
-    OFFSET,
-    OK,
-    REFUSED_DELTA,
-    REFUSED_TEMPORALITY,
-    RESOURCE,
-    SCHEMA_URL,
-    SCOPE,
-    SUMMARY,
-    TWICE,
-    UNIT,
-    UP_DOWN,
-    next_message,
-    number_points,
-    refuse,
-)
 from data_ingest.kernels.varint import BYTES_FIELD, VARINT, next_field, read_varint
 from data_ingest.model import I64, U8, U64
 
@@ -67,8 +37,7 @@ EXPONENTIAL_TAG = np.uint64(10 << 3 | BYTES_FIELD)
 SUMMARY_TAG = np.uint64(11 << 3 | BYTES_FIELD)
 DATA_TAGS = (GAUGE_TAG, SUM_TAG, HISTOGRAM_TAG, EXPONENTIAL_TAG, SUMMARY_TAG)
 WITHOUT_TEMPORALITY = (GAUGE_TAG, SUMMARY_TAG)
-OF_PARTS = (HISTOGRAM, HISTOGRAM | DELTA, SUMMARY, EXPONENTIAL)
-NEVER_DELTA = (UP_DOWN, EXPONENTIAL)
+OF_PARTS = (layout.HISTOGRAM, layout.SUMMARY, layout.EXPONENTIAL)
 TEMPORALITY_TAG = np.uint64(2 << 3 | VARINT)
 MONOTONIC_TAG = np.uint64(3 << 3 | VARINT)
 IS_DELTA, IS_CUMULATIVE = np.uint64(1), np.uint64(2)
@@ -91,15 +60,15 @@ def _only(buf: Any, p: Any, end: Any, wanted: Any) -> Any:
     """
     only_start, only_end, times = end, end, 0
     while p < end:
-        tag, start, after = next_message(buf, p, end)
+        tag, start, after = layout.next_message(buf, p, end)
         if after < 0:
-            return MALFORMED, p, p
+            return layout.MALFORMED, p, p
         if tag == wanted:
             if times > 0:
-                return TWICE, p, p
+                return layout.TWICE, p, p
             only_start, only_end, times = start, after, 1
         p = after
-    return OK, only_start, only_end
+    return layout.OK, only_start, only_end
 
 
 @inlined
@@ -127,51 +96,40 @@ def _names_a_target(buf: Any, p: Any, end: Any) -> Any:
 
 
 @inlined
-def _metric(  # noqa: PLR0917 - compiled by position
-    buf: Any,
-    p: Any,
-    end: Any,
-    lane0: Any,
-    lane1: Any,
-    takes_delta: Any,
-    seed: Any,
-    rows: Any,
-    metrics: Any,
-    elements: Any,
-    counts: Any,
-) -> Any:
-    for at in (NAME, UNIT, DESCRIPTION):
+def _metric(buf: Any, p: Any, end: Any, lanes: Any, out: Any) -> Any:
+    takes_delta, seed, counts = out.takes_delta, out.seed, out.counts
+    for at in (layout.NAME, layout.UNIT, layout.DESCRIPTION):
         counts[at] = counts[at + 1] = end
     data_tag = np.uint64(0)
     begin, data_field, data, data_end = p, end, end, end
     while p < end:
-        tag, start, after = next_message(buf, p, end)
+        tag, start, after = layout.next_message(buf, p, end)
         if after < 0:
-            counts[OFFSET] = p
-            return MALFORMED
+            counts[layout.OFFSET] = p
+            return layout.MALFORMED
         if tag == FIRST:
-            counts[NAME], counts[NAME + 1] = start, after
+            counts[layout.NAME], counts[layout.NAME + 1] = start, after
         elif tag == SECOND:
-            counts[DESCRIPTION], counts[DESCRIPTION + 1] = start, after
+            counts[layout.DESCRIPTION], counts[layout.DESCRIPTION + 1] = start, after
         elif tag == THIRD:
-            counts[UNIT], counts[UNIT + 1] = start, after
+            counts[layout.UNIT], counts[layout.UNIT + 1] = start, after
         elif tag in DATA_TAGS:
             if data_tag != np.uint64(0):
-                counts[OFFSET] = p
-                return TWICE
+                counts[layout.OFFSET] = p
+                return layout.TWICE
             data_tag, data_field, data, data_end = tag, p, start, after
         p = after
     if data_tag == np.uint64(0):
-        return OK
+        return layout.OK
     temporality, is_monotonic, points = IS_CUMULATIVE, False, 0
     if data_tag not in WITHOUT_TEMPORALITY:
         temporality = np.uint64(0)
         p = data
         while p < data_end:
-            tag, start, after = next_message(buf, p, data_end)
+            tag, start, after = layout.next_message(buf, p, data_end)
             if after < 0:
-                counts[OFFSET] = p
-                return MALFORMED
+                counts[layout.OFFSET] = p
+                return layout.MALFORMED
             if tag == FIRST:
                 points += 1
             elif tag == TEMPORALITY_TAG:
@@ -180,106 +138,81 @@ def _metric(  # noqa: PLR0917 - compiled by position
                 monotonic, _ = read_varint(buf, start)
                 is_monotonic = monotonic != np.uint64(0)
             p = after
-    kind = GAUGE
+    kind = layout.GAUGE
     if data_tag == SUM_TAG:
-        kind = COUNTER if is_monotonic else UP_DOWN
+        kind = layout.COUNTER if is_monotonic else layout.UP_DOWN
     elif data_tag == HISTOGRAM_TAG:
-        kind = HISTOGRAM
+        kind = layout.HISTOGRAM
     elif data_tag == SUMMARY_TAG:
-        kind = SUMMARY
+        kind = layout.SUMMARY
     elif data_tag == EXPONENTIAL_TAG:
-        kind = EXPONENTIAL
+        kind = layout.EXPONENTIAL
     if temporality == IS_DELTA:
-        if takes_delta == 0 or kind in NEVER_DELTA:
-            refuse(counts, REFUSED_DELTA, points)
-            return OK
-        kind |= DELTA
+        if takes_delta == 0 or kind == layout.UP_DOWN:
+            layout.refuse(counts, layout.REFUSED_DELTA, points)
+            return layout.OK
+        kind |= layout.DELTA
     elif temporality != IS_CUMULATIVE:
-        refuse(counts, REFUSED_TEMPORALITY, points)
-        return OK
-    counts[KIND], counts[METRIC_ROW] = kind, -1
+        layout.refuse(counts, layout.REFUSED_TEMPORALITY, points)
+        return layout.OK
+    counts[layout.KIND], counts[layout.METRIC_ROW] = kind, -1
     # All of the metric but its data points, hashed once for what describes it and for its series.
     own0, own1 = hash_step(buf, begin, data_field, seed[0], seed[1], seed[2], seed[3])
     if data_end < end:
         own0, own1 = hash_step(buf, data_end, end, own0, own1, seed[2], seed[3])
     own0 ^= np.uint64(kind) << KIND_SHIFT
-    counts[METRIC_KEY], counts[METRIC_KEY + 1] = np.int64(own0), np.int64(own1)
-    lane0, lane1 = fold(own0 ^ seed[2], own1 ^ lane0), fold(own0 ^ lane1, own1 ^ seed[3])
-    if kind in OF_PARTS:
-        return histogram_points(
-            buf, data, data_end, lane0, lane1, seed, rows, metrics, elements, counts
-        )
-    return number_points(buf, data, data_end, lane0, lane1, seed, rows, metrics, counts)
+    counts[layout.METRIC_KEY], counts[layout.METRIC_KEY + 1] = np.int64(own0), np.int64(own1)
+    lanes = fold(own0 ^ seed[2], own1 ^ lanes[0]), fold(own0 ^ lanes[1], own1 ^ seed[3])
+    if kind & ~layout.DELTA in OF_PARTS:
+        return histogram_points(buf, data, data_end, lanes, out)
+    return layout.number_points(buf, data, data_end, lanes, out)
 
 
 @inlined
-def _scope_metrics(  # noqa: PLR0917 - compiled by position
-    buf: Any,
-    p: Any,
-    end: Any,
-    lane0: Any,
-    lane1: Any,
-    takes_delta: Any,
-    seed: Any,
-    rows: Any,
-    metrics: Any,
-    elements: Any,
-    counts: Any,
-) -> Any:
-    for at, wanted in ((SCOPE, FIRST), (SCHEMA_URL, THIRD)):
+def _scope_metrics(buf: Any, p: Any, end: Any, lanes: Any, out: Any) -> Any:
+    (lane0, lane1), seed, counts = lanes, out.seed, out.counts
+    for at, wanted in ((layout.SCOPE, FIRST), (layout.SCHEMA_URL, THIRD)):
         status, start, after = _only(buf, p, end, wanted)
-        if status != OK:
-            counts[OFFSET] = start
+        if status != layout.OK:
+            counts[layout.OFFSET] = start
             return status
         counts[at], counts[at + 1] = start, after
         lane0, lane1 = hash_step(buf, start, after, lane0, lane1, seed[2], seed[3])
     while p < end:
-        tag, start, after = next_message(buf, p, end)
+        tag, start, after = layout.next_message(buf, p, end)
         if tag == SECOND:
-            status = _metric(
-                buf, start, after, lane0, lane1, takes_delta, seed, rows, metrics, elements, counts
-            )
-            if status != OK:
+            status = _metric(buf, start, after, (lane0, lane1), out)
+            if status != layout.OK:
                 return status
         p = after
-    return OK
+    return layout.OK
 
 
 @inlined
-def _resource_metrics(  # noqa: PLR0917 - compiled by position
-    buf: Any,
-    p: Any,
-    end: Any,
-    takes_delta: Any,
-    seed: Any,
-    rows: Any,
-    metrics: Any,
-    elements: Any,
-    counts: Any,
-) -> Any:
+def _resource_metrics(buf: Any, p: Any, end: Any, out: Any) -> Any:
+    seed, counts = out.seed, out.counts
     status, start, after = _only(buf, p, end, FIRST)
-    if status != OK:
-        counts[OFFSET] = start
+    if status != layout.OK:
+        counts[layout.OFFSET] = start
         return status
     lane0, lane1 = hash_step(buf, start, after, seed[0], seed[1], seed[2], seed[3])
-    counts[RESOURCE], counts[RESOURCE + 1] = start, after
+    counts[layout.RESOURCE], counts[layout.RESOURCE + 1] = start, after
     # The same resource again goes on with the `target_info` it has.
-    if counts[INFO_LANES] != np.int64(lane0) or counts[INFO_LANES + 1] != np.int64(lane1):
-        counts[INFO_LANES], counts[INFO_LANES + 1] = np.int64(lane0), np.int64(lane1)
+    info, own0, own1 = layout.INFO_LANES, np.int64(lane0), np.int64(lane1)
+    if counts[info] != own0 or counts[info + 1] != own1:
+        counts[info], counts[info + 1] = own0, own1
         has_info = _names_a_target(buf, start, after)
-        counts[INFO_ROW] = -1
-        counts[INFO_LOW] = NEVER_MS if has_info else -NEVER_MS
-        counts[INFO_HIGH] = -NEVER_MS if has_info else NEVER_MS
+        counts[layout.INFO_ROW] = -1
+        counts[layout.INFO_LOW] = NEVER_MS if has_info else -NEVER_MS
+        counts[layout.INFO_HIGH] = -NEVER_MS if has_info else NEVER_MS
     while p < end:
         tag, start, after = next_field(buf, p, end)
         if tag == SECOND:
-            status = _scope_metrics(
-                buf, start, after, lane0, lane1, takes_delta, seed, rows, metrics, elements, counts
-            )
-            if status != OK:
+            status = _scope_metrics(buf, start, after, (lane0, lane1), out)
+            if status != layout.OK:
                 return status
         p = after
-    return OK
+    return layout.OK
 
 
 @walker(int64(BYTES, int64, U64S, int64, I64_ROWS_OUT, I64_ROWS_OUT, I64S_OUT, I64S_OUT))
@@ -306,17 +239,16 @@ def walk(  # noqa: PLR0917 - compiled by position
         `counts[OFFSET]` is where. On FULL an output is too small and no output may be used.
     """
     counts[:] = 0
+    out = layout.Walk(takes_delta, seed, rows, metrics, elements, counts)
     p = 0
     while p < end:
         tag, start, after = next_field(buf, p, end)
         if after < 0:
-            counts[OFFSET] = p
-            return MALFORMED
+            counts[layout.OFFSET] = p
+            return layout.MALFORMED
         if tag == FIRST:
-            status: int = _resource_metrics(
-                buf, start, after, takes_delta, seed, rows, metrics, elements, counts
-            )
-            if status != OK:
+            status: int = _resource_metrics(buf, start, after, out)
+            if status != layout.OK:
                 return status
         p = after
-    return OK
+    return layout.OK

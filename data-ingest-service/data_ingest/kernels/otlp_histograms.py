@@ -15,44 +15,16 @@ from typing import Any
 import numpy as np
 
 from data_ingest.chassis.jit import inlined
+from data_ingest.kernels import otlp_points as layout
 from data_ingest.kernels.hashing import hash_step
 from data_ingest.kernels.instructions import load_u64
-from data_ingest.kernels.otlp_points import (
-    DELTA,
-    DELTAS,
-    EXEMPLARS,
-    EXPONENTIAL,
-    FOURTH_TAG,
-    FULL,
-    INTEGER_TAG,
-    KIND,
-    MALFORMED,
-    METRIC_ROW,
-    NO_RECORDED_VALUE,
-    NS_PER_MS,
-    NUMBER_ATTRIBUTE_TAG,
-    NUMBER_FLAGS_TAG,
-    OFFSET,
-    OK,
-    POINT_TAG,
-    REFUSED_BUCKETS,
-    REFUSED_TIMESTAMP,
-    STALE,
-    SUMMARY,
-    TIME_TAG,
-    VALUE,
-    add_sample,
-    begin_point,
-    bits_of,
-    refuse,
-)
 from data_ingest.kernels.varint import BYTES_FIELD, FIXED64, VARINT, next_field, read_varint
 
 COUNT_PART, SUM_PART, INFINITY_PART, FIRST_PART = 0, 1, 2, 3
 """Parts of a data point; buckets and quantiles are FIRST_PART and on."""
 SUM_TAG = np.uint64(5 << 3 | FIXED64)
 COUNTS_TAG = np.uint64(6 << 3 | BYTES_FIELD)
-BOTH_COUNTS = (COUNTS_TAG, INTEGER_TAG)
+BOTH_COUNTS = (COUNTS_TAG, layout.INTEGER_TAG)
 BOUNDS_TAG = np.uint64(7 << 3 | BYTES_FIELD)
 BOUND_TAG = np.uint64(7 << 3 | FIXED64)
 BOTH_BOUNDS = (BOUNDS_TAG, BOUND_TAG)
@@ -92,38 +64,28 @@ def _are_ascending(buf: Any, elements: Any, at: Any, size: Any) -> Any:
 
 
 @inlined
-def histogram_points(  # noqa: PLR0917 - compiled by position
-    buf: Any,
-    p: Any,
-    end: Any,
-    metric0: Any,
-    metric1: Any,
-    seed: Any,
-    rows: Any,
-    metrics: Any,
-    elements: Any,
-    counts: Any,
-) -> Any:
+def histogram_points(buf: Any, p: Any, end: Any, lanes: Any, out: Any) -> Any:
     """The samples of data points in [p, end), of histograms or summaries; returns the status."""
+    seed, rows, elements, counts = out.seed, out.rows, out.elements, out.counts
     key0, key1 = seed[2], seed[3]
-    is_summary = counts[KIND] == SUMMARY
-    is_exponential = counts[KIND] == EXPONENTIAL
+    is_summary = counts[layout.KIND] == layout.SUMMARY
+    is_exponential = counts[layout.KIND] & ~layout.DELTA == layout.EXPONENTIAL
     has_buckets = not (is_summary or is_exponential)
-    attribute_tag = NUMBER_ATTRIBUTE_TAG if is_summary else HISTOGRAM_ATTRIBUTE_TAG
+    attribute_tag = layout.NUMBER_ATTRIBUTE_TAG if is_summary else HISTOGRAM_ATTRIBUTE_TAG
     exemplar_tag = HISTOGRAM_EXEMPLAR_TAG
     if is_exponential:
         attribute_tag, exemplar_tag = EXPONENTIAL_ATTRIBUTE_TAG, EXPONENTIAL_EXEMPLAR_TAG
-    flags_tag = NUMBER_FLAGS_TAG if is_summary else HISTOGRAM_FLAGS_TAG
+    flags_tag = layout.NUMBER_FLAGS_TAG if is_summary else HISTOGRAM_FLAGS_TAG
     half = elements.size // 2
     while p < end:
         tag, point, after = next_field(buf, p, end)
         if after < 0:
-            counts[OFFSET] = p
-            return MALFORMED
+            counts[layout.OFFSET] = p
+            return layout.MALFORMED
         p = after
-        if tag != POINT_TAG:
+        if tag != layout.POINT_TAG:
             continue
-        lane0, lane1 = metric0, metric1
+        lane0, lane1 = lanes
         time_ns, count, sum_bits, flags = np.uint64(0), np.uint64(0), np.uint64(0), np.uint64(0)
         has_sum = is_summary
         buckets = bounds = 0
@@ -131,8 +93,8 @@ def histogram_points(  # noqa: PLR0917 - compiled by position
         while q < after:
             tag, start, next_q = next_field(buf, q, after)
             if next_q < 0:
-                counts[OFFSET] = q
-                return MALFORMED
+                counts[layout.OFFSET] = q
+                return layout.MALFORMED
             is_bounds = has_buckets and tag in BOTH_BOUNDS
             if tag == attribute_tag or is_bounds:
                 if q != run_end:
@@ -141,9 +103,9 @@ def histogram_points(  # noqa: PLR0917 - compiled by position
                 run_end = next_q
                 if is_bounds:
                     bounds = _add_elements(elements, half, bounds, start, next_q)
-            elif tag == TIME_TAG:
+            elif tag == layout.TIME_TAG:
                 time_ns = load_u64(buf, start)
-            elif tag == FOURTH_TAG:
+            elif tag == layout.FOURTH_TAG:
                 count = load_u64(buf, start)
             elif tag == SUM_TAG and not is_exponential:
                 sum_bits, has_sum = load_u64(buf, start), True
@@ -159,36 +121,36 @@ def histogram_points(  # noqa: PLR0917 - compiled by position
             elif has_buckets and tag in BOTH_COUNTS:
                 buckets = _add_elements(elements, 0, buckets, start, next_q)
             elif tag == exemplar_tag and not is_summary:
-                counts[EXEMPLARS] += 1
+                counts[layout.EXEMPLARS] += 1
             q = next_q
         lane0, lane1 = hash_step(buf, run_start, run_end, lane0, lane1, key0, key1)
         if time_ns == np.uint64(0):
-            refuse(counts, REFUSED_TIMESTAMP, 1)
+            layout.refuse(counts, layout.REFUSED_TIMESTAMP, 1)
             continue
         if has_buckets:
             fits = buckets == bounds + 1 or (buckets == 0 and bounds == 0)
             if not (fits and bounds >= 0 and _are_ascending(buf, elements, half, bounds)):
-                refuse(counts, REFUSED_BUCKETS, 1)
+                layout.refuse(counts, layout.REFUSED_BUCKETS, 1)
                 continue
             # The last bucket is +Inf's, which every histogram has: its number is the count.
             buckets = bounds
         elif buckets < 0:
-            refuse(counts, REFUSED_BUCKETS, 1)
+            layout.refuse(counts, layout.REFUSED_BUCKETS, 1)
             continue
-        time_ms = np.int64(time_ns // NS_PER_MS)
+        time_ms = np.int64(time_ns // layout.NS_PER_MS)
         parts = buckets + (2 if has_buckets else 1) + (1 if has_sum else 0)
-        n = begin_point(time_ms, parts, rows, metrics, counts)
+        n = layout.begin_point(time_ms, parts, out)
         if n < 0:
-            return FULL
-        first, span = n, (point, after, counts[METRIC_ROW])
-        count_bits = bits_of(count)
-        add_sample(span, COUNT_PART, lane0, lane1, time_ms, count_bits, rows, n)
+            return layout.FULL
+        first, span = n, (point, after, counts[layout.METRIC_ROW])
+        count_bits = layout.bits_of(count)
+        layout.add_sample(span, COUNT_PART, lane0, lane1, time_ms, count_bits, rows, n)
         n += 1
         if has_sum:
-            add_sample(span, SUM_PART, lane0, lane1, time_ms, sum_bits, rows, n)
+            layout.add_sample(span, SUM_PART, lane0, lane1, time_ms, sum_bits, rows, n)
             n += 1
         if has_buckets:
-            add_sample(span, INFINITY_PART, lane0, lane1, time_ms, count_bits, rows, n)
+            layout.add_sample(span, INFINITY_PART, lane0, lane1, time_ms, count_bits, rows, n)
             n += 1
         cumulative = np.uint64(0)
         for i in range(buckets):
@@ -196,20 +158,20 @@ def histogram_points(  # noqa: PLR0917 - compiled by position
             if is_summary:
                 quantile, bits, q = _quantile(buf, elements[i], elements[half + i])
                 if q < 0:
-                    counts[OFFSET] = elements[i]
-                    return MALFORMED
+                    counts[layout.OFFSET] = elements[i]
+                    return layout.MALFORMED
                 part0, part1 = hash_step(buf, quantile, q, lane0, lane1, key0, key1)
             else:
                 cumulative += load_u64(buf, elements[i])
-                bits = np.uint64(bits_of(cumulative))
-            add_sample(span, FIRST_PART + i, part0, part1, time_ms, bits, rows, n)
+                bits = np.uint64(layout.bits_of(cumulative))
+            layout.add_sample(span, FIRST_PART + i, part0, part1, time_ms, bits, rows, n)
             n += 1
-        if flags & NO_RECORDED_VALUE != np.uint64(0):
+        if flags & layout.NO_RECORDED_VALUE != np.uint64(0):
             for i in range(first, n):
-                rows[i, VALUE] = np.int64(STALE)
-        if counts[KIND] >= DELTA:
-            counts[DELTAS] += n - first
-    return OK
+                rows[i, layout.VALUE] = np.int64(layout.STALE)
+        if counts[layout.KIND] >= layout.DELTA:
+            counts[layout.DELTAS] += n - first
+    return layout.OK
 
 
 @inlined

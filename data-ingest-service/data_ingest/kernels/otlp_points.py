@@ -5,7 +5,7 @@
 Source: opentelemetry-proto `metrics/v1/metrics.proto`.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,13 +30,7 @@ METRIC_ROW, INFO_LANES, INFO_ROW, INFO_LOW, INFO_HIGH = 20, 21, 23, 24, 25
 FIRST_REFUSED, REFUSED_NAME, REFUSED = 26, 27, 29
 """Why the first data point was refused (1 more than its reason; 0 for none), the name of its
 metric, and how many were, by reason."""
-(
-    REFUSED_DELTA,
-    REFUSED_TEMPORALITY,
-    REFUSED_TIMESTAMP,
-    REFUSED_VALUE,
-    REFUSED_BUCKETS,
-) = range(5)
+REFUSED_DELTA, REFUSED_TEMPORALITY, REFUSED_TIMESTAMP, REFUSED_VALUE, REFUSED_BUCKETS = range(5)
 COUNTS = 34
 """Size of `counts`."""
 
@@ -63,6 +57,17 @@ NS_PER_MS = np.uint64(1_000_000)
 KIND_SHIFT = np.uint64(48)
 STALE = np.uint64(STALE_MARKER_BITS)
 ONE = np.float64(1.0).view(np.uint64)
+
+
+class Walk(NamedTuple):
+    """What every step is given: see `otlp.walk`."""
+
+    takes_delta: Any
+    seed: Any
+    rows: Any
+    metrics: Any
+    elements: Any
+    counts: Any
 
 
 @inlined
@@ -110,11 +115,12 @@ def add_sample(  # noqa: PLR0917 - compiled by position
 
 
 @inlined
-def begin_point(time_ms: Any, samples: Any, rows: Any, metrics: Any, counts: Any) -> Any:
+def begin_point(time_ms: Any, samples: Any, out: Any) -> Any:
     """Where the samples of a point start: its metric has a row, its resource a `target_info`.
 
     -1 when `samples` of them, and those rows, do not fit.
     """
+    rows, metrics, counts = out.rows, out.metrics, out.counts
     n = counts[SAMPLES]
     if n + samples + 1 > rows.shape[0] or counts[METRICS] + 2 > metrics.shape[0]:
         return -1
@@ -142,18 +148,9 @@ def bits_of(value: Any) -> Any:
 
 
 @inlined
-def number_points(  # noqa: PLR0917 - compiled by position
-    buf: Any,
-    p: Any,
-    end: Any,
-    metric0: Any,
-    metric1: Any,
-    seed: Any,
-    rows: Any,
-    metrics: Any,
-    counts: Any,
-) -> Any:
+def number_points(buf: Any, p: Any, end: Any, lanes: Any, out: Any) -> Any:
     """The samples of a gauge's or a sum's data points in [p, end); returns the status."""
+    seed, rows, counts = out.seed, out.rows, out.counts
     key0, key1 = seed[2], seed[3]
     while p < end:
         tag, point, after = next_message(buf, p, end)
@@ -163,7 +160,7 @@ def number_points(  # noqa: PLR0917 - compiled by position
         p = after
         if tag != POINT_TAG:
             continue
-        lane0, lane1 = metric0, metric1
+        lane0, lane1 = lanes
         time_ns, bits, flags, value_kind = np.uint64(0), np.uint64(0), np.uint64(0), NO_VALUE
         q = point
         # As every sender begins: 11 <start> 19 <time> 21 or 31 <value>. This and the next two
@@ -218,7 +215,7 @@ def number_points(  # noqa: PLR0917 - compiled by position
         n = counts[SAMPLES]
         is_new = counts[METRIC_ROW] < 0 or n == rows.shape[0]
         if is_new or time_ms < counts[INFO_LOW] or time_ms >= counts[INFO_HIGH]:
-            n = begin_point(time_ms, 1, rows, metrics, counts)
+            n = begin_point(time_ms, 1, out)
             if n < 0:
                 return FULL
         else:

@@ -17,71 +17,37 @@ import numpy as np
 from data_ingest.chassis.jit import (
     BYTES,
     F64S_OUT,
+    I64_ROWS_OUT,
     I64S_OUT,
     boolean,
     inlined,
     int64,
     kernel,
-    types,
 )
 from data_ingest.kernels.influx_values import NUMBER, read_number
 from data_ingest.kernels.influx_values import OK as NUMBER_OK
 from data_ingest.model import F64, I64, U8
 
 # Status of a walk; the second number is the offset of the byte at fault.
-OK: Final = 0
-BAD_NAME: Final = 1
-BAD_LABEL_NAME: Final = 2
-NO_EQUALS: Final = 3
-NO_QUOTE: Final = 4
-OPEN_QUOTE: Final = 5
-NO_SEPARATOR: Final = 6
-NO_VALUE: Final = 7
-BAD_TIMESTAMP: Final = 8
-TRAILING: Final = 9
-TWO_NAMES: Final = 10
-NO_METRIC_NAME: Final = 11
-AFTER_EOF: Final = 12
-NO_EOF: Final = 13
-BAD_EXEMPLAR: Final = 14
+OK, BAD_NAME, BAD_LABEL_NAME, NO_EQUALS, NO_QUOTE, OPEN_QUOTE, NO_SEPARATOR, NO_VALUE = range(8)
+BAD_TIMESTAMP, TRAILING, TWO_NAMES, NO_METRIC_NAME, AFTER_EOF, NO_EOF, BAD_EXEMPLAR = range(8, 15)
 
-# Columns of a sample row.
-KEY_START: Final = 0
-KEY_END: Final = 1
-LABELS_START: Final = 2
-LABELS_END: Final = 3
-VALUE_START: Final = 4
-VALUE_END: Final = 5
-TIME_START: Final = 6  # -1: no timestamp
-TIME_END: Final = 7
-HARD: Final = 8  # 1: the value is for Python's float
-NAME_START: Final = 9
-NAME_END: Final = 10
-NAME_ESCAPED: Final = 11
-EXEMPLAR_LABELS_END: Final = 12  # of the exemplar's labels, which follow the sample's own
-EXEMPLAR_START: Final = 13  # its value, and perhaps a time; -1: no exemplar
-SAMPLE_COLUMNS: Final = 14
+# Columns of a sample row. TIME_START: -1 for no timestamp. HARD: 1 where the value is for Python's
+# float. An exemplar's labels follow the sample's own, up to EXEMPLAR_LABELS_END; EXEMPLAR_START is
+# where its value, and perhaps a time, begins, -1 for no exemplar.
+KEY_START, KEY_END, LABELS_START, LABELS_END, VALUE_START, VALUE_END = range(6)
+TIME_START, TIME_END, HARD, NAME_START, NAME_END, NAME_ESCAPED = range(6, 12)
+EXEMPLAR_LABELS_END, EXEMPLAR_START, SAMPLE_COLUMNS = range(12, 15)
 
-# Columns of a label row.
-LABEL_NAME_START: Final = 0
-LABEL_NAME_END: Final = 1
-LABEL_VALUE_START: Final = 2
-LABEL_VALUE_END: Final = 3
-LABEL_ESCAPED: Final = 4  # 1: the value has a backslash; 2: the name has
+# Columns of a label row: start and end of name and value; 1 where the value has a backslash, and 2
+# where the name has. LABEL_COLUMNS: how many there are.
+LABEL_NAME_START, LABEL_NAME_END, LABEL_VALUE_START, LABEL_VALUE_END, LABEL_ESCAPED = range(5)
 LABEL_COLUMNS: Final = 5
 
-# Columns of a metadata row.
-META_KIND: Final = 0
-META_NAME_START: Final = 1
-META_NAME_END: Final = 2
-META_TEXT_START: Final = 3
-META_TEXT_END: Final = 4
-META_COLUMNS: Final = 5
-HELP: Final = 1
-TYPE: Final = 2
-UNIT: Final = 3
+# Columns of a metadata row, and its kinds.
+META_KIND, META_NAME_START, META_NAME_END, META_TEXT_START, META_TEXT_END, META_COLUMNS = range(6)
+HELP, TYPE, UNIT = 1, 2, 3
 
-I64_ROWS = types.Array(types.int64, 2, "C")
 _HELP: Final = tuple(b"HELP")
 _TYPE: Final = tuple(b"TYPE")
 _UNIT: Final = tuple(b"UNIT")
@@ -199,10 +165,8 @@ def _labels(  # noqa: PLR0917 - compiled by position
             closing, escaped = _quoted_end(buf, p + 1, end)
             if closing < 0:
                 return OPEN_QUOTE, p, count
-            labels[count, LABEL_NAME_START] = start
-            labels[count, LABEL_NAME_END] = stop
-            labels[count, LABEL_VALUE_START] = p + 1
-            labels[count, LABEL_VALUE_END] = closing
+            labels[count, LABEL_NAME_START], labels[count, LABEL_NAME_END] = start, stop
+            labels[count, LABEL_VALUE_START], labels[count, LABEL_VALUE_END] = p + 1, closing
             labels[count, LABEL_ESCAPED] = escaped | (name_escaped << 1)
             count += 1
             p = closing + 1
@@ -213,7 +177,7 @@ def _labels(  # noqa: PLR0917 - compiled by position
             return NO_SEPARATOR, p, count
 
 
-@kernel(int64(BYTES, boolean, I64_ROWS, F64S_OUT, I64_ROWS, I64_ROWS, I64S_OUT))
+@kernel(int64(BYTES, boolean, I64_ROWS_OUT, F64S_OUT, I64_ROWS_OUT, I64_ROWS_OUT, I64S_OUT))
 def walk(  # noqa: PLR0917 - compiled by position
     buf: U8, openmetrics: bool, samples: I64, values: F64, labels: I64, metadata: I64, out: I64
 ) -> int:
@@ -265,17 +229,15 @@ def walk(  # noqa: PLR0917 - compiled by position
                     if stop < 0:
                         out[4] = q
                         return OPEN_QUOTE
-                    metadata[n_metadata, META_NAME_START] = q + 1
-                    metadata[n_metadata, META_NAME_END] = stop
-                    q = stop + 1
+                    start, q = q + 1, stop + 1
                 else:
                     stop = _name_end(buf, q, end, True)
                     if stop == q or (stop < end and buf[stop] != 32 and buf[stop] != 9):
                         out[4] = stop
                         return BAD_NAME
-                    metadata[n_metadata, META_NAME_START] = q
-                    metadata[n_metadata, META_NAME_END] = stop
-                    q = stop
+                    start, q = q, stop
+                metadata[n_metadata, META_NAME_START] = start
+                metadata[n_metadata, META_NAME_END] = stop
                 if q < end:  # one blank parts name and text; what follows it is text
                     q += 1
                 metadata[n_metadata, META_KIND] = kind
@@ -317,19 +279,13 @@ def walk(  # noqa: PLR0917 - compiled by position
             return NO_VALUE
         row = n_samples
         easy, value = _number(buf, value_start, p)
-        samples[row, KEY_START] = key_start
-        samples[row, KEY_END] = key_end
-        samples[row, LABELS_START] = first_label
-        samples[row, LABELS_END] = n_labels
-        samples[row, VALUE_START] = value_start
-        samples[row, VALUE_END] = p
-        samples[row, TIME_START] = -1
-        samples[row, TIME_END] = -1
-        samples[row, HARD] = 0 if easy else 1
-        samples[row, NAME_START] = name[0]
-        samples[row, NAME_END] = name[1]
+        samples[row, KEY_START], samples[row, KEY_END] = key_start, key_end
+        samples[row, LABELS_START], samples[row, LABELS_END] = first_label, n_labels
+        samples[row, VALUE_START], samples[row, VALUE_END] = value_start, p
+        samples[row, TIME_START], samples[row, TIME_END] = -1, -1
+        samples[row, HARD], samples[row, EXEMPLAR_START] = 0 if easy else 1, -1
+        samples[row, NAME_START], samples[row, NAME_END] = name[0], name[1]
         samples[row, NAME_ESCAPED] = name[2]
-        samples[row, EXEMPLAR_START] = -1
         values[row] = value
         p = _skip_blanks(buf, p, end)
         if p < end and buf[p] != 35:
@@ -340,8 +296,7 @@ def walk(  # noqa: PLR0917 - compiled by position
             ):
                 out[4] = start
                 return BAD_TIMESTAMP
-            samples[row, TIME_START] = start
-            samples[row, TIME_END] = p
+            samples[row, TIME_START], samples[row, TIME_END] = start, p
             p = _skip_blanks(buf, p, end)
         n_samples += 1
         if p < end:
@@ -358,8 +313,7 @@ def walk(  # noqa: PLR0917 - compiled by position
             if status != OK or name[0] >= 0:
                 out[4] = p
                 return BAD_EXEMPLAR
-            samples[row, EXEMPLAR_LABELS_END] = n_labels
-            samples[row, EXEMPLAR_START] = p
+            samples[row, EXEMPLAR_LABELS_END], samples[row, EXEMPLAR_START] = n_labels, p
         p = next_line
     out[0], out[1], out[2], out[3], out[4] = n_samples, n_labels, n_metadata, line, size
     if openmetrics and not ended:

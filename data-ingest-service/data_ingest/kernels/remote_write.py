@@ -10,7 +10,7 @@ empty request without an error, so its presence is a status of its own.
 Source: Prometheus `prompb/remote.proto`, `prompb/types.proto`.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,7 +21,6 @@ from data_ingest.chassis.jit import (
     I64S_OUT,
     U64_ROWS_OUT,
     U64S,
-    U64S_OUT,
     inlined,
     int64,
     void,
@@ -32,10 +31,11 @@ from data_ingest.kernels.instructions import load_u64
 from data_ingest.kernels.varint import BYTES_FIELD, FIXED64, VARINT, next_field, read_varint
 from data_ingest.model import I64, U8, U64
 
-OK, MALFORMED, SERIES_FULL, SAMPLES_FULL, VERSION_2 = 0, 1, 2, 3, 4
-SERIES, SAMPLES, OTHERS, METADATA, OFFSET = 0, 1, 2, 3, 4
-COUNTS = 5
-"""Size of `counts`, whose items the names above index."""
+OK, MALFORMED, FULL, OTHER_VERSION = 0, 1, 2, 3
+SERIES, SAMPLES, OTHERS, METADATA, OFFSET, SYMBOLS, NAME = range(7)
+COUNTS = 7
+"""Size of `counts`, whose items the names above index; the last two are of 2.0: how many symbols,
+and the number of `__name__`."""
 EXEMPLAR, HISTOGRAM = 0, 1
 """Kinds of `others`."""
 
@@ -46,7 +46,6 @@ LABEL_TAG = np.uint8(1 << 3 | BYTES_FIELD)
 SAMPLE_TAG = np.uint8(2 << 3 | BYTES_FIELD)
 EXEMPLAR_TAG = np.uint8(3 << 3 | BYTES_FIELD)
 HISTOGRAM_TAG = np.uint8(4 << 3 | BYTES_FIELD)
-OTHER_TAGS = (EXEMPLAR_TAG, HISTOGRAM_TAG)
 LABEL_NAME_TAG = np.uint8(1 << 3 | BYTES_FIELD)
 LABEL_VALUE_TAG = np.uint8(2 << 3 | BYTES_FIELD)
 VALUE_TAG = np.uint8(1 << 3 | FIXED64)
@@ -54,40 +53,77 @@ TIMESTAMP_TAG = np.uint8(2 << 3 | VARINT)
 ONE_BYTE = np.uint8(128)
 
 
-@inlined
-def read_sample(buf: Any, start: Any, end: Any) -> Any:
-    """(value bits, timestamp, -1) of a Sample in [start, end); where it is malformed instead of -1.
+class Values(NamedTuple):
+    """What is read of both versions, see `walk`; `counts` says how far it is."""
 
-    Of both versions; their fast paths read a sample as senders write it.
+    samples: Any
+    others: Any
+    counts: Any
+
+
+@inlined
+def _add_sample(timestamp_ms: Any, bits: Any, out: Any) -> Any:
+    """A sample more, of the series that is being read."""
+    n = out.counts[SAMPLES]
+    out.samples[0, n] = out.counts[SERIES]
+    out.samples[1, n] = np.int64(timestamp_ms)
+    out.samples[2, n] = np.int64(bits)
+    out.counts[SAMPLES] = n + 1
+
+
+@inlined
+def usual_sample(buf: Any, p: Any, end: Any, out: Any) -> Any:
+    """Position after the sample at `p`, which is added; -1 where none stands there as every sender
+    writes it: 09 <value> 10 <timestamp>.
     """
-    value = np.uint64(0)
-    timestamp_ms = np.uint64(0)
-    p = start
-    while p < end:
-        tag, value_start, value_end = next_field(buf, p, end)
-        if value_end < 0:
-            return value, timestamp_ms, p
-        if tag == VALUE_TAG:
-            value = load_u64(buf, value_start)
-        elif tag == TIMESTAMP_TAG:
-            timestamp_ms, _ = read_varint(buf, value_start)
-        p = value_end
-    return value, timestamp_ms, -1
+    if buf[p] == SAMPLE_TAG and buf[p + 2] == VALUE_TAG and buf[p + 11] == TIMESTAMP_TAG:
+        after = p + 2 + np.int64(buf[p + 1])
+        if after <= end and out.counts[SAMPLES] < out.samples.shape[1]:
+            timestamp_ms, value_end = read_varint(buf, p + 12)
+            if value_end == after:
+                _add_sample(timestamp_ms, load_u64(buf, p + 3), out)
+                return after
+    return -1
+
+
+@inlined
+def add_value(buf: Any, field: Any, exemplar: Any, histogram: Any, out: Any) -> Any:
+    """The status after a field of a TimeSeries, (tag, start, end): a sample, or one of the others.
+
+    exemplar, histogram: their tags.
+    """
+    (tag, start, end), counts = field, out.counts
+    if tag == SAMPLE_TAG:
+        if counts[SAMPLES] == out.samples.shape[1]:
+            return FULL
+        bits = timestamp_ms = np.uint64(0)
+        p = start
+        while p < end:
+            tag, start, after = next_field(buf, p, end)
+            if after < 0:
+                counts[OFFSET] = p
+                return MALFORMED
+            if tag == VALUE_TAG:
+                bits = load_u64(buf, start)
+            elif tag == TIMESTAMP_TAG:
+                timestamp_ms, _ = read_varint(buf, start)
+            p = after
+        _add_sample(timestamp_ms, bits, out)
+    elif tag in (exemplar, histogram):
+        row = counts[OTHERS]
+        if row == out.others.shape[0]:
+            return FULL
+        out.others[row, 0] = HISTOGRAM if tag == histogram else EXEMPLAR
+        out.others[row, 1] = counts[SERIES]
+        out.others[row, 2] = start
+        out.others[row, 3] = end
+        counts[OTHERS] = row + 1
+    return OK
 
 
 @walker(
     int64(
-        BYTES,
-        int64,
-        U64S,
-        U64_ROWS_OUT,
-        I64S_OUT,
-        I64S_OUT,
-        I64S_OUT,
-        U64S_OUT,
-        I64_ROWS_OUT,
-        I64S_OUT,
-        I64S_OUT,
+        BYTES, int64, U64S, U64_ROWS_OUT, I64S_OUT, I64_ROWS_OUT, I64_ROWS_OUT, I64S_OUT, I64S_OUT
     )
 )
 def walk(  # noqa: PLR0917 - compiled by position
@@ -96,9 +132,7 @@ def walk(  # noqa: PLR0917 - compiled by position
     seed: U64,
     keys: U64,
     series_spans: I64,
-    series_of: I64,
-    timestamps_ms: I64,
-    value_bits: U64,
+    samples: I64,
     others: I64,
     metadata_spans: I64,
     counts: I64,
@@ -108,16 +142,14 @@ def walk(  # noqa: PLR0917 - compiled by position
     buf: the message in [0, end), with spare bytes after it (see `varint`).
     keys: (s, 2), the hash of each series' label bytes.
     series_spans: (2 s,), start and end of each TimeSeries that has anything.
-    series_of: (n,), the row of `keys` each sample belongs to; timestamps_ms, value_bits: (n,).
+    samples: (3, n), the row of `keys` each belongs to, timestamps in ms, bits of the values.
     others: (o, 4), of each histogram and exemplar its kind, row of `keys`, start and end.
     metadata_spans: (2 m,), start and end of each MetricMetadata; more than fit are only counted.
-    counts: (COUNTS,); on MALFORMED and VERSION_2 `counts[OFFSET]` is where.
-    On SERIES_FULL and SAMPLES_FULL an output is too small and no output may be used.
+    counts: (COUNTS,); on MALFORMED and OTHER_VERSION `counts[OFFSET]` is where.
+    On FULL an output is too small and no output may be used.
     """
-    series = 0
-    samples = 0
-    n_others = 0
-    metadata = 0
+    counts[:] = 0
+    out = Values(samples, others, counts)
     p = 0
     while p < end:
         tag, start, after = next_field(buf, p, end)
@@ -126,20 +158,20 @@ def walk(  # noqa: PLR0917 - compiled by position
             return MALFORMED
         if tag >> np.uint64(3) == np.uint64(4) or tag >> np.uint64(3) == np.uint64(5):
             counts[OFFSET] = p
-            return VERSION_2
+            return OTHER_VERSION
         if tag != SERIES_TAG:
             if tag == METADATA_TAG:
+                metadata = counts[METADATA]
                 if 2 * metadata < metadata_spans.size:
                     metadata_spans[2 * metadata] = start
                     metadata_spans[2 * metadata + 1] = after
-                metadata += 1
+                counts[METADATA] = metadata + 1
             p = after
             continue
 
         # One TimeSeries in [start, after).
         p = start
-        first_sample = samples
-        first_other = n_others
+        values = counts[SAMPLES] + counts[OTHERS]
         lane0, lane1, key0, key1 = seed[0], seed[1], seed[2], seed[3]
         run_start = p
         run_end = p
@@ -152,18 +184,10 @@ def walk(  # noqa: PLR0917 - compiled by position
                     run_end = next_p
                     p = next_p
                     continue
-            # A sample as every sender writes it: 09 <value> 10 <timestamp>, nothing else.
-            elif buf[p] == SAMPLE_TAG and buf[p + 2] == VALUE_TAG and buf[p + 11] == TIMESTAMP_TAG:
-                next_p = p + 2 + np.int64(buf[p + 1])
-                if next_p <= after and samples < timestamps_ms.size:
-                    timestamp_ms, value_end = read_varint(buf, p + 12)
-                    if value_end == next_p:
-                        series_of[samples] = series
-                        timestamps_ms[samples] = np.int64(timestamp_ms)
-                        value_bits[samples] = load_u64(buf, p + 3)
-                        samples += 1
-                        p = next_p
-                        continue
+            next_p = usual_sample(buf, p, after, out)
+            if next_p >= 0:
+                p = next_p
+                continue
             tag, value_start, next_p = next_field(buf, p, after)
             if next_p < 0:
                 counts[OFFSET] = p
@@ -175,40 +199,23 @@ def walk(  # noqa: PLR0917 - compiled by position
                         lane0, lane1 = hash_step(buf, run_start, run_end, lane0, lane1, key0, key1)
                     run_start = p
                 run_end = next_p
-            elif tag == SAMPLE_TAG:
-                if samples == timestamps_ms.size:
-                    return SAMPLES_FULL
-                value, timestamp_ms, fault = read_sample(buf, value_start, next_p)
-                if fault >= 0:
-                    counts[OFFSET] = fault
-                    return MALFORMED
-                series_of[samples] = series
-                timestamps_ms[samples] = np.int64(timestamp_ms)
-                value_bits[samples] = value
-                samples += 1
-            elif tag in OTHER_TAGS:
-                if n_others == others.shape[0]:
-                    return SAMPLES_FULL
-                others[n_others, 0] = HISTOGRAM if tag == HISTOGRAM_TAG else EXEMPLAR
-                others[n_others, 1] = series
-                others[n_others, 2] = value_start
-                others[n_others, 3] = next_p
-                n_others += 1
+            else:
+                field = tag, value_start, next_p
+                status: int = add_value(buf, field, EXEMPLAR_TAG, HISTOGRAM_TAG, out)
+                if status != OK:
+                    return status
             p = next_p
-        if samples > first_sample or n_others > first_other:
+        if counts[SAMPLES] + counts[OTHERS] > values:
+            series = counts[SERIES]
             if series == keys.shape[0]:
-                return SERIES_FULL
+                return FULL
             lane0, lane1 = hash_step(buf, run_start, run_end, lane0, lane1, key0, key1)
             keys[series, 0] = lane0
             keys[series, 1] = lane1
             series_spans[2 * series] = start
             series_spans[2 * series + 1] = after
-            series += 1
+            counts[SERIES] = series + 1
         p = after
-    counts[SERIES] = series
-    counts[SAMPLES] = samples
-    counts[OTHERS] = n_others
-    counts[METADATA] = metadata
     return OK
 
 

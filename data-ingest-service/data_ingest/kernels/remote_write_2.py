@@ -23,32 +23,22 @@ from data_ingest.chassis.jit import (
     U64_ROWS,
     U64_ROWS_OUT,
     U64S,
-    U64S_OUT,
     inlined,
     int64,
     walker,
 )
+from data_ingest.kernels import remote_write as first
 from data_ingest.kernels.hashing import fold, hash_step
 from data_ingest.kernels.instructions import load_u64, multiply_high, multiply_low
-from data_ingest.kernels.remote_write import EXEMPLAR, HISTOGRAM, read_sample
-from data_ingest.kernels.varint import BYTES_FIELD, FIXED64, VARINT, next_field, read_varint
+from data_ingest.kernels.varint import BYTES_FIELD, VARINT, next_field, read_varint
 from data_ingest.model import I64, U8, U64
-
-OK, MALFORMED, SAMPLES_FULL, VERSION_1 = 0, 1, 2, 3
-SYMBOLS, SERIES, SAMPLES, OTHERS, DESCRIBED, NAME, OFFSET = 0, 1, 2, 3, 4, 5, 6
-COUNTS = 7
-"""Size of `counts`, whose items the names above index; NAME is the number of `__name__`."""
 
 SYMBOL_TAG = np.uint8(4 << 3 | BYTES_FIELD)
 SERIES_TAG = np.uint8(5 << 3 | BYTES_FIELD)
 REFERENCES_TAG = np.uint8(1 << 3 | BYTES_FIELD)
-SAMPLE_TAG = np.uint8(2 << 3 | BYTES_FIELD)
 HISTOGRAM_TAG = np.uint8(3 << 3 | BYTES_FIELD)
 EXEMPLAR_TAG = np.uint8(4 << 3 | BYTES_FIELD)
-OTHER_TAGS = (EXEMPLAR_TAG, HISTOGRAM_TAG)
 METADATA_TAG = np.uint8(5 << 3 | BYTES_FIELD)
-VALUE_TAG = np.uint8(1 << 3 | FIXED64)
-TIMESTAMP_TAG = np.uint8(2 << 3 | VARINT)
 TYPE_TAG = np.uint8(1 << 3 | VARINT)
 HELP_TAG = np.uint8(3 << 3 | VARINT)
 UNIT_TAG = np.uint8(4 << 3 | VARINT)
@@ -66,17 +56,17 @@ def outline(buf: U8, end: int, counts: I64) -> int:
     while p < end:
         tag, _, after = next_field(buf, p, end)
         if after < 0:
-            counts[OFFSET] = p
-            return MALFORMED
+            counts[first.OFFSET] = p
+            return first.MALFORMED
         if tag == SYMBOL_TAG:
-            counts[SYMBOLS] += 1
+            counts[first.SYMBOLS] += 1
         elif tag == SERIES_TAG:
-            counts[SERIES] += 1
+            counts[first.SERIES] += 1
         elif tag >> np.uint64(3) == np.uint64(1) or tag >> np.uint64(3) == np.uint64(3):
-            counts[OFFSET] = p
-            return VERSION_1
+            counts[first.OFFSET] = p
+            return first.OTHER_VERSION
         p = after
-    return OK
+    return first.OK
 
 
 @walker(int64(BYTES, int64, U64S, I64S_OUT, U64_ROWS_OUT, I64S_OUT))
@@ -86,7 +76,7 @@ def read_symbols(  # noqa: PLR0917 - compiled by position
     """OK; spans: (2 y,), start and end of each symbol; hashes: (y, 2); counts[NAME] is set."""
     symbols = 0
     p = 0
-    counts[NAME] = -1
+    counts[first.NAME] = -1
     while p < end:
         tag, start, after = next_field(buf, p, end)
         if tag == SYMBOL_TAG:
@@ -96,10 +86,10 @@ def read_symbols(  # noqa: PLR0917 - compiled by position
             spans[2 * symbols] = start
             spans[2 * symbols + 1] = after
             if after - start == 8 and load_u64(buf, start) == NAME_BITS:
-                counts[NAME] = symbols
+                counts[first.NAME] = symbols
             symbols += 1
         p = after
-    return OK
+    return first.OK
 
 
 @inlined
@@ -162,9 +152,7 @@ def metric_name_of(buf: Any, start: Any, end: Any, name: Any, symbols: Any) -> A
         U64_ROWS,
         U64_ROWS_OUT,
         I64S_OUT,
-        I64S_OUT,
-        I64S_OUT,
-        U64S_OUT,
+        I64_ROWS_OUT,
         I64_ROWS_OUT,
         I64S_OUT,
         I64S_OUT,
@@ -178,9 +166,7 @@ def walk(  # noqa: PLR0917 - compiled by position
     hashes: U64,
     keys: U64,
     series_spans: I64,
-    series_of: I64,
-    timestamps_ms: I64,
-    value_bits: U64,
+    samples: I64,
     others: I64,
     is_described: I64,
     descriptions: I64,
@@ -190,12 +176,10 @@ def walk(  # noqa: PLR0917 - compiled by position
 
     hashes: (y, 2), as `read_symbols` wrote them. is_described: (y,), zero; of metric names whose
     metadata was seen 1. descriptions: (4 y,), numbers of name, help and unit, and the type.
-    On SAMPLES_FULL an output is too small and no output may be used.
+    On FULL an output is too small and no output may be used.
     """
-    series = 0
-    samples = 0
-    n_others = 0
-    described = 0
+    counts[first.SERIES] = counts[first.SAMPLES] = counts[first.OTHERS] = counts[first.METADATA] = 0
+    out = first.Values(samples, others, counts)
     p = 0
     while p < end:
         tag, start, after = next_field(buf, p, end)
@@ -205,69 +189,49 @@ def walk(  # noqa: PLR0917 - compiled by position
 
         # One TimeSeries in [start, after).
         p = start
-        first_sample = samples
-        first_other = n_others
+        values = counts[first.SAMPLES] + counts[first.OTHERS]
         refs_start = start
         refs_end = start
         metadata_start = 0
         metadata_end = 0
         while p < after:
-            # A sample as senders write it: 09 <value> 10 <timestamp>, and perhaps a start.
-            if buf[p] == SAMPLE_TAG and buf[p + 2] == VALUE_TAG and buf[p + 11] == TIMESTAMP_TAG:
-                next_p = p + 2 + np.int64(buf[p + 1])
-                if next_p <= after and samples < timestamps_ms.size:
-                    timestamp_ms, value_end = read_varint(buf, p + 12)
-                    if value_end == next_p:
-                        series_of[samples] = series
-                        timestamps_ms[samples] = np.int64(timestamp_ms)
-                        value_bits[samples] = load_u64(buf, p + 3)
-                        samples += 1
-                        p = next_p
-                        continue
+            next_p = first.usual_sample(buf, p, after, out)
+            if next_p >= 0:
+                p = next_p
+                continue
             tag, value_start, next_p = next_field(buf, p, after)
             if next_p < 0:
-                counts[OFFSET] = p
-                return MALFORMED
+                counts[first.OFFSET] = p
+                return first.MALFORMED
             if tag >> np.uint64(3) == np.uint64(1):
                 if tag != REFERENCES_TAG or refs_end > refs_start:
                     # In pieces, which no sender does: refused, rather than a part of it taken.
-                    counts[OFFSET] = p
-                    return MALFORMED
+                    counts[first.OFFSET] = p
+                    return first.MALFORMED
                 refs_start = value_start
                 refs_end = next_p
-            elif tag == SAMPLE_TAG:
-                if samples == timestamps_ms.size:
-                    return SAMPLES_FULL
-                value, timestamp_ms, fault = read_sample(buf, value_start, next_p)
-                if fault >= 0:
-                    counts[OFFSET] = fault
-                    return MALFORMED
-                series_of[samples] = series
-                timestamps_ms[samples] = np.int64(timestamp_ms)
-                value_bits[samples] = value
-                samples += 1
-            elif tag in OTHER_TAGS:
-                if n_others == others.shape[0]:
-                    return SAMPLES_FULL
-                others[n_others, 0] = HISTOGRAM if tag == HISTOGRAM_TAG else EXEMPLAR
-                others[n_others, 1] = series
-                others[n_others, 2] = value_start
-                others[n_others, 3] = next_p
-                n_others += 1
             elif tag == METADATA_TAG:
                 metadata_start = value_start
                 metadata_end = next_p
+            else:
+                field = tag, value_start, next_p
+                status: int = first.add_value(buf, field, EXEMPLAR_TAG, HISTOGRAM_TAG, out)
+                if status != first.OK:
+                    return status
             p = next_p
-        if samples > first_sample or n_others > first_other:
+        if counts[first.SAMPLES] + counts[first.OTHERS] > values:
+            series = counts[first.SERIES]
             lane0, lane1 = key_of(buf, refs_start, refs_end, seed, hashes)
             keys[series, 0] = lane0
             keys[series, 1] = lane1
             series_spans[2 * series] = refs_start
             series_spans[2 * series + 1] = refs_end
-            series += 1
+            counts[first.SERIES] = series + 1
             name = np.int64(-1)
             if metadata_end > metadata_start:
-                name = metric_name_of(buf, refs_start, refs_end, counts[NAME], hashes.shape[0])
+                name = metric_name_of(
+                    buf, refs_start, refs_end, counts[first.NAME], hashes.shape[0]
+                )
             if name >= 0 and not is_described[name]:
                 is_described[name] = 1
                 kind = np.uint64(0)
@@ -277,8 +241,8 @@ def walk(  # noqa: PLR0917 - compiled by position
                 while p < metadata_end:
                     tag, value_start, value_end = next_field(buf, p, metadata_end)
                     if value_end < 0:
-                        counts[OFFSET] = p
-                        return MALFORMED
+                        counts[first.OFFSET] = p
+                        return first.MALFORMED
                     number, _ = read_varint(buf, value_start)
                     if tag == TYPE_TAG:
                         kind = number
@@ -289,17 +253,14 @@ def walk(  # noqa: PLR0917 - compiled by position
                     p = value_end
                 symbols = np.uint64(hashes.shape[0])
                 if help_ref < symbols and unit_ref < symbols:
+                    described = counts[first.METADATA]
                     descriptions[4 * described] = name
                     descriptions[4 * described + 1] = np.int64(help_ref)
                     descriptions[4 * described + 2] = np.int64(unit_ref)
                     descriptions[4 * described + 3] = np.int64(min(kind, np.uint64(255)))
-                    described += 1
+                    counts[first.METADATA] = described + 1
         p = after
-    counts[SERIES] = series
-    counts[SAMPLES] = samples
-    counts[OTHERS] = n_others
-    counts[DESCRIBED] = described
-    return OK
+    return first.OK
 
 
 @walker(int64(BYTES, int64, int64, I64S_OUT))

@@ -26,16 +26,21 @@ ENCODINGS: Final = frozenset({"", "identity", *_DECOMPRESS})
 _ROOM_IS_USED_UP: Final = "failed to write whole buffer"
 
 
-def decompressed(body: bytes | bytearray, encoding: str, bytes_max: int) -> bytes:
+def check(request: WriteRequest) -> None:
+    """Passes for encodings that can be undone, else `UnsupportedBody`."""
+    if request.encoding not in ENCODINGS:
+        raise UnsupportedBody(
+            detail=f"Content-Encoding {request.encoding[:100]!r}; it can be gzip, zstd or deflate"
+        )
+
+
+def decompressed(request: WriteRequest, bytes_max: int) -> bytes:
     """The body without its `Content-Encoding`; it has at most `bytes_max` bytes.
 
-    Raises `UnsupportedBody` for an encoding not in ENCODINGS, `BodyTooLarge` and `BadBody`.
+    Raises what `check` raises, `BodyTooLarge` and `BadBody`.
     """
-    encoding = encoding.strip().lower()
-    if encoding not in ENCODINGS:
-        raise UnsupportedBody(
-            detail=f"Content-Encoding {encoding[:100]!r}; it can be gzip, zstd or deflate"
-        )
+    check(request)
+    body, encoding = request.body, request.encoding
     if encoding not in _DECOMPRESS:
         if len(body) > bytes_max:
             raise BodyTooLarge(bytes=len(body), limit=bytes_max)
@@ -58,5 +63,5 @@ def room_for(packed_bytes: int) -> int:
 
 def unpacked_bytes(request: WriteRequest) -> int:
     """What to keep free for the body unpacked."""
-    encoding = request.headers.get("content-encoding", "").strip().lower()
-    return room_for(len(request.body)) if encoding in _DECOMPRESS else len(request.body)
+    packed = len(request.body)
+    return room_for(packed) if request.encoding in _DECOMPRESS else packed

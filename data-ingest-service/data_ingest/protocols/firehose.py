@@ -26,9 +26,9 @@ from data_ingest.chassis.problems import STATUS
 from data_ingest.errors import BadBody, BodyTooLarge, InvalidLabels, UnsupportedBody
 from data_ingest.kernels.hashing import hash_texts, seed_for
 from data_ingest.model import U64, Outcome, RawLabels, SampleBatch
-from data_ingest.protocols import firehose_otel
-from data_ingest.protocols.compression import ENCODINGS, decompressed, unpacked_bytes
-from data_ingest.protocols.protocol import Bounds, WriteProtocol, WriteRequest, refusal
+from data_ingest.protocols import compression, firehose_otel
+from data_ingest.protocols.names import joined
+from data_ingest.protocols.protocol import Bounds, LabelBudget, WriteProtocol, WriteRequest, refusal
 
 BAD_RECORD: Final = "bad_record"
 UNREADABLE: Final = "a message in OpenTelemetry's format is cut or malformed"
@@ -47,19 +47,18 @@ _SEED: Final = seed_for(b"firehose")
 
 def check(request: WriteRequest) -> None:
     """Passes for JSON in an encoding that can be undone."""
-    media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media not in {"", "application/json"}:
-        raise UnsupportedBody(detail=f"Content-Type {media[:100]!r}; Firehose sends JSON")
-    if request.headers.get("content-encoding", "").strip().lower() not in ENCODINGS:
-        raise UnsupportedBody(detail="Content-Encoding can be gzip, zstd or deflate")
+    if request.media_type not in {"", "application/json"}:
+        raise UnsupportedBody(
+            detail=f"Content-Type {request.media_type[:100]!r}; Firehose sends JSON"
+        )
+    compression.check(request)
 
 
 def decode(request: WriteRequest, bounds: Bounds) -> SampleBatch:
     """Every statistic of every line, then of OpenTelemetry's messages; what cannot be read of
     either is refused, one each.
     """
-    encoding = request.headers.get("content-encoding", "")
-    body = decompressed(request.body, encoding, bounds.decoded_bytes_max)
+    body = compression.decompressed(request, bounds.decoded_bytes_max)
     common = _common_labels(request.headers.get(COMMON_ATTRIBUTES, ""))
     texts: list[bytes] = []
     streamed: list[bytes] = []
@@ -117,21 +116,17 @@ def _with_otel(
     refused = {**otel.refused, BAD_RECORD: lines.refused.get(BAD_RECORD, 0) + unreadable}
     # Its keys are OTLP's, under which `/v1/metrics` has other labels.
     own_keys = otel.keys ^ _keys([[(b"", b"opentelemetry"), *common]])
-    label_bytes = 0
+    budget = LabelBudget()
 
     def labels_at(row: int) -> RawLabels:
-        nonlocal label_bytes
         if row < rows:
             return lines.labels_at(row)
         metric, statistic = metric_at(row - rows)
         if len(metric["dimensions"]) > DIMENSIONS_MAX:
             raise InvalidLabels(detail=f"over {DIMENSIONS_MAX} dimensions")
         name = _metric_name(f"{metric['namespace']}_{metric['metric_name']}", statistic)
-        labels = [(b"__name__", name), *_labels(metric, metric["dimensions"], common)]
-        label_bytes += sum(len(text) + 50 for pair in labels for text in pair)
-        if label_bytes > LABEL_BYTES_MAX:
-            raise BodyTooLarge(detail="too many labels in one request", limit=LABEL_BYTES_MAX)
-        return labels
+        labels = _labels(metric, metric["dimensions"], common)
+        return budget.spend([(b"__name__", name), *labels])
 
     return replace(
         otel,
@@ -155,10 +150,7 @@ def render(request: WriteRequest, result: Outcome | ServiceError) -> Response:
     """The request's own id and a time, with `errorMessage` where all of it should come again, or
     be looked at: 413 goes to the error bucket at once, and so shall what no repetition can mend.
     """
-    answer = {
-        "requestId": request.headers.get(REQUEST_ID, ""),
-        "timestamp": request.received_ms,
-    }
+    answer = {"requestId": request.headers.get(REQUEST_ID, ""), "timestamp": request.received_ms}
     if isinstance(result, Outcome):
         refused = refusal(result)
         if refused is None or firehose_otel.OTEL_0_7 not in result.refused:
@@ -236,10 +228,8 @@ def _labels(
 
     Dimensions that become one label are joined with `;`, and none replaces where a metric is from.
     """
-    joined: dict[bytes, list[bytes]] = {}
-    for dimension, text in dimensions.items():
-        joined.setdefault(_label_name(dimension), []).append(_text(text))
-    labels = dict(common) | {name: b";".join(texts) for name, texts in joined.items()}
+    pairs = [(_text(dimension), _text(text)) for dimension, text in dimensions.items()]
+    labels = dict(common) | joined(pairs, lambda name: _label_name(name.decode()))
     places = ("namespace", "account_id", "region")
     labels |= {place.encode(): _text(metric[place]) for place in places if metric.get(place)}
     labels.pop(b"__name__", None)
@@ -273,6 +263,6 @@ PROTOCOL: Final = WriteProtocol(
     paths=("/firehose/v1/metrics",),
     decode=decode,
     check=check,
-    unpacked_bytes=unpacked_bytes,
+    unpacked_bytes=compression.unpacked_bytes,
     render=render,
 )

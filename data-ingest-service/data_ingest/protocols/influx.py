@@ -17,20 +17,17 @@ from typing import Final
 
 import numpy as np
 
-from data_ingest.errors import BodyTooLarge, InvalidLabels, UnsupportedBody, WriteError
+from data_ingest.errors import BodyTooLarge, InvalidLabels, WriteError
 from data_ingest.kernels import influx as kernel
 from data_ingest.kernels import influx_values as fault
 from data_ingest.kernels.hashing import SPARE_BYTES, seed_for
 from data_ingest.model import I64, RawLabels, SampleBatch
-from data_ingest.protocols import influx_answers
-from data_ingest.protocols.compression import ENCODINGS, decompressed, unpacked_bytes
+from data_ingest.protocols import compression, influx_answers
 from data_ingest.protocols.names import joined, label_name, metric_name
-from data_ingest.protocols.protocol import Bounds, WriteProtocol, WriteRequest
+from data_ingest.protocols.protocol import Bounds, LabelBudget, Render, WriteProtocol, WriteRequest
 
 MALFORMED_LINE: Final = "malformed_line"
 STRING_FIELD: Final = "string_field"
-LABELS_READ_MAX: Final = 4_000_000
-"""Of one request: reading labels is Python, a microsecond each."""
 SMALL_BYTES: Final = 48 * 1024
 """About 1,300 values of ten a line; of one a line, 300."""
 
@@ -104,8 +101,7 @@ def check(precisions: Mapping[str, Scale], request: WriteRequest) -> None:
 
     (`curl --data-binary` says that it sends a form.)
     """
-    if request.headers.get("content-encoding", "").strip().lower() not in ENCODINGS:
-        raise UnsupportedBody(detail="Content-Encoding can be gzip, zstd or deflate")
+    compression.check(request)
     precision = request.query.get("precision", "")
     if precision not in precisions:
         names = ", ".join(name for name in precisions if name)
@@ -120,8 +116,7 @@ def decode(
     A field that stands twice in a line is two samples of one time, of which the store keeps the
     last. A line without a timestamp has the time of the request.
     """
-    encoding = request.headers.get("content-encoding", "")
-    body = decompressed(request.body, encoding, bounds.decoded_bytes_max)
+    body = compression.decompressed(request, bounds.decoded_bytes_max)
     text = b"".join((body, b"\n", bytes(SPARE_BYTES)))
     buf = np.frombuffer(text, np.uint8)
     # Each field has an equals sign of its own.
@@ -198,7 +193,7 @@ class _Lines:
     measurement: bytes = b""
     tags: RawLabels = field(default_factory=list)
     refusal: str = ""
-    labels_read: int = 0
+    budget: LabelBudget = field(default_factory=LabelBudget)
 
     def labels_at(self, row: int) -> RawLabels:
         """As `SampleBatch.labels_at`."""
@@ -207,13 +202,11 @@ class _Lines:
             self.read_head(head_start)
         if self.refusal:
             raise InvalidLabels(detail=self.refusal)
-        self.labels_read += len(self.tags) + 1
-        if self.labels_read > LABELS_READ_MAX:
-            raise BodyTooLarge(detail="too many labels in one request", limit=LABELS_READ_MAX)
         equals = _EQUALS.search(self.text, field_start)
         assert equals is not None
         field_key = _ESCAPE.sub(rb"\1", self.text[field_start : equals.start()])
-        return [(b"__name__", self.naming.metric(self.measurement, field_key)), *self.tags]
+        name = self.naming.metric(self.measurement, field_key)
+        return self.budget.spend([(b"__name__", name), *self.tags])
 
     def read_head(self, start: int) -> None:
         """Measurement and tags, or the refusal, are those of the line that begins at `start`."""
@@ -262,25 +255,22 @@ def _tag(text: bytes) -> tuple[bytes, bytes]:
 
 def protocols(naming: Naming) -> tuple[WriteProtocol, WriteProtocol]:
     """Version 1 and version 2."""
+
+    def version(
+        name: str, path: str, precisions: Mapping[str, Scale], render: Render
+    ) -> WriteProtocol:
+        return WriteProtocol(
+            name=name,
+            paths=(path, f"/influx{path}"),
+            decode=partial(decode, naming, precisions),
+            check=partial(check, precisions),
+            unpacked_bytes=compression.unpacked_bytes,
+            render=render,
+            small_bytes=SMALL_BYTES,
+            has_key_in_query=True,
+        )
+
     return (
-        WriteProtocol(
-            name="influx_v1",
-            paths=("/write", "/influx/write"),
-            decode=partial(decode, naming, V1_PRECISIONS),
-            check=partial(check, V1_PRECISIONS),
-            unpacked_bytes=unpacked_bytes,
-            render=influx_answers.render_v1,
-            small_bytes=SMALL_BYTES,
-            has_key_in_query=True,
-        ),
-        WriteProtocol(
-            name="influx_v2",
-            paths=("/api/v2/write", "/influx/api/v2/write"),
-            decode=partial(decode, naming, V2_PRECISIONS),
-            check=partial(check, V2_PRECISIONS),
-            unpacked_bytes=unpacked_bytes,
-            render=influx_answers.render_v2,
-            small_bytes=SMALL_BYTES,
-            has_key_in_query=True,
-        ),
+        version("influx_v1", "/write", V1_PRECISIONS, influx_answers.render_v1),
+        version("influx_v2", "/api/v2/write", V2_PRECISIONS, influx_answers.render_v2),
     )

@@ -20,6 +20,9 @@ from data_ingest.protocols import messages
 
 BYTES_MAX: Final = 16_384
 """Of a stored histogram. Prometheus' client libraries keep to 160 buckets."""
+BUCKETS_MAX: Final = 160
+"""Of each side of a total of deltas. At scale -4 all of float64 has fewer."""
+_COUNT_MAX: Final = (1 << 63) - 1
 _MESSAGE_BYTES_MAX: Final = 4 * BYTES_MAX
 CUSTOM_SCHEMA: Final = -53
 SCHEMA_MIN, SCHEMA_MAX = -4, 8
@@ -54,12 +57,59 @@ def from_prometheus(message: bytes) -> tuple[int, bytes]:
     return timestamp_ms, _stored(histogram)
 
 
-def from_otlp(message: bytes) -> bytes:
+def exponential_point(message: bytes) -> Any:
+    """The data point of an exponential histogram. Raises `InvalidHistogram`."""
+    return _parsed(messages.OtlpExponential, message)
+
+
+def added(total: Any, delta: Any) -> Any:
+    """The data point of all observations of both; `InvalidHistogram` where there is none.
+
+    total: None for none so far, as also where its zero threshold is another one. The scale is the
+    lower one, or as much lower as the buckets of each side, at most BUCKETS_MAX, need.
+    Source: OpenTelemetry specification, metrics/data-model.md, "Exponential histograms".
+    """
+    if total is None or total.zero_threshold != delta.zero_threshold:
+        total = messages.OtlpExponential(scale=delta.scale, start_ns=delta.start_ns)
+    scale = min(total.scale, delta.scale)
+    while not all(sides := [_both(side, total, delta, scale) for side in ("positive", "negative")]):
+        scale -= 1
+    if (count := total.count + delta.count) > _COUNT_MAX:
+        raise InvalidHistogram(f"the total count {count} is over {_COUNT_MAX}")
+    return messages.OtlpExponential(
+        start_ns=total.start_ns,
+        count=count,
+        sum=total.sum + delta.sum,
+        scale=scale,
+        zero_count=total.zero_count + delta.zero_count,
+        zero_threshold=delta.zero_threshold,
+        positive=sides[0],
+        negative=sides[1],
+    )
+
+
+def _both(side: str, total: Any, delta: Any, scale: int) -> dict[str, Any] | None:
+    """The buckets of one side of two points; None where they are too many at this scale."""
+    if scale < SCHEMA_MIN:
+        raise InvalidHistogram(f"over {BUCKETS_MAX} buckets at scale {SCHEMA_MIN}")
+    parts = [_merged(getattr(one, side), one.scale - scale) for one in (total, delta)]
+    parts = [(counts, first) for counts, first in parts if counts]
+    first = min((first for _, first in parts), default=1)
+    size = max((begin + len(counts) for counts, begin in parts), default=first) - first
+    if size > BUCKETS_MAX:
+        return None
+    sums = [0] * size
+    for counts, begin in parts:
+        for i, count in enumerate(counts, begin - first):
+            sums[i] += count
+    return {"offset": first - 1, "counts": sums}
+
+
+def from_otlp(point: Any) -> bytes:
     """The stored message of an exponential histogram's data point. Raises `InvalidHistogram`.
 
     Scales over 8 are merged down to it. A missing sum is 0, as in Prometheus.
     """
-    point = _parsed(messages.OtlpExponential, message)
     if point.scale < SCHEMA_MIN:
         raise InvalidHistogram(f"scale {point.scale} is below {SCHEMA_MIN}")
     histogram = messages.Histogram(

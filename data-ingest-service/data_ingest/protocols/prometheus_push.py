@@ -23,8 +23,7 @@ from data_ingest.errors import BadBody, BodyTooLarge, UnsupportedBody
 from data_ingest.kernels.hashing import hash_texts, seed_for
 from data_ingest.limits import INVALID_EXEMPLAR
 from data_ingest.model import F64, I64, Outcome, RawLabels, SampleBatch
-from data_ingest.protocols import prometheus_text
-from data_ingest.protocols.compression import ENCODINGS, decompressed, unpacked_bytes
+from data_ingest.protocols import compression, prometheus_text
 from data_ingest.protocols.exemplars import exemplar
 from data_ingest.protocols.protocol import Bounds, WriteProtocol, WriteRequest, render
 
@@ -36,8 +35,7 @@ _MILLISECONDS: Final = re.compile(r"-?[0-9]{1,15}")
 
 def check(request: WriteRequest) -> None:
     """Passes for text in an encoding that can be undone, and for labels that can be read."""
-    if request.headers.get("content-encoding", "").strip().lower() not in ENCODINGS:
-        raise UnsupportedBody(detail="Content-Encoding can be gzip, zstd or deflate")
+    compression.check(request)
     if "protobuf" in request.headers.get("content-type", ""):
         raise UnsupportedBody(detail="protobuf is not taken here; push the text format")
     extra_labels(request.query_string) if "group" not in request.parameters else grouping_labels(
@@ -89,8 +87,7 @@ def decode_import(request: WriteRequest, bounds: Bounds) -> SampleBatch:
 
 
 def _exposition(request: WriteRequest, bounds: Bounds) -> prometheus_text.Exposition:
-    encoding = request.headers.get("content-encoding", "")
-    body = decompressed(request.body, encoding, bounds.decoded_bytes_max)
+    body = compression.decompressed(request, bounds.decoded_bytes_max)
     # Before memory is taken for each: a sample needs a line, a description a `#`.
     lines, descriptions = body.count(b"\n") + 1, body.count(b"#")
     if lines > bounds.samples_max + descriptions or descriptions > DESCRIPTIONS_MAX:
@@ -177,7 +174,7 @@ PUSH: Final = WriteProtocol(
     paths=("/metrics/{group:path}",),
     decode=decode_push,
     check=check,
-    unpacked_bytes=unpacked_bytes,
+    unpacked_bytes=compression.unpacked_bytes,
     render=_render_push,
     methods=("POST", "PUT"),
 )
@@ -186,5 +183,5 @@ IMPORT: Final = WriteProtocol(
     paths=("/api/v1/import/prometheus",),
     decode=decode_import,
     check=check,
-    unpacked_bytes=unpacked_bytes,
+    unpacked_bytes=compression.unpacked_bytes,
 )

@@ -19,22 +19,10 @@ import numpy as np
 
 from data_ingest.errors import BadBody
 from data_ingest.kernels import prometheus_text as kernel
-from data_ingest.model import F64, I64, NAN_BITS, U8, MetricMetadata, RawLabels
+from data_ingest.model import F64, I64, METRIC_TYPES, NAN_BITS, U8, MetricMetadata, RawLabels
 from data_ingest.protocols.exemplars import EXEMPLARS_MAX
 
-TYPES: Final = frozenset(
-    {
-        "counter",
-        "gauge",
-        "histogram",
-        "summary",
-        "untyped",
-        "unknown",
-        "gaugehistogram",
-        "info",
-        "stateset",
-    }
-)
+TYPES: Final = frozenset({*METRIC_TYPES, "untyped"})
 _FLOAT: Final = re.compile(
     rb"[+-]?(?:(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|inf(?:inity)?)|nan",
     re.IGNORECASE,
@@ -237,21 +225,10 @@ def normalised_boundary(text: bytes) -> bytes:
         return b"NaN"
     if value in {float("inf"), float("-inf")}:
         return b"+Inf" if value > 0 else b"-Inf"
-    sign, digits, exponent = Decimal(repr(value)).normalize().as_tuple()
-    assert isinstance(exponent, int)
-    shown = "".join(map(str, digits))
-    power = len(shown) - 1 + exponent
-    if value == 0:
-        plain = "0.0"
-    elif power < -4 or power >= 6:  # the bounds of the shortest `%g`
-        mantissa = f"{shown[0]}.{shown[1:]}".rstrip(".")
-        plain = f"{mantissa}e{power:+03d}"
-    elif power < 0:
-        plain = f"0.{'0' * (-power - 1)}{shown}"
-    else:
-        whole = shown[: power + 1].ljust(power + 1, "0")
-        plain = f"{whole}.{shown[power + 1 :] or '0'}"
-    return f"{'-' if sign and value != 0 else ''}{plain}".encode()
+    written = np.format_float_scientific(value + 0.0, trim="-", exp_digits=2)  # -0.0 + 0.0 is 0.0
+    if -4 <= int(written.partition("e")[2]) < 6:  # the bounds of the shortest `%g`
+        written = np.format_float_positional(value + 0.0, trim="0")
+    return written.encode()
 
 
 def _parse_value(body: bytes, start: int, end: int) -> float:

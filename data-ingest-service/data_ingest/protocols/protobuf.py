@@ -3,11 +3,9 @@
 Source: protobuf encoding guide, https://protobuf.dev/programming-guides/encoding/.
 """
 
-from collections.abc import Iterator
 from typing import Final
 
-VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
-_FIXED_BYTES: Final = {FIXED64: 8, FIXED32: 4}
+VARINT, FIXED64, BYTES = 0, 1, 2
 _VARINT_BYTES: Final = 10
 _ONE_BYTE: Final = [bytes([value]) for value in range(128)]
 _U64: Final = 0xFFFF_FFFF_FFFF_FFFF
@@ -29,31 +27,6 @@ def write_varint(value: int) -> bytes:
 def field(number: int, body: bytes) -> bytes:
     """A field of text, bytes or a message."""
     return write_varint(number << 3 | BYTES) + write_varint(len(body)) + body
-
-
-def fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """(number << 3 | wire type, value) of each field: a number for VARINT, else its bytes.
-
-    Raises ValueError where the message is malformed.
-    """
-    p, end = 0, len(message)
-    while p < end:
-        tag, p = read_varint(message, p)
-        wire = tag & 7
-        if tag < 8:
-            raise ValueError("malformed protobuf")
-        if wire == VARINT:
-            value, p = read_varint(message, p)
-            yield tag, value
-            continue
-        if wire == BYTES:
-            size, p = read_varint(message, p)
-        else:
-            size = _FIXED_BYTES.get(wire, end)
-        if p + size > end:
-            raise ValueError("malformed protobuf")
-        yield tag, message[p : p + size]
-        p += size
 
 
 def read_varint(message: bytes | bytearray | memoryview, at: int) -> tuple[int, int]:

@@ -5,17 +5,18 @@
 One `Outcome` for all protocols, and each tells it to its senders in its own way.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from itertools import chain
+from typing import Final, TypeAlias
 from uuid import UUID
 
 from starlette.responses import Response
 
 from data_ingest.chassis import problems
 from data_ingest.chassis.kinds import ServiceError
-from data_ingest.errors import SamplesRefused
-from data_ingest.model import Outcome, SampleBatch
+from data_ingest.errors import BodyTooLarge, SamplesRefused
+from data_ingest.model import Outcome, RawLabels, SampleBatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,49 @@ class Bounds:
 
     decoded_bytes_max: int
     samples_max: int
+
+
+def rooms(first: int, samples_max: int) -> Iterator[int]:
+    """For how many samples to make room, ever more; `BodyTooLarge` after `samples_max`."""
+    room = min(first, samples_max)
+    yield room
+    while room < samples_max:
+        room = min(room * 8, samples_max)
+        yield room
+    raise BodyTooLarge(detail="too many samples in one request", limit=samples_max)
+
+
+LABELS_READ_MAX: Final = 4_000_000
+"""Of one request: reading labels is Python, about a microsecond each."""
+LABEL_BYTES_READ_MAX: Final = 64 << 20
+"""Of one request: texts may be shared by any number of series."""
+
+
+@dataclass(slots=True)
+class LabelBudget:
+    """How many labels, and bytes of them, were read of one request."""
+
+    labels: int = 0
+    text_bytes: int = 0
+
+    def spend(self, labels: RawLabels, text_bytes: int | None = None) -> RawLabels:
+        """The same labels; `BodyTooLarge` where the request's are too many by now.
+
+        text_bytes: of all names and values, where it is known.
+        """
+        self.labels += len(labels)
+        self.text_bytes += (
+            sum(map(len, chain.from_iterable(labels))) if text_bytes is None else text_bytes
+        )
+        if self.labels > LABELS_READ_MAX or self.text_bytes > LABEL_BYTES_READ_MAX:
+            raise BodyTooLarge(
+                detail="too many labels in one request",
+                labels=self.labels,
+                bytes=self.text_bytes,
+                limit=LABELS_READ_MAX,
+                bytes_limit=LABEL_BYTES_READ_MAX,
+            )
+        return labels
 
 
 NOBODY: Final = UUID(int=0)
@@ -47,6 +91,16 @@ class WriteRequest:
     received_ms: int = 0
     tenant: UUID = NOBODY
 
+    @property
+    def media_type(self) -> str:
+        """What the body is written in, in lower case and without parameters; empty: not said."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+    @property
+    def encoding(self) -> str:
+        """How the body is compressed, in lower case; empty: not at all."""
+        return self.headers.get("content-encoding", "").strip().lower()
+
 
 NO_CONTENT: Final = Response(status_code=204)
 
@@ -64,6 +118,9 @@ def refusal(outcome: Outcome) -> SamplesRefused | None:
     return SamplesRefused(
         refused=dict(outcome.refused), accepted=outcome.accepted, first_error=outcome.first_error
     )
+
+
+Render: TypeAlias = Callable[[WriteRequest, Outcome | ServiceError], Response]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +141,7 @@ class WriteProtocol:
     decode: Callable[[WriteRequest, Bounds], SampleBatch]
     check: Callable[[WriteRequest], None]
     unpacked_bytes: Callable[[WriteRequest], int]
-    render: Callable[[WriteRequest, Outcome | ServiceError], Response] = render
+    render: Render = render
     methods: tuple[str, ...] = ("POST",)
     small_bytes: int = 0
     has_key_in_query: bool = False

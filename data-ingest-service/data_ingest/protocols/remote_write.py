@@ -11,10 +11,11 @@ from functools import lru_cache
 from typing import Final
 
 import numpy as np
+from google.protobuf.message import DecodeError
 from starlette.responses import Response
 
 from data_ingest.chassis.kinds import ServiceError
-from data_ingest.errors import BadBody, BodyTooLarge, InvalidLabels, UnsupportedBody
+from data_ingest.errors import BadBody, InvalidLabels, UnsupportedBody
 from data_ingest.kernels import remote_write as kernel
 from data_ingest.kernels.hashing import seed_for
 from data_ingest.limits import METADATA_NOT_KEPT
@@ -32,35 +33,35 @@ from data_ingest.model import (
 )
 from data_ingest.protocols import messages, remote_write_2
 from data_ingest.protocols.exemplars import exemplar
-from data_ingest.protocols.protobuf import BYTES, VARINT, fields
-from data_ingest.protocols.protocol import Bounds, WriteProtocol, WriteRequest, render
+from data_ingest.protocols.protocol import (
+    Bounds,
+    LabelBudget,
+    WriteProtocol,
+    WriteRequest,
+    render,
+    rooms,
+)
 from data_ingest.protocols.remote_write_others import with_others
 from data_ingest.protocols.snappy import declared_bytes, decompress
 
 MESSAGES: Final = ("prometheus.WriteRequest", remote_write_2.MESSAGE)
 MEDIA_2: Final = f"application/x-protobuf;proto={remote_write_2.MESSAGE}"
 _METADATA_MAX: Final = 5_000
-_METADATA_FIELDS_MAX: Final = 32
-_TYPE_TAG: Final = 1 << 3 | VARINT
-_TEXT_TAGS: Final = (2 << 3 | BYTES, 4 << 3 | BYTES, 5 << 3 | BYTES)  # name, help, unit
-# Reading labels is Python, a microsecond each, so a series and a request have a bound. Labels with
-# empty values count here; `labels.LabelRules` does not count them.
 _LABELS_MAX: Final = 1024
-LABELS_READ_MAX: Final = 4_000_000
+"""Of a series. Labels with empty values count here; `labels.LabelRules` does not count them."""
 _SEED: Final = seed_for(b"remote_write")
 
 
 def check(request: WriteRequest) -> None:
     """Passes for 1.0 and 2.0, and for absent headers; else `UnsupportedBody` says why not."""
-    encoding = request.headers.get("content-encoding", "").strip()
-    media = request.headers.get("content-type", "").partition(";")[0].strip()
-    if media.lower() not in {"", "application/x-protobuf"}:
+    media, encoding = request.media_type, request.encoding
+    if media not in {"", "application/x-protobuf"}:
         raise UnsupportedBody(
             detail=f"Content-Type {media[:100]!r}; remote_write is application/x-protobuf"
         )
     if (message := message_of(request)) not in MESSAGES:
         raise UnsupportedBody(detail=f"message {message[:100]!r}; known: {', '.join(MESSAGES)}")
-    if encoding.lower() not in {"", "snappy"}:
+    if encoding not in {"", "snappy"}:
         raise UnsupportedBody(detail=f"Content-Encoding {encoding[:100]!r}; remote_write is snappy")
 
 
@@ -85,40 +86,24 @@ def decode(body: bytes | bytearray | memoryview, bounds: Bounds, seed: U64 = _SE
     `BadBody`, `BodyTooLarge` or `UnsupportedBody` when nothing of the request is taken.
     """
     buf, size = decompress(body, bounds.decoded_bytes_max)
-    # A TimeSeries with its labels is rarely under 64 bytes; when there are more, the walk says so.
-    capacity = min(size // 64 + 16, bounds.samples_max)
     # One that describes a name has at least 5 bytes.
     metadata_spans = np.empty(2 * min(size // 5 + 1, _METADATA_MAX), np.int64)
-    while True:
-        keys = np.empty((capacity, 2), np.uint64)
-        series_of, timestamps_ms = np.empty((2, capacity), np.int64)
-        series_spans = np.empty(2 * capacity, np.int64)
-        value_bits = np.empty(capacity, np.uint64)
-        others = np.empty((capacity, 4), np.int64)
-        counts = np.zeros(kernel.COUNTS, np.int64)
+    counts = np.zeros(kernel.COUNTS, np.int64)
+    # A TimeSeries with its labels is rarely under 64 bytes; when there are more, the walk says so.
+    for room in rooms(size // 64 + 16, bounds.samples_max):
+        keys = np.empty((room, 2), np.uint64)
+        series_spans, samples = np.empty(2 * room, np.int64), np.empty((3, room), np.int64)
+        others = np.empty((room, 4), np.int64)
         status = kernel.walk(
-            buf,
-            size,
-            seed,
-            keys,
-            series_spans,
-            series_of,
-            timestamps_ms,
-            value_bits,
-            others,
-            metadata_spans,
-            counts,
+            buf, size, seed, keys, series_spans, samples, others, metadata_spans, counts
         )
-        if status not in {kernel.SERIES_FULL, kernel.SAMPLES_FULL}:
+        if status != kernel.FULL:
             break
-        if capacity >= bounds.samples_max:
-            raise BodyTooLarge(detail="too many samples in one request", limit=bounds.samples_max)
-        capacity = min(capacity * 8, bounds.samples_max)
-    if status == kernel.VERSION_2:
+    if status == kernel.OTHER_VERSION:
         raise UnsupportedBody(detail=f"the message is of remote_write 2.0, whose type is {MEDIA_2}")
     if status != kernel.OK:
         raise BadBody(detail="malformed protobuf", offset=int(counts[kernel.OFFSET]), bytes=size)
-    series, samples = int(counts[kernel.SERIES]), int(counts[kernel.SAMPLES])
+    series_of, timestamps_ms, bits = samples[:, : counts[kernel.SAMPLES]]
     others = others[: counts[kernel.OTHERS]]
     descriptions = int(counts[kernel.METADATA])
     spans_read = metadata_spans[: 2 * descriptions].reshape(-1, 2).tolist()
@@ -128,10 +113,10 @@ def decode(body: bytes | bytearray | memoryview, bounds: Bounds, seed: U64 = _SE
 
     labels = _Labels(buf, series_spans)
     batch = SampleBatch(
-        keys=keys[:series],
-        series_of=series_of[:samples],
-        timestamps_ms=timestamps_ms[:samples],
-        values=value_bits[:samples].view(np.float64),
+        keys=keys[: counts[kernel.SERIES]],
+        series_of=series_of,
+        timestamps_ms=timestamps_ms,
+        values=bits.view(np.float64),
         labels_at=labels.at,
         label_sets=labels.sets,
         metadata=metadata,
@@ -142,12 +127,12 @@ def decode(body: bytes | bytearray | memoryview, bounds: Bounds, seed: U64 = _SE
 
 @dataclass(slots=True)
 class _Labels:
-    """The labels of each row, read from its TimeSeries; how many were read so far."""
+    """The labels of each row, read from its TimeSeries."""
 
     buf: U8
     series_spans: I64
     spans: I64 = field(default_factory=lambda: np.empty(4 * _LABELS_MAX, np.int64))
-    read: int = 0
+    budget: LabelBudget = field(default_factory=LabelBudget)
 
     def at(self, row: int) -> RawLabels:
         """As `SampleBatch.labels_at`."""
@@ -157,12 +142,9 @@ class _Labels:
             raise InvalidLabels(detail="malformed protobuf", offset=start)
         if labels > _LABELS_MAX:
             raise InvalidLabels(detail="too many labels", labels=labels, limit=_LABELS_MAX)
-        self.read += labels
-        if self.read > LABELS_READ_MAX:
-            raise BodyTooLarge(detail="too many labels in one request", limit=LABELS_READ_MAX)
         text = self.buf[start:end].tobytes()
         at = (self.spans[: 4 * labels] - start).reshape(-1, 4).tolist()
-        return [(text[a:b], text[c:d]) for a, b, c, d in at]
+        return self.budget.spend([(text[a:b], text[c:d]) for a, b, c, d in at], end - start)
 
     def sets(self, rows: I64) -> LabelSets:
         """As `SampleBatch.label_sets`."""
@@ -181,19 +163,12 @@ def _exemplar(row: int, message: bytes) -> Exemplar | None:
 
 def _metadata(message: bytes) -> MetricMetadata | None:
     """What the sender says about a metric name; None when the bytes are not text about one."""
-    kind, texts = 0, dict.fromkeys(_TEXT_TAGS, b"")
     try:
-        for read, (tag, value) in enumerate(fields(message)):
-            if read == _METADATA_FIELDS_MAX:
-                return None
-            if tag == _TYPE_TAG and isinstance(value, int):
-                kind = value
-            elif tag in texts and isinstance(value, bytes):
-                texts[tag] = value
-        name, help_text, unit = (texts[tag].decode() for tag in _TEXT_TAGS)
-    except ValueError:  # malformed, or not UTF-8
+        read = messages.Metadata.FromString(message)
+        name, help_text, unit = (text.decode() for text in (read.name, read.help, read.unit))
+    except (DecodeError, UnicodeDecodeError):
         return None
-    type_name = METRIC_TYPES[kind] if kind < len(METRIC_TYPES) else "unknown"
+    type_name = METRIC_TYPES[read.type] if read.type < len(METRIC_TYPES) else "unknown"
     return MetricMetadata(name, type_name, help_text, unit) if name else None
 
 

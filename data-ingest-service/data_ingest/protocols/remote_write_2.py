@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from data_ingest.chassis.kinds import ServiceError
 from data_ingest.errors import BadBody, BodyTooLarge, InvalidLabels
+from data_ingest.kernels import remote_write as counters
 from data_ingest.kernels import remote_write_2 as kernel
 from data_ingest.kernels.hashing import seed_for
 from data_ingest.limits import METADATA_NOT_KEPT, METADATA_TEXT_MAX
@@ -29,16 +30,14 @@ from data_ingest.model import (
 )
 from data_ingest.protocols import messages
 from data_ingest.protocols.exemplars import LABEL_CHARACTERS_MAX, exemplar
-from data_ingest.protocols.protocol import Bounds, WriteRequest, render
+from data_ingest.protocols.protocol import Bounds, LabelBudget, WriteRequest, render, rooms
 from data_ingest.protocols.remote_write_others import with_others
 from data_ingest.protocols.snappy import decompress
 
 MESSAGE: Final = "io.prometheus.write.v2.Request"
 LABELS_MAX: Final = 1024
-LABELS_READ_MAX: Final = 4_000_000
-# A symbol may be large and stand for any number of labels, so bytes have bounds too.
 SERIES_BYTES_MAX: Final = 1 << 20
-LABEL_BYTES_READ_MAX: Final = 64 << 20
+"""Of a series' labels: a symbol may be large and stand for any number of them."""
 _DESCRIPTIONS_MAX: Final = 5_000
 _TEXT_BYTES_MAX: Final = 4 * METADATA_TEXT_MAX
 _SEED: Final = seed_for(b"remote_write_2")
@@ -47,9 +46,9 @@ _SEED: Final = seed_for(b"remote_write_2")
 def decode(body: bytes | bytearray | memoryview, bounds: Bounds, seed: U64 = _SEED) -> SampleBatch:
     """All samples of the request, in order; as `remote_write.decode`, with the same refusals."""
     buf, size = decompress(body, bounds.decoded_bytes_max)
-    counts = np.zeros(kernel.COUNTS, np.int64)
+    counts = np.zeros(counters.COUNTS, np.int64)
     _raise_for(kernel.outline(buf, size, counts), counts, size)
-    symbols, series = int(counts[kernel.SYMBOLS]), int(counts[kernel.SERIES])
+    symbols, series = int(counts[counters.SYMBOLS]), int(counts[counters.SERIES])
     if max(symbols, series) > bounds.samples_max:
         raise BodyTooLarge(
             detail="too many symbols or series in one request",
@@ -64,11 +63,8 @@ def decode(body: bytes | bytearray | memoryview, bounds: Bounds, seed: U64 = _SE
     keys = np.empty((series, 2), np.uint64)
     series_spans = np.empty(2 * series, np.int64)
     descriptions = np.empty(4 * symbols, np.int64)
-    capacity = min(series + series // 4 + 16, bounds.samples_max)
-    while True:
-        series_of, timestamps_ms = np.empty((2, capacity), np.int64)
-        value_bits = np.empty(capacity, np.uint64)
-        others = np.empty((capacity, 4), np.int64)
+    for room in rooms(series + series // 4 + 16, bounds.samples_max):
+        samples, others = np.empty((3, room), np.int64), np.empty((room, 4), np.int64)
         status = kernel.walk(
             buf,
             size,
@@ -76,31 +72,26 @@ def decode(body: bytes | bytearray | memoryview, bounds: Bounds, seed: U64 = _SE
             hashes,
             keys,
             series_spans,
-            series_of,
-            timestamps_ms,
-            value_bits,
+            samples,
             others,
             np.zeros(symbols, np.int64),
             descriptions,
             counts,
         )
-        if status != kernel.SAMPLES_FULL:
+        if status != counters.FULL:
             break
-        if capacity >= bounds.samples_max:
-            raise BodyTooLarge(detail="too many samples in one request", limit=bounds.samples_max)
-        capacity = min(capacity * 8, bounds.samples_max)
     _raise_for(status, counts, size)
-    series, samples = int(counts[kernel.SERIES]), int(counts[kernel.SAMPLES])
-    others = others[: counts[kernel.OTHERS]]
-    described = descriptions[: 4 * int(counts[kernel.DESCRIBED])].reshape(-1, 4)
+    series_of, timestamps_ms, bits = samples[:, : counts[counters.SAMPLES]]
+    others = others[: counts[counters.OTHERS]]
+    described = descriptions[: 4 * int(counts[counters.METADATA])].reshape(-1, 4)
     metadata = _metadata(buf, spans, described)
     not_kept = len(described) - len(metadata)
     labels = _Labels(buf, series_spans, spans)
     batch = SampleBatch(
-        keys=keys[:series],
-        series_of=series_of[:samples],
-        timestamps_ms=timestamps_ms[:samples],
-        values=value_bits[:samples].view(np.float64),
+        keys=keys[: counts[counters.SERIES]],
+        series_of=series_of,
+        timestamps_ms=timestamps_ms,
+        values=bits.view(np.float64),
         labels_at=labels.of,
         metadata=metadata,
         skipped={METADATA_NOT_KEPT: not_kept} if not_kept else {},
@@ -154,8 +145,7 @@ class _Labels:
         self._series_spans = series_spans
         self._symbol_spans = symbol_spans
         self._references = np.empty(2 * LABELS_MAX, np.int64)
-        self._read = 0
-        self._bytes_read = 0
+        self._budget = LabelBudget()
 
     def of(self, row: int) -> RawLabels:
         """The labels of one row of `keys`; `InvalidLabels` where a reference leads nowhere."""
@@ -177,18 +167,8 @@ class _Labels:
             raise InvalidLabels(
                 detail="labels are too large", bytes=label_bytes, limit=SERIES_BYTES_MAX
             )
-        self._read += size // 2
-        self._bytes_read += label_bytes
-        if self._read > LABELS_READ_MAX or self._bytes_read > LABEL_BYTES_READ_MAX:
-            raise BodyTooLarge(
-                detail="too many labels in one request",
-                labels=self._read,
-                bytes=self._bytes_read,
-                limit=LABELS_READ_MAX,
-                bytes_limit=LABEL_BYTES_READ_MAX,
-            )
         texts = [_text(self._buf, self._symbol_spans, at) for at in references.tolist()]
-        return list(zip(texts[::2], texts[1::2], strict=True))
+        return self._budget.spend(list(zip(texts[::2], texts[1::2], strict=True)), label_bytes)
 
 
 def _text(buf: U8, spans: I64, symbol: int) -> bytes:
@@ -198,9 +178,9 @@ def _text(buf: U8, spans: I64, symbol: int) -> bytes:
 def _short_text(buf: U8, spans: I64, symbol: int) -> str:
     """As much of a description as is kept, with some to spare; the rest is not read."""
     start, end = spans[2 * symbol : 2 * symbol + 2].tolist()
-    if end - start <= _TEXT_BYTES_MAX:
-        return buf[start:end].tobytes().decode()
-    return buf[start : start + _TEXT_BYTES_MAX].tobytes().decode(errors="ignore")
+    is_whole = end - start <= _TEXT_BYTES_MAX
+    text = buf[start : min(end, start + _TEXT_BYTES_MAX)].tobytes()
+    return text.decode(errors="strict" if is_whole else "ignore")
 
 
 def _metadata(buf: U8, spans: I64, described: I64) -> tuple[MetricMetadata, ...]:
@@ -218,10 +198,10 @@ def _metadata(buf: U8, spans: I64, described: I64) -> tuple[MetricMetadata, ...]
 
 
 def _raise_for(status: int, counts: I64, size: int) -> None:
-    if status == kernel.VERSION_1:
+    if status == counters.OTHER_VERSION:
         raise BadBody(
             detail="the message has the fields of remote_write 1.0, the content type says 2.0",
-            offset=int(counts[kernel.OFFSET]),
+            offset=int(counts[counters.OFFSET]),
         )
-    if status != kernel.OK:
-        raise BadBody(detail="malformed protobuf", offset=int(counts[kernel.OFFSET]), bytes=size)
+    if status != counters.OK:
+        raise BadBody(detail="malformed protobuf", offset=int(counts[counters.OFFSET]), bytes=size)

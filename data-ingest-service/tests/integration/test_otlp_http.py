@@ -24,10 +24,9 @@ from data_ingest.chassis.identity.keys import checksum
 from data_ingest.chassis.identity.principal import Limits, Principal
 from data_ingest.errors import Overloaded
 from data_ingest.protocols.otlp import Options, protocol
-from data_ingest.protocols.protobuf import fields
 from data_ingest.protocols.protocol import Bounds
 from data_ingest.settings import Settings
-from tests import otlp
+from tests import otlp, wire
 from tests.otlp import JSON, PROTOBUF, Response
 from tests.write_path import locked
 
@@ -132,7 +131,7 @@ def as_json(request: Any) -> bytes:
 def status_of(answer: httpx.Response) -> tuple[int, str]:
     """Code and message of a google.rpc.Status in protobuf."""
     assert answer.headers["content-type"] == "application/x-protobuf"
-    parts = dict(fields(answer.content))
+    parts = dict(wire.fields(answer.content))
     return cast("int", parts[8]), cast("bytes", parts[18]).decode()
 
 

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_ingest.errors import BadBody, BodyTooLarge, UnsupportedBody
-from data_ingest.protocols.compression import decompressed
+from data_ingest.protocols import compression
+from data_ingest.protocols.protocol import WriteRequest
 
 PACK: dict[str, Callable[[bytes], bytes]] = {
     "": bytes,
@@ -21,6 +22,13 @@ PACK: dict[str, Callable[[bytes], bytes]] = {
     "deflate": zlib.compress,
     "zstd": lambda body: bytes(cramjam.zstd.compress(body)),
 }
+
+
+def decompressed(body: bytes | bytearray, encoding: str, bytes_max: int) -> bytes:
+    request = WriteRequest("/", {"content-encoding": encoding}, body=body)
+    return compression.decompressed(request, bytes_max)
+
+
 encodings = st.sampled_from(sorted(PACK))
 
 

@@ -14,6 +14,7 @@ from data_ingest.chassis.kinds import ServiceError
 from data_ingest.errors import BodyTooLarge, InvalidLabels, UnsupportedBody, WriteError
 from data_ingest.model import SampleBatch
 from data_ingest.protocols import influx
+from data_ingest.protocols import protocol as protocol_module
 from data_ingest.protocols.influx import Naming
 from data_ingest.protocols.protocol import Bounds, WriteRequest
 from tests import lines
@@ -335,7 +336,7 @@ def test_bounds():
 
 def test_labels_of_one_request_are_bounded(monkeypatch):
     """Many new series with many tags each are a request that is too large, not minutes of work."""
-    monkeypatch.setattr(influx, "LABELS_READ_MAX", 15)
+    monkeypatch.setattr(protocol_module, "LABELS_READ_MAX", 15)
     batch = decode(b"m,a=1,b=2,c=3,d=4 " + b"v=1,w=2,x=3,y=4")
     for row in range(3):
         assert len(batch.labels_at(row)) == 5

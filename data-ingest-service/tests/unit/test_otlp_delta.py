@@ -1,5 +1,6 @@
 """Laws of deltas made cumulative: nothing is counted twice, and what is lost shows as a reset."""
 
+from collections import Counter
 from uuid import UUID
 
 import numpy as np
@@ -11,6 +12,7 @@ from data_ingest.protocols.otlp import Options, protocol
 from data_ingest.protocols.otlp.delta import EVICTED, DeltaTotals
 from data_ingest.protocols.protocol import WriteRequest
 from tests import otlp
+from tests.native_histograms import meaning
 from tests.otlp import BOUNDS, PROTOBUF, Request
 from tests.unit.test_otlp import by_name
 
@@ -120,6 +122,95 @@ def test_every_part_of_a_histogram_adds_up():
     assert set(receive().values.view(np.uint64).tolist()) == {otlp.STALE}
 
 
+def exponential(end: int, scale: int, zero: int, *sides: dict[int, int], **more: float) -> bytes:
+    """A delta of the step that ends at `end`; sides: counts by index, positive and negative."""
+    made = Request()
+    metric = made.resource_metrics.add().scope_metrics.add().metrics.add(name="took")
+    metric.exponential_histogram.aggregation_temporality = 1
+    point = metric.exponential_histogram.data_points.add(scale=scale, zero_count=zero, sum=end)
+    point.time_unix_nano = AT_NS + end * STEP_NS
+    point.start_time_unix_nano = point.time_unix_nano - STEP_NS
+    for side, buckets in zip((point.positive, point.negative), sides, strict=False):
+        side.offset = min(buckets, default=0)
+        counts = [buckets.get(i, 0) for i in range(side.offset, max(buckets, default=-1) + 1)]
+        side.bucket_counts.extend(counts)
+    point.count = zero + sum(sum(buckets.values()) for buckets in sides)
+    for name, value in more.items():
+        setattr(point, name, value)
+    return bytes(made.SerializeToString())
+
+
+def histograms_of(row, body: bytes):
+    """What the stored histograms of a request mean, and what is refused."""
+    batch = row.decode(WriteRequest("/", PROTOBUF, body=body), BOUNDS)
+    return [meaning(one) for one in batch.histograms], dict(batch.refused)
+
+
+sides = st.dictionaries(st.integers(-40, 40), st.integers(1, 9), max_size=6)
+
+
+@given(st.lists(st.tuples(st.integers(-4, 8), st.integers(0, 5), sides, sides), min_size=1))
+def test_exponential_histograms_add_up(deltas):
+    """After each delta: all counts so far, at the lowest scale there was, bucket by bucket."""
+    row = protocol(Options(delta_series_max=1_000))
+    for end, delta in enumerate(deltas, 1):
+        (total,), refused = histograms_of(row, exponential(end, *delta))
+        scale = min(one[0] for one in deltas[:end])
+        expected = [Counter[int](), Counter[int]()]
+        for own, _, *both in deltas[:end]:
+            for side, buckets in zip(expected, both, strict=True):
+                for i, count in buckets.items():
+                    side[(i >> own - scale) + 1] += count
+        assert (total["schema"], refused) == (scale, {})
+        assert [total["positive"], total["negative"]] == expected
+        assert total["zero"] == sum(one[1] for one in deltas[:end])
+        assert total["sum"] == end * (end + 1) / 2
+        assert total["start"] == AT_NS // 1_000_000
+
+
+def test_the_scale_falls_until_the_buckets_are_few():
+    """However far observations are from one another, a total has at most 160 buckets a side."""
+    row = protocol(Options(delta_series_max=1_000))
+    histograms_of(row, exponential(1, 8, 0, {-10_000: 1}))
+    (total,), _ = histograms_of(row, exponential(2, 8, 0, {10_000: 1}))
+    indexes = sorted(total["positive"])
+    assert (total["schema"], total["count"]) == (1, 2)
+    assert indexes == [(-10_000 >> 7) + 1, (10_000 >> 7) + 1]
+
+
+def test_an_exponential_delta_counts_once():
+    """Sent twice it changes nothing; what is older, invalid or too far away is refused alone."""
+    row = protocol(Options(delta_series_max=1_000))
+    for _ in range(2):
+        assert histograms_of(row, exponential(2, 0, 1, {0: 2}))[0][0]["count"] == 3
+    late = {"delta_out_of_order": 1}
+    assert histograms_of(row, exponential(1, 0, 1)) == ([], late)
+    assert histograms_of(row, exponential(3, 0, 1, sum=float("nan"))) == ([], late)
+    assert histograms_of(row, exponential(3, 0, 1, {2**30: 1})) == ([], late)
+    assert histograms_of(row, exponential(3, 0, 1, count=7)) == ([], {"invalid_histogram": 1})
+    assert histograms_of(row, exponential(4, 0, 1, {1: 1}))[0][0]["count"] == 5
+
+
+def test_another_zero_threshold_begins_anew():
+    """Counts around zero of two widths have no sum: the total starts at this delta, a reset."""
+    row = protocol(Options(delta_series_max=1_000))
+    histograms_of(row, exponential(1, 0, 1))
+    (total,), _ = histograms_of(row, exponential(2, 0, 2, zero_threshold=0.5))
+    assert (total["count"], total["zero_threshold"]) == (2, 0.5)
+
+
+def test_buckets_take_room_as_series_do():
+    """A total of 9 buckets counts as 10 series: a number that comes then has its room."""
+    row = protocol(Options(delta_series_max=10))
+    wide = exponential(1, 0, 0, dict.fromkeys(range(9), 1))
+    before = EVICTED._value.get()
+    histograms_of(row, wide)
+    assert EVICTED._value.get() == before
+    row.decode(WriteRequest("/", PROTOBUF, body=request(1, 5)), BOUNDS)
+    assert EVICTED._value.get() == before + 1
+    assert histograms_of(row, exponential(2, 0, 1))[0][0]["count"] == 1
+
+
 def test_a_delta_that_may_fall_is_refused():
     """Its total would be relative to whenever this process began: wrong without a sign of it."""
     made = Request.FromString(request(1, 5))
@@ -182,4 +273,4 @@ def test_no_tenant_takes_the_room_of_others(sizes):
     for tenant, size in enumerate(sizes[:-1]):
         own = min(size, share)
         assert send(tenant, own, 3) == [2.0] * own
-    assert sum(map(len, totals._tenants.values())) <= room
+    assert sum(one.size for one in totals._tenants.values()) <= room

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from data_ingest.chassis.kinds import ServiceError
 from data_ingest.errors import BadBody, BodyTooLarge, InvalidLabels, UnsupportedBody
 from data_ingest.model import STALE_MARKER_BITS, MetricMetadata
-from data_ingest.protocols import remote_write
+from data_ingest.protocols import protocol, remote_write
 from data_ingest.protocols.protocol import Bounds, WriteRequest
 from tests import wire
 from tests.native_histograms import stored_form, valid_histograms
@@ -213,20 +213,12 @@ def test_labels_without_end_refuse_their_series_at_once(inside):
 
 def test_labels_of_one_request_are_bounded(monkeypatch):
     """Many series with many labels each are a request that is too large, not minutes of work."""
-    monkeypatch.setattr(remote_write, "LABELS_READ_MAX", 15)
+    monkeypatch.setattr(protocol, "LABELS_READ_MAX", 15)
     message = wire.series([(b"a", b"b")] * 10, [(1, 1.0)]) * 2
     batch = remote_write.decode(wire.compressed(message), BOUNDS)
     assert len(batch.labels_at(0)) == 10
     with pytest.raises(BodyTooLarge, match="too many labels"):
         batch.labels_at(1)
-
-
-def test_metadata_without_end_is_left_out():
-    """A description of more fields than one has is passed over; the others are kept."""
-    endless = wire.field(3, wire.field(2, b"up") + b"\x78\x01" * 2_000)
-    message = endless + wire.field(3, wire.field(2, b"up"))
-    batch = remote_write.decode(wire.compressed(message), Bounds(1 << 26, 10))
-    assert batch.metadata == (MetricMetadata("up", "unknown"),)
 
 
 @pytest.mark.parametrize(

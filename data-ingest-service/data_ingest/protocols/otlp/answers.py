@@ -32,14 +32,9 @@ _RPC_CODES: Final = {
 }
 
 
-def media_type(request: WriteRequest) -> str:
-    """What the request is written in, without parameters."""
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
-
-
 def render(request: WriteRequest, result: Outcome | ServiceError) -> Response:
     """The whole answer; in JSON also where the request is in neither encoding."""
-    is_json = media_type(request) != PROTOBUF
+    is_json = request.media_type != PROTOBUF
     if isinstance(result, Outcome):
         return _success(result, is_json=is_json)
     return _failure(result, request.path, is_json=is_json)

@@ -7,48 +7,36 @@ common/README.md and compatibility/prometheus_and_openmetrics.md.
 import base64
 import json
 import math
-import struct
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any, Final
 
+from google.protobuf.message import DecodeError
+
 from data_ingest.errors import InvalidLabels
 from data_ingest.protocols.otlp.names import label_name
-from data_ingest.protocols.protobuf import BYTES, FIXED64, VARINT, fields
 
 Attributes = dict[str, str]
-
-# Tags of KeyValue and of AnyValue.
-_KEY: Final = 1 << 3 | BYTES
-_VALUE: Final = 2 << 3 | BYTES
-_STRING: Final = 1 << 3 | BYTES
-_BOOLEAN: Final = 2 << 3 | VARINT
-_INTEGER: Final = 3 << 3 | VARINT
-_DOUBLE: Final = 4 << 3 | FIXED64
-_ARRAY: Final = 5 << 3 | BYTES
-_MAP: Final = 6 << 3 | BYTES
-_RAW: Final = 7 << 3 | BYTES
-_ELEMENT: Final = 1 << 3 | BYTES
-_SCALARS: Final[dict[int, Callable[[Any], Any]]] = {
-    _STRING: lambda text: text.decode(),
-    _BOOLEAN: bool,
-    _INTEGER: lambda bits: bits - (1 << 64) if bits >> 63 else bits,
-    _DOUBLE: lambda bits: struct.unpack("<d", bits)[0],
-    _RAW: lambda data: base64.b64encode(data).decode(),
-}
 _DEPTH_MAX: Final = 16
 
 
-def attributes(message: bytes, tag: int) -> Attributes:
-    """The attributes that are fields `tag` of the message, by key, values as text.
+def parsed(kind: Any, message: bytes) -> Any:
+    """The message, of a class of `messages`; `InvalidLabels` where it is malformed."""
+    try:
+        return kind.FromString(message)
+    except DecodeError as exc:
+        raise InvalidLabels(detail="malformed protobuf") from exc
+
+
+def attributes(pairs: Iterable[Any]) -> Attributes:
+    """The attributes by key, values as text, of KeyValue messages.
 
     Of a key given twice the values are joined with `;`. Raises `InvalidLabels`.
     """
     try:
-        pairs = [_pair(value, 0) for at, value in fields(message) if at == tag]
-    except ValueError as exc:  # malformed, or not UTF-8
+        return joined((pair.key.decode(), _text(_plain(pair.value, 0))) for pair in pairs)
+    except ValueError as exc:  # not UTF-8, or too deep
         raise InvalidLabels(detail=f"attributes: {exc}") from exc
-    return joined((key, _text(value)) for key, value in pairs)
 
 
 def labels(pairs: Mapping[str, str], *, escape: bool, prefix: str = "") -> Attributes:
@@ -65,35 +53,22 @@ def joined(pairs: Iterable[tuple[str, str]]) -> Attributes:
     return {name: ";".join(values) for name, values in by_name.items()}
 
 
-def _pair(message: int | bytes, depth: int) -> tuple[str, Any]:
-    assert isinstance(message, bytes)
-    key, value = "", None
-    for tag, part in fields(message):
-        if tag == _KEY and isinstance(part, bytes):
-            key = part.decode()
-        elif tag == _VALUE and isinstance(part, bytes):
-            value = _any_value(part, depth)
-    return key, value
-
-
-def _any_value(message: bytes, depth: int) -> Any:
+def _plain(value: Any, depth: int) -> Any:
     """What an AnyValue is in JSON's terms; None when it is empty. Raises ValueError."""
     if depth > _DEPTH_MAX:
         raise ValueError(f"values inside values, deeper than {_DEPTH_MAX}")
-    value: Any = None
-    for tag, part in fields(message):
-        if tag in _SCALARS:
-            value = _SCALARS[tag](part)
-        elif tag == _ARRAY:
-            value = [_any_value(one, depth + 1) for one in _elements(part)]
-        elif tag == _MAP:
-            value = dict(_pair(one, depth + 1) for one in _elements(part))
-    return value
-
-
-def _elements(message: int | bytes) -> list[bytes]:
-    assert isinstance(message, bytes)
-    return [one for tag, one in fields(message) if tag == _ELEMENT and isinstance(one, bytes)]
+    match kind := value.WhichOneof("value"):
+        case None:
+            return None
+        case "array":
+            return [_plain(one, depth + 1) for one in value.array.values]
+        case "map":
+            return {one.key.decode(): _plain(one.value, depth + 1) for one in value.map.values}
+        case "string":
+            return value.string.decode()
+        case "bytes":
+            return base64.b64encode(value.bytes).decode()
+    return getattr(value, kind)
 
 
 def _text(value: Any) -> str:

@@ -8,10 +8,11 @@ Source: OTLP specification, "OTLP/HTTP Request"; docs/adr/0017-otlp-metrics.md.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import numpy as np
+from google.protobuf.message import DecodeError
 
 from data_ingest.errors import BadBody, BodyTooLarge, UnsupportedBody
 from data_ingest.kernels import otlp as kernel
@@ -19,15 +20,17 @@ from data_ingest.kernels import otlp_points as layout
 from data_ingest.kernels.hashing import SPARE_BYTES, seed_for
 from data_ingest.limits import INVALID_EXEMPLAR, INVALID_HISTOGRAM, METADATA_NOT_KEPT
 from data_ingest.model import I64, STALE_MARKER_BITS, U8, MetricMetadata, SampleBatch
+from data_ingest.protocols import messages
 from data_ingest.protocols.compression import decompressed
 from data_ingest.protocols.exemplars import EXEMPLARS_MAX
+from data_ingest.protocols.native_histogram import InvalidHistogram, exponential_point, from_otlp
 from data_ingest.protocols.otlp import answers
-from data_ingest.protocols.otlp.delta import OUT_OF_ORDER, DeltaTotals, point_times_ns
+from data_ingest.protocols.otlp.delta import OUT_OF_ORDER, DeltaTotals
 from data_ingest.protocols.otlp.described import DescribedMetrics
 from data_ingest.protocols.otlp.exponential import read_exemplars, read_histograms
 from data_ingest.protocols.otlp.json_text import to_protobuf
 from data_ingest.protocols.otlp.series import LabelOptions, RequestSeries
-from data_ingest.protocols.protocol import Bounds, WriteProtocol, WriteRequest
+from data_ingest.protocols.protocol import Bounds, WriteProtocol, WriteRequest, rooms
 
 REFUSALS: Final = (
     ("delta_temporality", "delta temporality is not taken, cumulative is"),
@@ -88,16 +91,18 @@ class Decoder:
             for (reason, _), count in zip(REFUSALS, walked.counts[layout.REFUSED :], strict=True)
             if count
         }
-        first_error, settle = _first_error(walked), _nothing
+        first_error, totals, settle = _first_error(walked), dict[int, Any](), _nothing
         if walked.counts[layout.DELTAS] and self._totals is not None:
-            walked, overlapping, settle = _accumulated(walked, self._totals, request.tenant)
+            walked, totals, overlapping, settle = _accumulated(walked, self._totals, request.tenant)
             if overlapping:
                 refused[OUT_OF_ORDER] = overlapping
                 first_error = first_error or "a delta ends before the last one, or overlaps it"
-        walked, histogram_at, histograms, invalid, error = _with_histograms(walked)
-        if invalid:
-            refused[INVALID_HISTOGRAM] = refused.get(INVALID_HISTOGRAM, 0) + invalid
-            first_error = first_error or error
+        histogram_at, histograms = np.empty(0, np.int64), list[bytes]()
+        if (walked.metrics[:, layout.KIND] & ~layout.DELTA == layout.EXPONENTIAL).any():
+            walked, histogram_at, histograms, invalid, error = _with_histograms(walked, totals)
+            if invalid:
+                refused[INVALID_HISTOGRAM] = refused.get(INVALID_HISTOGRAM, 0) + invalid
+                first_error = first_error or error
         exemplars_total = int(walked.counts[layout.EXEMPLARS])
         exemplars = []
         if exemplars_total:
@@ -152,8 +157,7 @@ def protocol(options: Options) -> WriteProtocol:
 
 def check(request: WriteRequest) -> None:
     """Passes for protobuf and JSON; else `UnsupportedBody`."""
-    media = answers.media_type(request)
-    if media not in {answers.PROTOBUF, answers.JSON}:
+    if (media := request.media_type) not in {answers.PROTOBUF, answers.JSON}:
         raise UnsupportedBody(
             detail=f"Content-Type {media[:100]!r}; OTLP is {answers.PROTOBUF} or {answers.JSON}"
         )
@@ -161,20 +165,12 @@ def check(request: WriteRequest) -> None:
 
 def unpacked_bytes(request: WriteRequest) -> int:
     """What the body may take unpacked and, if it is JSON, parsed; `decode` keeps to it."""
-    return _unpacked_max(request) * (JSON_MEMORY if _is_json(request) else 1)
-
-
-def _is_json(request: WriteRequest) -> bool:
-    return answers.media_type(request) == answers.JSON
-
-
-def _encoding(request: WriteRequest) -> str:
-    return request.headers.get("content-encoding", "").strip().lower()
+    return _unpacked_max(request) * (JSON_MEMORY if request.media_type == answers.JSON else 1)
 
 
 def _unpacked_max(request: WriteRequest) -> int:
     """Gzip says its size at its end; the others may hold as much as telemetry ever does."""
-    encoding, size = _encoding(request), len(request.body)
+    encoding, size = request.encoding, len(request.body)
     if encoding in {"", "identity"}:
         return size
     if encoding == "gzip":
@@ -184,11 +180,11 @@ def _unpacked_max(request: WriteRequest) -> int:
 
 def _message(request: WriteRequest, bounds: Bounds) -> bytes:
     """The protobuf message that the body is, or stands for."""
-    is_json, says = _is_json(request), _unpacked_max(request)
+    is_json, says = request.media_type == answers.JSON, _unpacked_max(request)
     bytes_max = bounds.decoded_bytes_max // (JSON_MEMORY if is_json else 1)
-    if says > bytes_max and _encoding(request) == "gzip":
+    if says > bytes_max and request.encoding == "gzip":
         raise BodyTooLarge(detail="decompressed", bytes=says, limit=bytes_max)
-    body = decompressed(request.body, _encoding(request), min(says, bytes_max))
+    body = decompressed(request, min(says, bytes_max))
     return to_protobuf(body) if is_json else body
 
 
@@ -199,16 +195,12 @@ def _walk(message: bytes, samples_max: int, takes_delta: bool) -> _Walked:
     buf[size:] = 0
     elements, counts = np.empty(2 * _BUCKETS_MAX, np.int64), np.empty(layout.COUNTS, np.int64)
     # A data point is rarely under 64 bytes; when there are more samples, the walk says so.
-    capacity = min(size // 64 + 16, samples_max)
-    while True:
-        rows = np.empty((capacity, layout.ROW_COLUMNS), np.int64)
-        metrics = np.empty((capacity, layout.METRIC_COLUMNS), np.int64)
+    for room in rooms(size // 64 + 16, samples_max):
+        rows = np.empty((room, layout.ROW_COLUMNS), np.int64)
+        metrics = np.empty((room, layout.METRIC_COLUMNS), np.int64)
         status = kernel.walk(buf, size, _SEED, int(takes_delta), rows, metrics, elements, counts)
         if status != layout.FULL:
             break
-        if capacity >= samples_max:
-            raise BodyTooLarge(detail="too many samples in one request", limit=samples_max)
-        capacity = min(capacity * 8, samples_max)
     if status != layout.OK:
         detail = "malformed protobuf" if status == layout.MALFORMED else "a message given twice"
         raise BadBody(detail=detail, offset=int(counts[layout.OFFSET]), bytes=size)
@@ -228,39 +220,63 @@ def _nothing() -> None:
     """Nothing is left to do."""
 
 
-def _with_histograms(walked: _Walked) -> tuple[_Walked, I64, list[bytes], int, str]:
+def _with_histograms(
+    walked: _Walked, totals: dict[int, Any]
+) -> tuple[_Walked, I64, list[bytes], int, str]:
     """The same without histograms that are refused; where the others are, and their messages; how
-    many were refused, and why the first was.
+    many were refused, and why the first was. totals: as `_accumulated` has them.
     """
-    read, at, error = read_histograms(walked.buf, walked.rows, walked.metrics)
-    if not read:
-        return walked, np.empty(0, np.int64), [], 0, ""
-    dropped = [row for row, message in zip(at, read, strict=True) if not message]
-    messages = [message for message in read if message]
+    read, error = read_histograms(walked.buf, walked.rows, walked.metrics, totals)
+    dropped = [row for row, message in read.items() if not message]
     left = np.delete(np.arange(len(walked.rows)), dropped)
-    places = np.flatnonzero(np.isin(left, np.setdiff1d(at, dropped)))
-    return replace(walked, rows=walked.rows[left]), places, messages, len(dropped), error
+    places = np.flatnonzero(np.isin(left, list(read)))
+    stored = [message for message in read.values() if message]
+    return replace(walked, rows=walked.rows[left]), places, stored, len(dropped), error
+
+
+def _times_ns(buf: U8, start: int, end: int) -> tuple[int, int]:
+    """Start (0 when not given) and end of the data point in [start, end)."""
+    try:
+        times = messages.OtlpTimes.FromString(buf[start:end].tobytes())
+    except DecodeError as exc:
+        raise BadBody(detail="malformed protobuf", offset=start) from exc
+    return times.start_ns, times.end_ns
 
 
 def _accumulated(
     walked: _Walked, totals: DeltaTotals, tenant: UUID
-) -> tuple[_Walked, int, Callable[[], None]]:
-    """The same with totals instead of deltas, how many data points had to be left out, and what is
-    to be done once it is stored.
+) -> tuple[_Walked, dict[int, Any], int, Callable[[], None]]:
+    """The same with totals instead of deltas; those of exponential histograms by where the delta
+    begins; how many data points had to be left out, and what is to be done once it is stored.
     """
-    rows = walked.rows
-    is_delta = walked.metrics[rows[:, layout.METRIC], layout.KIND] >= layout.DELTA
-    at = np.flatnonzero(is_delta & (rows[:, layout.VALUE] != STALE_MARKER_BITS))
+    rows, buf = walked.rows, walked.buf
+    kinds = walked.metrics[rows[:, layout.METRIC], layout.KIND]
     values = rows.view(np.float64)[:, layout.VALUE]
-    spans = rows[at, layout.POINT : layout.POINT_END + 1].tolist()
-    times_ns = {start: point_times_ns(walked.buf[start:end].tobytes()) for start, end in spans}
-    points = [
-        (rows[i, layout.KEY : layout.KEY + 2].tobytes(), *times_ns[start], value)
-        for i, (start, _), value in zip(at, spans, values[at].tolist(), strict=True)
-    ]
+    at, points = [], []
+    for i in np.flatnonzero(kinds >= layout.DELTA).tolist():
+        if rows[i, layout.VALUE] == STALE_MARKER_BITS:
+            continue
+        start, end = rows[i, layout.POINT : layout.POINT_END + 1].tolist()
+        value: Any = float(values[i])
+        if kinds[i] == layout.EXPONENTIAL | layout.DELTA:
+            try:
+                value = exponential_point(buf[start:end].tobytes())
+                from_otlp(value)
+            except InvalidHistogram:
+                continue  # `_with_histograms` says why
+        at.append(i)
+        key = rows[i, layout.KEY : layout.KEY + 2].tobytes()
+        points.append((key, *_times_ns(buf, start, end), value))
     added, settle = totals.add(tenant.bytes, points)
-    values[at] = [np.nan if total is None else total for total in added]
-    if not (dropped := [i for i, total in zip(at, added, strict=True) if total is None]):
-        return walked, 0, settle
+    histograms: dict[int, Any] = {}
+    dropped = []
+    for i, total in zip(at, added, strict=True):
+        if total is None:
+            dropped.append(i)
+        elif isinstance(total, float):
+            values[i] = total
+        else:
+            histograms[int(rows[i, layout.POINT])] = total
     refused_points = np.unique(rows[dropped, layout.POINT]).size
-    return replace(walked, rows=np.delete(rows, dropped, axis=0)), refused_points, settle
+    left = replace(walked, rows=np.delete(rows, dropped, axis=0))
+    return left, histograms, refused_points, settle

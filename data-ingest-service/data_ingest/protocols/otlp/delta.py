@@ -1,4 +1,4 @@
-"""Counters of delta temporality, made cumulative: what each data point adds is added up.
+"""Deltas of counters and histograms, made cumulative: what each data point adds is added up.
 
     data point (start, end] of a series, last end L, total T
       end > L, and start ≥ L or not given ─▶ T + value      a gap adds nothing
@@ -20,25 +20,26 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from prometheus_client import Counter
 
-from data_ingest.protocols.protobuf import FIXED64, fields
+from data_ingest.protocols.native_histogram import InvalidHistogram, added
 
 OUT_OF_ORDER: Final = "delta_out_of_order"
-_START: Final = 2 << 3 | FIXED64
-_END: Final = 3 << 3 | FIXED64
 EVICTED: Final = Counter(
     "cloudopshub_ingest_otlp_delta_evicted_total",
     "Delta series whose total was dropped to make room: each starts again at zero.",
 )
 
 
-Point: TypeAlias = tuple[bytes, int, int, float]
-"""Key of the series, start (0: not given) and end in ns, value."""
-Added: TypeAlias = list[float | None]
-_POINT: Final = struct.Struct("<QQd")
+Point: TypeAlias = tuple[bytes, int, int, Any]
+"""Key of the series, start (0: not given) and end in ns, value: a number, or the data point of an
+exponential histogram that is valid.
+"""
+Added: TypeAlias = list[Any]
+"""Totals, numbers or data points; None for one that is refused."""
+_TIMES: Final = struct.Struct("<QQ")
 
 
 @dataclass(slots=True)
@@ -58,23 +59,23 @@ class _Unsettled:
         """Kept until `settle`, the oldest only while there is room."""
         with self._lock:
             self._by_request[request] = added
-            self._points += len(added)
+            self._points += sum(map(_size, added))
             while self._points > self.points_max and len(self._by_request) > 1:
-                self._points -= len(self._by_request.popitem(last=False)[1])
+                self._points -= sum(map(_size, self._by_request.popitem(last=False)[1]))
 
     def settle(self, request: bytes) -> None:
         with self._lock:
-            self._points -= len(self._by_request.pop(request, ()))
+            self._points -= sum(map(_size, self._by_request.pop(request, ())))
 
 
 @dataclass(slots=True)
 class DeltaTotals:
-    """The totals of at most `series_max` series. The tenant with most of them makes room, with
-    those not written for longest.
+    """The totals of at most `series_max` series, of which each bucket of an exponential histogram
+    is one. The tenant with most of them makes room, with those not written for longest.
     """
 
     series_max: int
-    _tenants: "dict[bytes, OrderedDict[bytes, tuple[int, float]]]" = field(default_factory=dict)
+    _tenants: "dict[bytes, _Totals]" = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _unsettled: _Unsettled = field(init=False)
 
@@ -86,55 +87,64 @@ class DeltaTotals:
         what is to be called once they are stored: until then, the same points have the same totals.
         """
         digest = hashlib.blake2b(tenant, digest_size=16)
-        for key, *rest in points:
-            digest.update(key + _POINT.pack(*rest))
+        for key, start_ns, end_ns, value in points:
+            value_bytes = (
+                struct.pack("<d", value) if isinstance(value, float) else value.SerializeToString()
+            )
+            digest.update(key + _TIMES.pack(start_ns, end_ns) + value_bytes)
         request = digest.digest()
         with self._lock:
-            if (added := self._unsettled.get(request)) is None:
-                totals = self._tenants.setdefault(tenant, OrderedDict())
-                added = [_add(totals, *point) for point in points]
-                if not totals:
+            if (sums := self._unsettled.get(request)) is None:
+                totals = self._tenants.setdefault(tenant, _Totals())
+                sums = [totals.add(*point) for point in points]
+                if not totals.by_key:
                     del self._tenants[tenant]
                 self._make_room()
-                self._unsettled.put(request, added)
-        return added, lambda: self._unsettled.settle(request)
+                self._unsettled.put(request, sums)
+        return sums, lambda: self._unsettled.settle(request)
 
     def _make_room(self) -> None:
-        over = sum(map(len, self._tenants.values())) - self.series_max
-        while over > 0:
-            tenant, totals = max(self._tenants.items(), key=lambda item: len(item[1]))
-            fair = self.series_max // len(self._tenants)
-            dropped = min(over, len(totals) - fair)
-            for _ in range(dropped):
-                totals.popitem(last=False)
-            if not totals:
+        while sum(totals.size for totals in self._tenants.values()) > self.series_max:
+            tenant, totals = max(self._tenants.items(), key=lambda item: item[1].size)
+            totals.drop_oldest()
+            EVICTED.inc()
+            if not totals.by_key:
                 del self._tenants[tenant]
-            EVICTED.inc(dropped)
-            over -= dropped
 
 
-def _add(
-    totals: "OrderedDict[bytes, tuple[int, float]]",
-    key: bytes,
-    start_ns: int,
-    end_ns: int,
-    value: float,
-) -> float | None:
-    last_ns, total = totals.get(key, (0, 0.0))
-    if end_ns == last_ns:
-        return total
-    if end_ns < last_ns or 0 < start_ns < last_ns or math.isnan(value):
-        return None
-    total += value
-    totals[key] = end_ns, total
-    totals.move_to_end(key)
-    return total
+@dataclass(slots=True)
+class _Totals:
+    """Of one tenant: last end and total of each series, those not written for longest first."""
+
+    by_key: "OrderedDict[bytes, tuple[int, Any]]" = field(default_factory=OrderedDict)
+    size: int = 0
+
+    def add(self, key: bytes, start_ns: int, end_ns: int, value: Any) -> Any:
+        """The total with this point, None where it is refused."""
+        last_ns, total = self.by_key.get(key, (0, None))
+        if end_ns == last_ns:
+            return total
+        is_number = isinstance(value, float)
+        is_nan = math.isnan(value if is_number else value.sum)
+        if end_ns < last_ns or 0 < start_ns < last_ns or is_nan:
+            return None
+        try:
+            new = (total or 0.0) + value if is_number else added(total, value)
+        except InvalidHistogram:
+            return None
+        self.size += _size(new) - (_size(total) if key in self.by_key else 0)
+        self.by_key[key] = end_ns, new
+        self.by_key.move_to_end(key)
+        return new
+
+    def drop_oldest(self) -> None:
+        """The series not written for longest has no total."""
+        _, (_, total) = self.by_key.popitem(last=False)
+        self.size -= _size(total)
 
 
-def point_times_ns(point: bytes) -> tuple[int, int]:
-    """Start (0 when not given) and end of a data point."""
-    times = {_START: 0, _END: 0}
-    for tag, value in fields(point):
-        if tag in times and isinstance(value, bytes):
-            times[tag] = int.from_bytes(value, "little")
-    return times[_START], times[_END]
+def _size(total: Any) -> int:
+    """As how many series a total counts."""
+    if isinstance(total, float) or total is None:
+        return 1
+    return 1 + len(total.positive.counts) + len(total.negative.counts)

@@ -5,6 +5,7 @@ Histograms" and "Exemplars".
 """
 
 from bisect import bisect_left
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -16,41 +17,34 @@ from data_ingest.kernels.otlp_histograms import FIRST_PART, INFINITY_PART
 from data_ingest.model import I64, STALE_MARKER_BITS, U8, Exemplar
 from data_ingest.protocols import messages
 from data_ingest.protocols.exemplars import exemplar
-from data_ingest.protocols.native_histogram import InvalidHistogram, from_otlp
+from data_ingest.protocols.native_histogram import InvalidHistogram, exponential_point, from_otlp
 from data_ingest.protocols.otlp.attributes import attributes, labels
-from data_ingest.protocols.protobuf import BYTES
+from data_ingest.protocols.otlp.series import POINTS
 
-_FILTERED_ATTRIBUTE: Final = 7 << 3 | BYTES
 _NS_PER_MS: Final = 1_000_000
-_POINTS: Final = {
-    layout.GAUGE: messages.OtlpNumber,
-    layout.COUNTER: messages.OtlpNumber,
-    layout.UP_DOWN: messages.OtlpNumber,
-    layout.HISTOGRAM: messages.OtlpHistogram,
-    layout.EXPONENTIAL: messages.OtlpExponential,
-}
 
 
-def read_histograms(buf: U8, rows: I64, metrics: I64) -> tuple[list[bytes], list[int], str]:
-    """The stored messages of the rows that are histograms, empty for one that is refused; these
-    rows; and why the first was refused.
+def read_histograms(
+    buf: U8, rows: I64, metrics: I64, totals: Mapping[int, Any]
+) -> tuple[dict[int, bytes], str]:
+    """The stored messages by the rows that are histograms, empty for one that is refused; and why
+    the first was.
 
-    buf, rows, metrics: see `kernels.otlp.walk`.
+    buf, rows, metrics: see `kernels.otlp.walk`. totals: data points that stand for deltas, by
+    where these begin.
     """
-    kinds = metrics[:, layout.KIND]
-    if not (kinds == layout.EXPONENTIAL).any():
-        return [], [], ""
-    is_histogram = kinds[rows[:, layout.METRIC]] == layout.EXPONENTIAL
-    at = np.flatnonzero(is_histogram & (rows[:, layout.VALUE] != STALE_MARKER_BITS))
-    read, error = [], ""
-    for row in at.tolist():
+    kinds = metrics[rows[:, layout.METRIC], layout.KIND] & ~layout.DELTA
+    is_read = (kinds == layout.EXPONENTIAL) & (rows[:, layout.VALUE] != STALE_MARKER_BITS)
+    read, error = dict[int, bytes](), ""
+    for row in np.flatnonzero(is_read).tolist():
         start, end = rows[row, layout.POINT : layout.POINT_END + 1].tolist()
         try:
-            read.append(from_otlp(buf[start:end].tobytes()))
+            point = totals.get(start) or exponential_point(buf[start:end].tobytes())
+            read[row] = from_otlp(point)
         except InvalidHistogram as exc:
-            read.append(b"")
+            read[row] = b""
             error = error or f"metric {_name(buf, rows, metrics, row)!r}: {exc}"
-    return read, at.tolist(), error
+    return read, error
 
 
 def _name(buf: U8, rows: I64, metrics: I64, row: int) -> str:
@@ -69,8 +63,8 @@ def read_exemplars(
     taken: list[Exemplar] = []
     for row in np.flatnonzero(np.diff(rows[:, layout.POINT], prepend=-1)).tolist():
         start, end = rows[row, layout.POINT : layout.POINT_END + 1].tolist()
-        kind = _POINTS.get(int(metrics[rows[row, layout.METRIC], layout.KIND]) & ~layout.DELTA)
-        if start < 0 or kind is None:
+        kind = POINTS.get(int(metrics[rows[row, layout.METRIC], layout.KIND]) & ~layout.DELTA)
+        if start < 0 or kind in {None, messages.OtlpSummary}:
             continue
         try:
             point = kind.FromString(buf[start:end].tobytes())
@@ -89,7 +83,7 @@ def _exemplar(row: int, value: float, one: Any, *, escape: bool) -> Exemplar | N
     ids = {"trace_id": one.trace_id, "span_id": one.span_id}
     trace = {name: text.hex() for name, text in ids.items() if any(text)}
     try:
-        filtered = labels(attributes(one.SerializeToString(), _FILTERED_ATTRIBUTE), escape=escape)
+        filtered = labels(attributes(one.filtered), escape=escape)
     except InvalidLabels:
         return None
     for chosen in ({**filtered, **trace}, trace):

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any, Final, NoReturn
 
 from data_ingest.errors import BadBody
-from data_ingest.protocols.protobuf import FIXED64, VARINT, field, write_varint
+from data_ingest.protocols.protobuf import BYTES, FIXED64, VARINT, field, write_varint
 
 _INTEGER: Final = re.compile(r"-?[0-9]{1,20}")
 _NUMBER: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?|-?Infinity|NaN")
@@ -23,12 +23,14 @@ _QUOTED_MAX: Final = 60
 _REMEMBERED_MAX: Final = 256
 """Characters: longer text would fill the memory of all requests after it."""
 _USUAL_ATTRIBUTE: Final = {"key", "value"}
+_U64_MAX: Final = (1 << 64) - 1
+_I64: Final = -(1 << 63), (1 << 63) - 1
 
 
 def to_protobuf(body: bytes | bytearray) -> bytes:
     """The request as protobuf; `BadBody` when it is not JSON, or not of OTLP's form."""
     try:
-        return _message("request", json.loads(body.decode(), parse_constant=_refused))
+        return _message("Request", json.loads(body.decode(), parse_constant=_refused))
     except RecursionError as exc:
         raise BadBody(detail="JSON: values inside values, too deep") from exc
     except (ValueError, OverflowError) as exc:  # a number that no double can be overflows
@@ -54,11 +56,11 @@ def _integer(value: Any, smallest: int, largest: int) -> int:
 
 
 def _u64(value: Any) -> bytes:
-    return struct.pack("<Q", _integer(value, 0, (1 << 64) - 1))
+    return _integer(value, 0, _U64_MAX).to_bytes(8, "little")
 
 
 def _i64(value: Any) -> bytes:
-    return struct.pack("<q", _integer(value, -(1 << 63), (1 << 63) - 1))
+    return struct.pack("<q", _integer(value, *_I64))
 
 
 def _double(value: Any) -> bytes:
@@ -79,14 +81,6 @@ def _base64(value: Any) -> bytes:
     return base64.b64decode(_text(value).translate(bytes.maketrans(b"-_", b"+/")), validate=True)
 
 
-def _fixed(pack: Callable[[Any], bytes]) -> "_Writer":
-    return lambda number, value: write_varint(number << 3 | FIXED64) + pack(value)
-
-
-def _delimited(pack: Callable[[Any], bytes]) -> "_Writer":
-    return lambda number, value: field(number, pack(value))
-
-
 def _hex(value: Any) -> bytes:
     """The id of a trace or span; none where it is not hexadecimal."""
     try:
@@ -95,31 +89,28 @@ def _hex(value: Any) -> bytes:
         return b""
 
 
-def _varint_u64(value: Any) -> bytes:
-    return write_varint(_integer(value, 0, (1 << 64) - 1))
-
-
-def _zigzag(number: int, value: Any) -> bytes:
+def _zigzag(value: Any) -> bytes:
     whole = _integer(value, -(1 << 31), (1 << 31) - 1)
-    return write_varint(number << 3 | VARINT) + write_varint(whole << 1 ^ whole >> 31)
+    return write_varint(whole << 1 ^ whole >> 31)
 
 
-def _packed(pack: Callable[[Any], bytes]) -> "_Writer":
-    return lambda number, value: field(number, b"".join(map(pack, _array(value))))
+def _whole(value: Any) -> bytes:
+    """An enum or flags: a number, and no string."""
+    if isinstance(value, str):
+        raise _wrong("an integer", value)
+    return write_varint(_integer(value, 0, (1 << 32) - 1))
 
 
-def _one(name: str) -> "_Writer":
-    return lambda number, value: field(number, _message(name, value))
+def _boolean(value: Any) -> bytes:
+    if not isinstance(value, bool):
+        raise _wrong("true or false", value)
+    return write_varint(value)
 
 
-def _many(name: str) -> "_Writer":
-    return lambda number, value: b"".join(
-        field(number, _message(name, one)) for one in _array(value)
-    )
-
-
-def _attributes(number: int, value: Any) -> bytes:
-    return b"".join(_attribute(number, one) for one in _array(value))
+def _array(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise _wrong("an array", value)
+    return value
 
 
 def _attribute(number: int, one: Any) -> bytes:
@@ -129,7 +120,7 @@ def _attribute(number: int, one: Any) -> bytes:
         is_text = isinstance(key, str) and isinstance(text, str) and len(one["value"]) == 1
         if is_text and len(key + text) <= _REMEMBERED_MAX:
             return _text_attribute(number, key, text)
-    return field(number, _message("attribute", one))
+    return field(number, _message("Attribute", one))
 
 
 @functools.lru_cache(4096)
@@ -137,151 +128,91 @@ def _text_attribute(number: int, key: str, text: str) -> bytes:
     return field(number, field(1, key.encode()) + field(2, field(1, text.encode())))
 
 
-def _array(value: Any) -> list[Any]:
-    if not isinstance(value, list):
-        raise _wrong("an array", value)
-    return value
-
-
-def _whole(number: int, value: Any) -> bytes:
-    """An enum or flags: a number, and no string."""
-    if isinstance(value, str):
-        raise _wrong("an integer", value)
-    return write_varint(number << 3 | VARINT) + write_varint(_integer(value, 0, (1 << 32) - 1))
-
-
-def _int64(number: int, value: Any) -> bytes:
-    return write_varint(number << 3 | VARINT) + write_varint(
-        _integer(value, -(1 << 63), (1 << 63) - 1)
-    )
-
-
-def _boolean(number: int, value: Any) -> bytes:
-    if not isinstance(value, bool):
-        raise _wrong("true or false", value)
-    return write_varint(number << 3 | VARINT) + write_varint(int(value))
-
-
-_Writer = Callable[[int, Any], bytes]
-_STRING: Final = _delimited(_text)
-_TIMES: Final[dict[str, tuple[int, _Writer]]] = {
-    "startTimeUnixNano": (2, _fixed(_u64)),
-    "timeUnixNano": (3, _fixed(_u64)),
+_Writer = Callable[[Any], bytes]
+_SCALARS: Final[dict[str, tuple[int, _Writer]]] = {
+    "u64": (FIXED64, _u64),
+    "i64": (FIXED64, _i64),
+    "double": (FIXED64, _double),
+    "bool": (VARINT, _boolean),
+    "enum": (VARINT, _whole),
+    "int64": (VARINT, lambda value: write_varint(_integer(value, *_I64))),
+    "uint64": (VARINT, lambda value: write_varint(_integer(value, 0, _U64_MAX))),
+    "sint32": (VARINT, _zigzag),
+    "string": (BYTES, _text),
+    "base64": (BYTES, _base64),
+    "hex": (BYTES, _hex),
 }
-_MESSAGES: Final[dict[str, dict[str, tuple[int, _Writer]]]] = {
-    "request": {"resourceMetrics": (1, _many("resource metrics"))},
-    "resource metrics": {
-        "resource": (1, _one("resource")),
-        "scopeMetrics": (2, _many("scope metrics")),
-    },
-    "resource": {"attributes": (1, _attributes)},
-    "attribute": {"key": (1, _STRING), "value": (2, _one("value"))},
-    "value": {
-        "stringValue": (1, _STRING),
-        "boolValue": (2, _boolean),
-        "intValue": (3, _int64),
-        "doubleValue": (4, _fixed(_double)),
-        "arrayValue": (5, _one("array")),
-        "kvlistValue": (6, _one("map")),
-        "bytesValue": (7, _delimited(_base64)),
-    },
-    "array": {"values": (1, _many("value"))},
-    "map": {"values": (1, _many("attribute"))},
-    "scope metrics": {
-        "scope": (1, _one("scope")),
-        "metrics": (2, _many("metric")),
-        "schemaUrl": (3, _STRING),
-    },
-    "scope": {
-        "name": (1, _STRING),
-        "version": (2, _STRING),
-        "attributes": (3, _attributes),
-    },
-    "metric": {
-        "name": (1, _STRING),
-        "description": (2, _STRING),
-        "unit": (3, _STRING),
-        "gauge": (5, _one("numbers")),
-        "sum": (7, _one("numbers")),
-        "histogram": (9, _one("histogram")),
-        "exponentialHistogram": (10, _one("exponential histogram")),
-        "summary": (11, _one("summary")),
-    },
-    "numbers": {
-        "dataPoints": (1, _many("number")),
-        "aggregationTemporality": (2, _whole),
-        "isMonotonic": (3, _boolean),
-    },
-    "number": {
-        **_TIMES,
-        "asDouble": (4, _fixed(_double)),
-        "asInt": (6, _fixed(_i64)),
-        "exemplars": (5, _many("exemplar")),
-        "attributes": (7, _attributes),
-        "flags": (8, _whole),
-    },
-    "histogram": {
-        "dataPoints": (1, _many("buckets")),
-        "aggregationTemporality": (2, _whole),
-    },
-    "buckets": {
-        **_TIMES,
-        "count": (4, _fixed(_u64)),
-        "sum": (5, _fixed(_double)),
-        "bucketCounts": (6, _packed(_u64)),
-        "explicitBounds": (7, _packed(_double)),
-        "exemplars": (8, _many("exemplar")),
-        "attributes": (9, _attributes),
-        "flags": (10, _whole),
-    },
-    "exponential histogram": {
-        "dataPoints": (1, _many("exponential buckets")),
-        "aggregationTemporality": (2, _whole),
-    },
-    "summary": {"dataPoints": (1, _many("quantiles"))},
-    "quantiles": {
-        **_TIMES,
-        "count": (4, _fixed(_u64)),
-        "sum": (5, _fixed(_double)),
-        "quantileValues": (6, _many("quantile")),
-        "attributes": (7, _attributes),
-        "flags": (8, _whole),
-    },
-    "quantile": {"quantile": (1, _fixed(_double)), "value": (2, _fixed(_double))},
-    "exponential buckets": {
-        **_TIMES,
-        "attributes": (1, _attributes),
-        "count": (4, _fixed(_u64)),
-        "sum": (5, _fixed(_double)),
-        "scale": (6, _zigzag),
-        "zeroCount": (7, _fixed(_u64)),
-        "positive": (8, _one("side")),
-        "negative": (9, _one("side")),
-        "flags": (10, _whole),
-        "exemplars": (11, _many("exemplar")),
-        "zeroThreshold": (14, _fixed(_double)),
-    },
-    "side": {"offset": (1, _zigzag), "bucketCounts": (2, _packed(_varint_u64))},
-    "exemplar": {
-        "timeUnixNano": (2, _fixed(_u64)),
-        "asDouble": (3, _fixed(_double)),
-        "spanId": (4, _delimited(_hex)),
-        "traceId": (5, _delimited(_hex)),
-        "asInt": (6, _fixed(_i64)),
-        "filteredAttributes": (7, _attributes),
-    },
+_TIMES: Final = "startTimeUnixNano u64 2, timeUnixNano u64 3"
+_FIELDS: Final = {
+    "Request": "resourceMetrics ResourceMetrics* 1",
+    "ResourceMetrics": "resource Resource 1, scopeMetrics ScopeMetrics* 2",
+    "Resource": "attributes Attribute* 1",
+    "Attribute": "key string 1, value Value 2",
+    "Value": """stringValue string 1, boolValue bool 2, intValue int64 3, doubleValue double 4,
+        arrayValue Array 5, kvlistValue Map 6, bytesValue base64 7""",
+    "Array": "values Value* 1",
+    "Map": "values Attribute* 1",
+    "ScopeMetrics": "scope Scope 1, metrics Metric* 2, schemaUrl string 3",
+    "Scope": "name string 1, version string 2, attributes Attribute* 3",
+    "Metric": """name string 1, description string 2, unit string 3, gauge Numbers 5, sum Numbers 7,
+        histogram Histogram 9, exponentialHistogram Exponential 10, summary Summary 11""",
+    "Numbers": "dataPoints Number* 1, aggregationTemporality enum 2, isMonotonic bool 3",
+    "Number": f"""{_TIMES}, asDouble double 4, asInt i64 6, exemplars Exemplar* 5,
+        attributes Attribute* 7, flags enum 8""",
+    "Histogram": "dataPoints Buckets* 1, aggregationTemporality enum 2",
+    "Buckets": f"""{_TIMES}, count u64 4, sum double 5, bucketCounts u64* 6,
+        explicitBounds double* 7, exemplars Exemplar* 8, attributes Attribute* 9, flags enum 10""",
+    "Exponential": "dataPoints ExponentialBuckets* 1, aggregationTemporality enum 2",
+    "ExponentialBuckets": f"""{_TIMES}, attributes Attribute* 1, count u64 4, sum double 5,
+        scale sint32 6, zeroCount u64 7, positive Side 8, negative Side 9, flags enum 10,
+        exemplars Exemplar* 11, zeroThreshold double 14""",
+    "Side": "offset sint32 1, bucketCounts uint64* 2",
+    "Summary": "dataPoints Quantiles* 1",
+    "Quantiles": f"""{_TIMES}, count u64 4, sum double 5, quantileValues Quantile* 6,
+        attributes Attribute* 7, flags enum 8""",
+    "Quantile": "quantile double 1, value double 2",
+    "Exemplar": """timeUnixNano u64 2, asDouble double 3, spanId hex 4, traceId hex 5, asInt i64 6,
+        filteredAttributes Attribute* 7""",
+}
+"""By message: name, type and number of each field; `*`: an array, packed where it has numbers."""
+
+
+def _writer(kind: str, number: int) -> _Writer:
+    """What makes the bytes of a field, its tag too, of its value in JSON."""
+    one, is_array = kind.rstrip("*"), kind.endswith("*")
+    if one == "Attribute":
+        return lambda value: b"".join([_attribute(number, item) for item in _array(value)])
+    if one in _FIELDS and is_array:
+        return lambda value: b"".join(
+            [field(number, _message(one, item)) for item in _array(value)]
+        )
+    if one in _FIELDS:
+        return lambda value: field(number, _message(one, value))
+    wire, write = _SCALARS[one]
+    if is_array:
+        return lambda value: field(number, b"".join(map(write, _array(value))))
+    if wire == BYTES:
+        return lambda value: field(number, write(value))
+    tag = write_varint(number << 3 | wire)
+    return lambda value: tag + write(value)
+
+
+_WRITERS: Final = {
+    message: {
+        name: _writer(kind, int(number)) for name, kind, number in map(str.split, listed.split(","))
+    }
+    for message, listed in _FIELDS.items()
 }
 
 
 def _message(name: str, value: Any) -> bytes:
     if not isinstance(value, dict):
         raise _wrong(f"an object ({name})", value)
-    written, parts = _MESSAGES[name], []
+    writers, parts = _WRITERS[name], []
     for key, one in value.items():
-        if one is not None and key in written:
-            number, write = written[key]
+        if one is not None and key in writers:
             try:
-                parts.append(write(number, one))
+                parts.append(writers[key](one))
             except _AtField:
                 raise
             except (ValueError, OverflowError) as exc:

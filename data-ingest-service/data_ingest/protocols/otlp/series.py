@@ -8,26 +8,22 @@
 Source: OpenTelemetry specification, compatibility/prometheus_and_openmetrics.md.
 """
 
-import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
-from data_ingest.errors import BodyTooLarge, InvalidLabels
+from data_ingest.errors import InvalidLabels
 from data_ingest.kernels import otlp_histograms
 from data_ingest.kernels import otlp_points as kernel
 from data_ingest.model import I64, U8, MetricMetadata, RawLabels
+from data_ingest.protocols import messages
 from data_ingest.protocols.otlp import names
-from data_ingest.protocols.otlp.attributes import Attributes, attributes, labels
+from data_ingest.protocols.otlp.attributes import Attributes, attributes, labels, parsed
 from data_ingest.protocols.prometheus_text import normalised_boundary
-from data_ingest.protocols.protobuf import BYTES, FIXED64, fields
+from data_ingest.protocols.protocol import LabelBudget
 
 TARGET_INFO: Final = "target_info"
-LABELS_READ_MAX: Final = 4_000_000
-"""Of one request: reading labels is Python, about a microsecond each."""
-LABEL_BYTES_READ_MAX: Final = 64 << 20
-"""Of one request, as `LABELS_READ_MAX`."""
 SHARED_TEXT_MAX: Final = 8192
 """Characters of a text that many series share: each of them would copy it."""
 _IDENTIFYING: Final = frozenset({"service.namespace", "service.name", "service.instance.id"})
@@ -40,16 +36,15 @@ _TYPES: Final = {
     kernel.INFO: "gauge",
     kernel.EXPONENTIAL: "histogram",
 }
-_RESOURCE_ATTRIBUTE: Final = 1 << 3 | BYTES
-_SCOPE_NAME: Final = 1 << 3 | BYTES
-_SCOPE_VERSION: Final = 2 << 3 | BYTES
-_SCOPE_TEXTS: Final = {_SCOPE_NAME, _SCOPE_VERSION}
-_SCOPE_ATTRIBUTE: Final = 3 << 3 | BYTES
-_NUMBER_ATTRIBUTE: Final = 7 << 3 | BYTES
-_ATTRIBUTES: Final = {kernel.HISTOGRAM: 9 << 3 | BYTES, kernel.EXPONENTIAL: 1 << 3 | BYTES}
-_BOUNDS: Final = (7 << 3 | BYTES, 7 << 3 | FIXED64)
-_QUANTILES: Final = 6 << 3 | BYTES
-_QUANTILE: Final = 1 << 3 | FIXED64
+POINTS: Final = {
+    kernel.GAUGE: messages.OtlpNumber,
+    kernel.COUNTER: messages.OtlpNumber,
+    kernel.UP_DOWN: messages.OtlpNumber,
+    kernel.HISTOGRAM: messages.OtlpHistogram,
+    kernel.SUMMARY: messages.OtlpSummary,
+    kernel.EXPONENTIAL: messages.OtlpExponential,
+}
+"""What a data point is, by its metric's kind."""
 
 
 _T = TypeVar("_T")
@@ -107,11 +102,8 @@ class RequestSeries:
     rows: I64
     metrics: I64
     options: LabelOptions
-    _labels_read: int = 0
-    _label_bytes_read: int = 0
-    _resources: dict[int, _OrRefused[_Resource]] = field(default_factory=dict)
-    _scopes: dict[tuple[int, int], _OrRefused[Attributes]] = field(default_factory=dict)
-    _names: dict[int, _OrRefused[str]] = field(default_factory=dict)
+    _budget: LabelBudget = field(default_factory=LabelBudget)
+    _read: dict[tuple[int, ...], _OrRefused[Any]] = field(default_factory=dict)
     _point: int = -1
     _point_labels: _OrRefused[Attributes] = field(default_factory=dict)
     _boundaries: list[str] = field(default_factory=list)
@@ -126,14 +118,7 @@ class RequestSeries:
             if point != self._point:
                 self._read_point(point, end, metric)
             own = {**_valid(self._point_labels), **self._part(metric, name, part)}
-        raw = [(name.encode(), value.encode()) for name, value in own.items()]
-        self._labels_read += len(raw)
-        self._label_bytes_read += sum(len(name) + len(value) for name, value in raw)
-        if self._labels_read > LABELS_READ_MAX:
-            raise BodyTooLarge(detail="too many labels in one request", limit=LABELS_READ_MAX)
-        if self._label_bytes_read > LABEL_BYTES_READ_MAX:
-            raise BodyTooLarge(detail="too much label text", limit=LABEL_BYTES_READ_MAX)
-        return raw
+        return self._budget.spend([(name.encode(), value.encode()) for name, value in own.items()])
 
     def metadata_of(self, metric: int) -> MetricMetadata | None:
         """What the sender says of this row of `metrics`; None where its name is not valid."""
@@ -146,6 +131,12 @@ class RequestSeries:
         except InvalidLabels:
             return None
         return MetricMetadata(name, _TYPES[kind], about, names.unit_name(unit))
+
+    def _once(self, key: tuple[int, ...], read: Callable[[], _T]) -> _T:
+        if key not in self._read:
+            self._read[key] = _or_refused(read)
+        value: _T = _valid(self._read[key])
+        return value
 
     def _kind(self, metric: int) -> int:
         return int(self.metrics[metric, kernel.KIND]) & ~kernel.DELTA
@@ -165,12 +156,11 @@ class RequestSeries:
 
     def _resource(self, metric: int) -> _Resource:
         start = int(self.metrics[metric, kernel.RESOURCE])
-        if start not in self._resources:
-            self._resources[start] = _or_refused(lambda: self._read_resource(metric))
-        return _valid(self._resources[start])
+        return self._once((kernel.RESOURCE, start), lambda: self._read_resource(metric))
 
     def _read_resource(self, metric: int) -> _Resource:
-        own = attributes(self._bytes(metric, kernel.RESOURCE), _RESOURCE_ATTRIBUTE)
+        message = self._bytes(metric, kernel.RESOURCE)
+        own = attributes(parsed(messages.OtlpResource, message).attributes)
         shared = _IDENTIFYING | self.options.promoted
         _check_sizes({key: text for key, text in own.items() if key in shared})
         return _Resource(own, self.options)
@@ -179,39 +169,27 @@ class RequestSeries:
         """`otel_scope_…` of the metric's scope; empty where it has no name."""
         if not self.options.scope_labels:
             return {}
-        start = int(self.metrics[metric, kernel.SCOPE])
-        key = start, int(self.metrics[metric, kernel.SCHEMA_URL])
-        if key not in self._scopes:
-            self._scopes[key] = _or_refused(lambda: self._read_scope(metric))
-        return _valid(self._scopes[key])
+        starts = self.metrics[metric, [kernel.SCOPE, kernel.SCHEMA_URL]].tolist()
+        return self._once((kernel.SCOPE, *starts), lambda: self._read_scope(metric))
 
     def _read_scope(self, metric: int) -> Attributes:
-        message = self._bytes(metric, kernel.SCOPE)
+        read = parsed(messages.OtlpScope, self._bytes(metric, kernel.SCOPE))
         try:
-            texts = {
-                tag: text.decode()
-                for tag, text in fields(message)
-                if tag in _SCOPE_TEXTS and isinstance(text, bytes)
-            }
-        except ValueError as exc:  # malformed, or not UTF-8
+            name, version = read.name.decode(), read.version.decode()
+        except UnicodeDecodeError as exc:
             raise InvalidLabels(detail=f"scope: {str(exc)[:200]}") from exc
+        escape = self.options.style.escape
         scope = {
-            **labels(
-                attributes(message, _SCOPE_ATTRIBUTE),
-                escape=self.options.style.escape,
-                prefix="otel_scope_",
-            ),
-            "otel_scope_name": texts.get(_SCOPE_NAME, ""),
-            "otel_scope_version": texts.get(_SCOPE_VERSION, ""),
+            **labels(attributes(read.attributes), escape=escape, prefix="otel_scope_"),
+            "otel_scope_name": name,
+            "otel_scope_version": version,
             "otel_scope_schema_url": self._text(metric, kernel.SCHEMA_URL, SHARED_TEXT_MAX),
         }
         _check_sizes(scope)
         return scope
 
     def _name(self, metric: int) -> str:
-        if metric not in self._names:
-            self._names[metric] = _or_refused(lambda: self._read_name(metric))
-        return _valid(self._names[metric])
+        return self._once((kernel.NAME, metric), lambda: self._read_name(metric))
 
     def _read_name(self, metric: int) -> str:
         kind, name = self._kind(metric), self._text(metric, kernel.NAME, SHARED_TEXT_MAX)
@@ -228,15 +206,18 @@ class RequestSeries:
 
     def _read_point(self, point: int, end: int, metric: int) -> None:
         """`_point_labels` and `_boundaries` are those of the data point in [point, end)."""
-        message, kind = self.buf[point:end].tobytes(), self._kind(metric)
-        self._point_labels = _or_refused(lambda: self._labels_of(message, metric))
-        self._boundaries = _boundaries(message, kind)
-        self._point = point
+        self._point, self._boundaries = point, []
+        self._point_labels = _or_refused(lambda: self._labels_of(point, end, metric))
 
-    def _labels_of(self, message: bytes, metric: int) -> Attributes:
-        tag = _ATTRIBUTES.get(self._kind(metric), _NUMBER_ATTRIBUTE)
+    def _labels_of(self, point: int, end: int, metric: int) -> Attributes:
+        kind = self._kind(metric)
+        read = parsed(POINTS[kind], self.buf[point:end].tobytes())
+        numbers = read.bounds if kind == kernel.HISTOGRAM else ()
+        if kind == kernel.SUMMARY:
+            numbers = [one.quantile for one in read.quantiles]
+        self._boundaries = [normalised_boundary(repr(one).encode()).decode() for one in numbers]
         scope, resource = self._scope(metric), self._resource(metric)
-        own = labels(attributes(message, tag), escape=self.options.style.escape)
+        own = labels(attributes(read.attributes), escape=self.options.style.escape)
         return {**scope, **resource.promoted, **own, **resource.target}
 
     def _part(self, metric: int, name: str, part: int) -> Attributes:
@@ -276,17 +257,3 @@ def _check_sizes(texts: Attributes) -> None:
     for key, text in texts.items():
         if max(len(key), len(text)) > SHARED_TEXT_MAX:
             raise InvalidLabels(detail=f"{key[:100]!r}: too long", limit=SHARED_TEXT_MAX)
-
-
-def _boundaries(message: bytes, kind: int) -> list[str]:
-    """Bounds or quantiles of a data point as labels write them, in their order."""
-    parts = b""
-    for tag, value in fields(message):
-        if not isinstance(value, bytes):
-            continue
-        if kind == kernel.HISTOGRAM and tag in _BOUNDS:
-            parts += value
-        elif kind == kernel.SUMMARY and tag == _QUANTILES:
-            parts += dict(fields(value)).get(_QUANTILE, bytes(8))  # type: ignore[operator]
-    numbers = struct.unpack(f"<{len(parts) // 8}d", parts)
-    return [normalised_boundary(repr(number).encode()).decode() for number in numbers]
