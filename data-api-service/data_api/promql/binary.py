@@ -18,12 +18,13 @@ from data_api.promql.nodes import COMPARISONS, TRIMS, Binary, Cardinality, Match
 from data_api.promql.values import (
     SCHEMA_LABELS,
     Vector,
+    checked,
     empty,
     group_rows,
     key,
     label_keys,
     merge_equal,
-    runs,
+    stacked,
     without,
 )
 
@@ -110,31 +111,15 @@ def sets(expr: Binary, lhs: Vector, rhs: Vector) -> Vector:
         on_left = np.zeros(shape, np.bool_)
         np.logical_or.at(on_left, left, lhs.present)
         added = replace(rhs, present=rhs.present & ~on_left[right]).compact()
-        both = Vector(
-            [*lhs.labels, *added.labels],
-            np.concatenate((lhs.values, added.values)),
-            np.concatenate((lhs.present, added.present)),
-            np.concatenate((lhs.unnamed, added.unnamed)),
-        )
-        return _merge_same_flag(both)
+        both = stacked([lhs, added])
+        if not both.unnamed.any():
+            return merge_equal(both)
+        # A row that is to lose its name stays apart from an equal one that is not.
+        return stacked([merge_equal(both.take(both.unnamed == flag)) for flag in (False, True)])
     on_right = np.zeros(shape, np.bool_)
     np.logical_or.at(on_right, right, rhs.present)
     wanted = on_right[left] if expr.op == "and" else ~on_right[left]
     return replace(lhs, present=lhs.present & wanted).compact()
-
-
-def _merge_same_flag(value: Vector) -> Vector:
-    """Equal rows become one, but one that is to lose its name stays apart from one that is not."""
-    if not value.unnamed.any():
-        return merge_equal(value)
-    parts = [value.take(np.flatnonzero(value.unnamed == flag)) for flag in (False, True)]
-    parts = [merge_equal(part) for part in parts]
-    return Vector(
-        [label for part in parts for label in part.labels],
-        np.concatenate([part.values for part in parts]),
-        np.concatenate([part.present for part in parts]),
-        np.concatenate([part.unnamed for part in parts]),
-    )
 
 
 def vectors(
@@ -187,7 +172,7 @@ def vectors(
         if delayed and expr.return_bool:
             unnamed = np.ones(len(labels), np.bool_)
         else:
-            labels = [without(series, SCHEMA_LABELS) for some in runs(labels) for series in some]
+            labels = [without(series, SCHEMA_LABELS) for series in checked(labels)]
             unnamed = np.zeros(len(labels), np.bool_)
     result = Vector(labels, values, present, unnamed)
     if fills or not (distinct and _one_result_a_group(matching, many.labels)):
@@ -260,7 +245,7 @@ def _one_result_a_group(matching: Matching, labels: Sequence[Labels]) -> bool:
     if matching.on:
         return SCHEMA_LABELS.isdisjoint(matching.labels)
     others = SCHEMA_LABELS - {METRIC_NAME}
-    return all(others.isdisjoint(series) for some in runs(labels) for series in some)
+    return all(others.isdisjoint(series) for series in checked(labels))
 
 
 def _pairs(many: I64, one: I64) -> tuple[I64, I64]:

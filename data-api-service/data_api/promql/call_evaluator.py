@@ -24,7 +24,16 @@ from data_api.promql.nodes import Call, Expr, MatrixSelector, VectorSelector, in
 from data_api.promql.numerals import format_value
 from data_api.promql.rollup_functions import BucketWindows
 from data_api.promql.tree_evaluator import TreeEvaluator
-from data_api.promql.values import Value, Vector, Windows, empty, merge_equal, one_row
+from data_api.promql.values import (
+    Value,
+    Vector,
+    Windows,
+    checked,
+    empty,
+    merge_equal,
+    one_row,
+    stacked,
+)
 
 SORTS = frozenset({"sort", "sort_desc", "sort_by_label", "sort_by_label_desc"})
 
@@ -85,11 +94,8 @@ class Evaluator(TreeEvaluator):
         self.query.budget.check(len(buckets.labels) * self.steps_ms.size)
         ends = self.times(windows.selector.at, windows.selector.offset_ms)
         self.query.counts.windows(buckets.columns["end_ms"], ends, windows.range_ms)
-        checkpoint = self.query.budget.limits.checkpoint
-        return rollup_functions.evaluate(
-            expr.name,
-            BucketWindows(buckets, ends, windows.range_ms, self.steps_ms, checkpoint),
-        ).compact()
+        bucket_windows = BucketWindows(buckets, ends, windows.range_ms, self.steps_ms)
+        return rollup_functions.evaluate(expr.name, bucket_windows).compact()
 
     def _of_samples(self, expr: Call) -> Vector:
         windows: Windows | None = None
@@ -113,7 +119,6 @@ class Evaluator(TreeEvaluator):
             windows,
             scalars,
             self.steps_ms,
-            self.query.budget.limits.checkpoint,
             (pool, notes) if pool else None,
         ).compact()
 
@@ -127,13 +132,12 @@ class Evaluator(TreeEvaluator):
             )
             return value
         descending = expr.name.endswith("_desc")
-        checkpoint = self.query.budget.limits.checkpoint
         if by_value:
             if self.steps_ms.size != 1:
                 return value
-            return label_functions.sort_by_value(value.compact(), checkpoint, descending=descending)
+            return label_functions.sort_by_value(value.compact(), descending=descending)
         names = [self.text(arg) for arg in expr.args[1:]]
-        return label_functions.sort_by_label(value, names, checkpoint, descending=descending)
+        return label_functions.sort_by_label(value, names, descending=descending)
 
     def _histogram(self, expr: Call) -> Vector:
         match expr.name:
@@ -158,11 +162,9 @@ class Evaluator(TreeEvaluator):
         if natives is None:
             return empty(self.steps_ms.size)
         values = np.zeros(value.values.shape)
-        cells = np.argwhere(natives)
+        cells = checked(np.argwhere(natives).tolist(), CELLS_A_CHECKPOINT)
         histograms = self.query.pool.of(value.values[natives])
-        for count, ((row, step), one) in enumerate(zip(cells.tolist(), histograms, strict=True)):
-            if count % CELLS_A_CHECKPOINT == 0:
-                self.query.budget.limits.checkpoint()
+        for (row, step), one in zip(cells, histograms, strict=True):
             values[row, step] = function(one, step)
         return replace(value, values=values, present=natives).compact()
 
@@ -206,13 +208,7 @@ class Evaluator(TreeEvaluator):
             parts.append(replace(part, labels=labels))
             kept_values += part.values.size
             budget.check(value.values.size + 2 * kept_values)
-        joined = Vector(
-            [labels for part in parts for labels in part.labels],
-            np.concatenate([part.values for part in parts]),
-            np.concatenate([part.present for part in parts]),
-            np.concatenate([part.unnamed for part in parts]),
-        )
-        return merge_equal(joined)
+        return merge_equal(stacked(parts))
 
     def _scalar_of(self, expr: Call) -> F64:
         """The only float at each step, NaN where there is none or several."""
@@ -248,9 +244,7 @@ class Evaluator(TreeEvaluator):
     def _absent_over_time(self, expr: Call) -> Vector:
         windows = self.evaluate(expr.args[0])
         assert isinstance(windows, Windows)
-        seen = range_functions.evaluate(
-            "present_over_time", windows, [], self.steps_ms, self.query.budget.limits.checkpoint
-        )
+        seen = range_functions.evaluate("present_over_time", windows, [], self.steps_ms)
         return label_functions.absent(seen, expr.args[0], self.query.budget)
 
     def _label_replace(self, expr: Call) -> Vector:

@@ -1,6 +1,6 @@
 """One query from its tree to its answer: budget, evaluation, the shape of the result."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -85,11 +85,7 @@ def evaluate(  # noqa: PLR0917 - the package's own call, one line above
     with np.errstate(all="ignore"), stopping_at(limits.checkpoint):
         value = Evaluator(query, steps_ms).evaluate(expr)
         limits.checkpoint()
-        answer = (
-            _instant(expr, value, steps_ms, limits.checkpoint)
-            if instant
-            else _range(value, steps_ms, limits.checkpoint)
-        )
+        answer = _instant(expr, value, steps_ms) if instant else _range(value, steps_ms)
     if pool and not isinstance(answer, Scalar | String):
         answer = replace(answer, histograms=pool.items)
     counts = query.counts.by_step
@@ -97,9 +93,7 @@ def evaluate(  # noqa: PLR0917 - the package's own call, one line above
     return Result(answer, *query.notes.shown(), stats)
 
 
-def _instant(
-    expr: Expr, value: Value, steps_ms: I64, checkpoint: Callable[[], None]
-) -> Scalar | String | InstantVector | Columns:
+def _instant(expr: Expr, value: Value, steps_ms: I64) -> Scalar | String | InstantVector | Columns:
     """Series come by labels, where the query does not order them itself."""
     now_ms = int(steps_ms[0])
     match value:
@@ -108,10 +102,10 @@ def _instant(
         case Vector():
             vector = drop_marked_names(value.compact())
             if not _is_ordered(unwrap(expr)):
-                vector = vector.take(by_labels(vector.labels, checkpoint))
+                vector = vector.take(by_labels(vector.labels))
             return InstantVector(vector.labels, now_ms, vector.values[:, 0])
         case Windows():
-            return _window_samples(value, checkpoint)
+            return _window_samples(value)
         case _:
             return Scalar(now_ms, float(value[0]))
 
@@ -122,9 +116,9 @@ def _is_ordered(expr: Expr) -> bool:
     )
 
 
-def _window_samples(windows: Windows, checkpoint: Callable[[], None]) -> Columns:
+def _window_samples(windows: Windows) -> Columns:
     """The samples of an instant query's only window, series without one left out."""
-    columns = windows.columns.take(by_labels(windows.columns.labels, checkpoint))
+    columns = windows.columns.take(by_labels(windows.columns.labels))
     rows = np.repeat(np.arange(len(columns.labels)), np.diff(columns.offsets))
     inside = (columns.timestamps_ms > windows.ends_ms[0] - windows.range_ms) & (
         columns.timestamps_ms <= windows.ends_ms[0]
@@ -139,9 +133,9 @@ def _window_samples(windows: Windows, checkpoint: Callable[[], None]) -> Columns
     )
 
 
-def _range(value: Value, steps_ms: I64, checkpoint: Callable[[], None]) -> RangeMatrix:
+def _range(value: Value, steps_ms: I64) -> RangeMatrix:
     assert not isinstance(value, str | Windows)
     vector = value if isinstance(value, Vector) else one_row(value)
     vector = drop_marked_names(vector.compact())
-    vector = vector.take(by_labels(vector.labels, checkpoint))
+    vector = vector.take(by_labels(vector.labels))
     return RangeMatrix(vector.labels, steps_ms, vector.values, vector.present)

@@ -11,7 +11,15 @@ from data_api.model import F64, METRIC_NAME, Labels, MatchOp, compile_regex
 from data_api.promql.context import Budget
 from data_api.promql.errors import EvaluationError
 from data_api.promql.nodes import Expr, MatrixSelector, VectorSelector, unwrap
-from data_api.promql.values import Vector, by_labels, merge_equal, ordered, runs, sort_key, vector
+from data_api.promql.values import (
+    Vector,
+    by_labels,
+    checked,
+    merge_equal,
+    ordered,
+    sort_key,
+    vector,
+)
 
 _REFERENCE = re.compile(r"\$(?:\$|([A-Za-z0-9_]+)|\{([A-Za-z0-9_]+)\})?")
 _DIGITS = re.compile(r"([0-9]+)")
@@ -52,7 +60,7 @@ def label_replace(  # noqa: PLR0917 - the function's own arguments
     def check(text: str, length: int) -> None:
         budget.check_value(old, destination, text, length)
 
-    for row, old in enumerate(old for some in runs(value.labels) for old in some):
+    for row, old in enumerate(checked(value.labels)):
         match = program.fullmatch(old.get(source, ""))
         if match is None:
             labels.append(old)
@@ -139,24 +147,21 @@ def _fixed_labels(expr: Expr) -> Labels:
     return {name: text for name, text in fixed.items() if text}
 
 
-def sort_by_value(value: Vector, checkpoint: Callable[[], None], *, descending: bool) -> Vector:
+def sort_by_value(value: Vector, *, descending: bool) -> Vector:
     """Series of one step by value, NaN last either way; equal ones by labels."""
-    value = value.take(by_labels(value.labels, checkpoint))
+    value = value.take(by_labels(value.labels))
     column: F64 = value.values[:, 0]
     order = np.lexsort((-column if descending else column, np.isnan(column)))
     return value.take(order)
 
 
-def sort_by_label(
-    value: Vector, names: list[str], checkpoint: Callable[[], None], *, descending: bool
-) -> Vector:
+def sort_by_label(value: Vector, names: list[str], *, descending: bool) -> Vector:
     """Series by natural order of the named labels, then by all."""
     keys = [
         ([natural(labels.get(name, "")) for name in names], sort_key(labels))
-        for some in runs(value.labels)
-        for labels in some
+        for labels in checked(value.labels)
     ]
-    return value.take(ordered(keys, checkpoint, descending=descending))
+    return value.take(ordered(keys, descending=descending))
 
 
 def natural(text: str) -> list[tuple[int, int, str, str]]:

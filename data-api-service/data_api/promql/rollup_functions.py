@@ -9,7 +9,6 @@ A bucket lies in a window whole or not at all, and so does its end: the kernels 
 for a sample there. Source: docs/adr/0021-rollups.md.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -32,7 +31,6 @@ class BucketWindows:
     ends_ms: I64
     range_ms: int
     steps_ms: I64
-    checkpoint: Callable[[], None]
 
     def fold(self, function: str, values: Any, times: int = 1) -> Vector:
         """`function` over (n · times,) values, of each bucket `times`."""
@@ -44,7 +42,7 @@ class BucketWindows:
         )
         unnamed = np.zeros(len(columns.labels), np.bool_)
         windows = Windows(columns, self.ends_ms, self.range_ms, unnamed)
-        return range_functions.evaluate(function, windows, [], self.steps_ms, self.checkpoint)
+        return range_functions.evaluate(function, windows, [], self.steps_ms)
 
 
 def evaluate(name: str, windows: BucketWindows) -> Vector:

@@ -181,8 +181,7 @@ class TreeEvaluator(ABC):
     def _binary(self, expr: Binary, lhs: Value, rhs: Value) -> Value:
         natives: Operator | None = None
         if self.query.pool:
-            checkpoint = self.query.budget.limits.checkpoint
-            natives = Operator(expr, self.query.pool, self.notes_at(expr), checkpoint)
+            natives = Operator(expr, self.query.pool, self.notes_at(expr))
         if isinstance(lhs, Vector) and isinstance(rhs, Vector):
             if expr.op in SET_OPERATORS:
                 return binary.sets(expr, lhs, rhs)

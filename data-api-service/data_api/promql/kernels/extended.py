@@ -6,7 +6,7 @@
     smoothed: from the line through a and the next to the line through b and the one before
 
 Samples up to `reach` before the start, and for smoothed ones after the end, are looked at; nothing
-is extrapolated. Arguments as in `windows`. Source: Prometheus `extendedRate`.
+is extrapolated. Arguments and operations as in `windows`. Source: Prometheus `extendedRate`.
 """
 # ruff: noqa: PLR0917 - numba compiles signatures, and those are positional
 
@@ -24,8 +24,7 @@ from data_api.chassis.jit import (
     void,
 )
 from data_api.model import F64, I64, Bools
-
-CHANGES, RESETS = range(2)
+from data_api.promql.kernels.windows import CHANGES, DELTA, RATE, RESETS, count_turns
 
 
 @kernel(void(I64S, int64, int64, I64S, int64, int64, int64, I64S_OUT, I64S_OUT))
@@ -77,9 +76,42 @@ def between(times: I64, values: F64, place: int, at: int, is_counter: int, is_le
 
 
 @kernel(
-    void(I64S, I64S, F64S, I64S, int64, int64, int64, int64, int64, F64_ROWS_OUT, BOOL_ROWS_OUT)
+    float64(F64S, I64S, int64, int64, int64, int64, int64, int64),
 )
 def growth(
+    values: F64,
+    times: I64,
+    left: int,
+    right: int,
+    start: int,
+    end: int,
+    is_smoothed: int,
+    is_counter: int,
+) -> float:
+    """Growth of a window from edge to edge."""
+    low = values[left]
+    is_cut = is_smoothed and times[left] < start
+    if is_cut:
+        low = between(times, values, left, start, is_counter, 1)
+    high = values[right]
+    if is_smoothed and times[right] > end and right > left:
+        on_one_line = is_cut and right == left + 1
+        high = between(times, values, right - 1, end, is_counter, on_one_line)
+    result = high - low
+    if is_counter:
+        before = low
+        for i in range(left + (times[left] <= start), right + (times[right] < end)):
+            if values[i] < before:
+                result += before
+            before = values[i]
+        if high < before:
+            result += before
+    return float(result)
+
+
+@kernel(void(int64, I64S, I64S, F64S, I64S, int64, int64, int64, F64_ROWS_OUT, BOOL_ROWS_OUT))
+def fold(
+    op: int,
     offsets: I64,
     times: I64,
     values: F64,
@@ -87,12 +119,10 @@ def growth(
     length: int,
     reach: int,
     is_smoothed: int,
-    is_counter: int,
-    is_rate: int,
     out: F64,
     present: Bools,
 ) -> None:
-    """Growth from edge to edge: rate, increase (counter) and delta."""
+    """RATE, INCREASE and DELTA from edge to edge; CHANGES and RESETS since the sample before."""
     lefts = np.empty(ends.size, np.int64)
     rights = np.empty(ends.size, np.int64)
     for row in range(offsets.size - 1):
@@ -103,56 +133,15 @@ def growth(
             right = rights[step]
             if right < 0:
                 continue
-            end = ends[step]
-            start = end - length
-            low = values[left]
-            is_cut = is_smoothed and times[left] < start
-            if is_cut:
-                low = between(times, values, left, start, is_counter, 1)
-            high = values[right]
-            if is_smoothed and times[right] > end and right > left:
-                on_one_line = is_cut and right == left + 1
-                high = between(times, values, right - 1, end, is_counter, on_one_line)
-            result = high - low
-            if is_counter:
-                before = low
-                for i in range(left + (times[left] <= start), right + (times[right] < end)):
-                    if values[i] < before:
-                        result += before
-                    before = values[i]
-                if high < before:
-                    result += before
-            out[row, step] = result / (length / 1000.0) if is_rate else result
-            present[row, step] = True
-
-
-@kernel(void(int64, I64S, I64S, F64S, I64S, int64, int64, F64_ROWS_OUT, BOOL_ROWS_OUT))
-def count(
-    op: int,
-    offsets: I64,
-    times: I64,
-    values: F64,
-    ends: I64,
-    length: int,
-    reach: int,
-    out: F64,
-    present: Bools,
-) -> None:
-    """How often the value changed, or fell, since the sample before the start."""
-    lefts = np.empty(ends.size, np.int64)
-    rights = np.empty(ends.size, np.int64)
-    for row in range(offsets.size - 1):
-        find_edges(times, offsets[row], offsets[row + 1], ends, length, reach, 0, lefts, rights)
-        for step in range(ends.size):
-            if rights[step] < 0:
-                continue
-            times_counted = 0.0
-            for i in range(lefts[step] + 1, rights[step] + 1):
-                now = values[i]
-                before = values[i - 1]
-                if op == RESETS:
-                    times_counted += now < before
-                elif now != before and not (np.isnan(now) and np.isnan(before)):
-                    times_counted += 1.0
-            out[row, step] = times_counted
+            if op in (CHANGES, RESETS):
+                result = count_turns(values, left, right + 1, op)
+            else:
+                end = ends[step]
+                is_counter = int(op != DELTA)
+                result = growth(
+                    values, times, left, right, end - length, end, is_smoothed, is_counter
+                )
+                if op == RATE:
+                    result /= length / 1000.0
+            out[row, step] = result
             present[row, step] = True

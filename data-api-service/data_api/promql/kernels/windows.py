@@ -3,9 +3,9 @@
        start           end            A window is left-open: start < timestamp <= end.
     ────(────●────●─────]──▶ t        Ends ascend, so one pass finds all of a series.
 
-Every entry takes compressed sparse rows (`Columns` without stale markers), the windows' ends
-(m,) and their common length, and fills `out` and `present`, both (n, m). Offsets may be those of a
-block of rows: they count from the start of all samples.
+`fold` takes compressed sparse rows (`Columns` without stale markers), the windows' ends (m,) and
+their common length, and fills `out` and `present`, both (n, m). Offsets may be those of a block of
+rows: they count from the start of all samples.
 """
 # ruff: noqa: PLR0917 - numba compiles signatures, and those are positional
 
@@ -13,7 +13,6 @@ import numpy as np
 
 from data_api.chassis.jit import (
     BOOL_ROWS_OUT,
-    F64_PAIR,
     F64_ROWS_OUT,
     F64S,
     F64S_OUT,
@@ -21,6 +20,7 @@ from data_api.chassis.jit import (
     I64S,
     I64S_OUT,
     float64,
+    inlined,
     int64,
     kernel,
     void,
@@ -29,7 +29,9 @@ from data_api.model import F64, I64, STALE_BITS, Bools
 from data_api.promql.kernels.sums import add, mean, quantile_sorting, total, variance
 
 SUM, AVG, MIN, MAX, COUNT, LAST, FIRST, PRESENT, STDDEV, STDVAR = range(10)
-CHANGES, RESETS, TS_OF_MIN, TS_OF_MAX, TS_OF_LAST, TS_OF_FIRST, IRATE, IDELTA, MAD = range(10, 19)
+CHANGES, RESETS, TS_OF_MIN, TS_OF_MAX, TS_OF_LAST, TS_OF_FIRST, MAD, QUANTILE = range(10, 18)
+IRATE, IDELTA, DERIV, PREDICT, SMOOTHING, RATE, INCREASE, DELTA = range(18, 26)
+NEED_TWO = IRATE  # this and what follows say nothing of one sample
 
 
 @kernel(int64(I64S))
@@ -122,155 +124,46 @@ def time_of_extreme(values: F64, times: I64, start: int, end: int, op: int) -> f
     return float(times[at] / 1000.0)
 
 
+@inlined
+def quantile_of(q: float, values: F64, start: int, end: int, scratch: F64) -> float:
+    """The q-quantile of a window."""
+    for i in range(start, end):
+        scratch[i - start] = values[i]
+    return quantile_sorting(q, scratch, end - start)
+
+
 @kernel(float64(F64S, int64, int64, F64S_OUT))
 def median_deviation(values: F64, start: int, end: int, scratch: F64) -> float:
     """Median of the distances to the median."""
-    n = end - start
-    for i in range(n):
-        scratch[i] = values[start + i]
-    middle = quantile_sorting(0.5, scratch, n)
-    for i in range(n):
-        scratch[i] = abs(values[start + i] - middle)
-    return quantile_sorting(0.5, scratch, n)
+    middle = quantile_of(0.5, values, start, end, scratch)
+    for i in range(start, end):
+        scratch[i - start] = abs(values[i] - middle)
+    return quantile_sorting(0.5, scratch, end - start)
 
 
-@kernel(void(int64, I64S, I64S, F64S, I64S, int64, F64_ROWS_OUT, BOOL_ROWS_OUT))
-def fold(
-    op: int,
-    offsets: I64,
-    times: I64,
-    values: F64,
-    ends: I64,
-    length: int,
-    out: F64,
-    present: Bools,
-) -> None:
-    """The functions that need nothing but a window's samples, chosen by `op`.
-
-    Absent where the window is empty, and for IRATE and IDELTA below two samples.
-    """
-    scratch = np.empty(longest(offsets) if op == MAD else 0, np.float64)
-    starts = np.empty(ends.size, np.int64)
-    stops = np.empty(ends.size, np.int64)
-    for row in range(offsets.size - 1):
-        find_windows(times, offsets[row], offsets[row + 1], ends, length, starts, stops)
-        for step in range(ends.size):
-            lo = starts[step]
-            hi = stops[step]
-            if lo == hi:
-                continue
-            result = 1.0
-            if op == SUM:
-                result = total(values, lo, hi)
-            elif op == AVG:
-                result = mean(values, lo, hi)
-            elif op == MIN:
-                result = smallest(values, lo, hi)
-            elif op == MAX:
-                result = largest(values, lo, hi)
-            elif op == COUNT:
-                result = float(hi - lo)
-            elif op == LAST:
-                result = values[hi - 1]
-            elif op == FIRST:
-                result = values[lo]
-            elif op == STDDEV:
-                result = np.sqrt(variance(values, lo, hi))
-            elif op == STDVAR:
-                result = variance(values, lo, hi)
-            elif op in (CHANGES, RESETS):
-                result = count_turns(values, lo, hi, op)
-            elif op in (TS_OF_MIN, TS_OF_MAX):
-                result = time_of_extreme(values, times, lo, hi, op)
-            elif op == TS_OF_LAST:
-                result = times[hi - 1] / 1000.0
-            elif op == TS_OF_FIRST:
-                result = times[lo] / 1000.0
-            elif op == MAD:
-                result = median_deviation(values, lo, hi, scratch)
-            elif op in (IRATE, IDELTA):
-                if hi - lo < 2:
-                    continue
-                if op == IRATE and values[hi - 1] < values[hi - 2]:
-                    result = values[hi - 1]  # the counter began again
-                else:
-                    result = values[hi - 1] - values[hi - 2]
-                if op == IRATE:
-                    result /= (times[hi - 1] - times[hi - 2]) / 1000.0
-            out[row, step] = result
-            present[row, step] = True
+@inlined
+def instant_change(values: F64, times: I64, end: int, op: int) -> float:
+    """The change between the last two samples (IDELTA), or what it is a second (IRATE)."""
+    change = values[end - 1] - values[end - 2]
+    if op == IDELTA:
+        return float(change)
+    if change < 0.0:
+        change = values[end - 1]  # the counter began again
+    return float(change / ((times[end - 1] - times[end - 2]) / 1000.0))
 
 
-@kernel(void(I64S, I64S, F64S, I64S, int64, int64, int64, F64_ROWS_OUT, BOOL_ROWS_OUT))
-def growth(
-    offsets: I64,
-    times: I64,
-    values: F64,
-    ends: I64,
-    length: int,
-    is_counter: int,
-    is_rate: int,
-    out: F64,
-    present: Bools,
-) -> None:
-    """Growth over each window, extrapolated to its edges: rate, increase (counter) and delta.
-
-    Absent below two samples: one says nothing about growth. A counter never extrapolates below
-    zero. Each series' resets are listed once, so that a window costs only the resets inside it,
-    however long it is. Source: Prometheus `extrapolatedRate`; docs/adr/0005-promql-engine.md.
-    """
-    resets = np.empty(longest(offsets) if is_counter else 0, np.int64)
-    starts = np.empty(ends.size, np.int64)
-    stops = np.empty(ends.size, np.int64)
-    for row in range(offsets.size - 1):
-        first = offsets[row]
-        last = offsets[row + 1]
-        find_windows(times, first, last, ends, length, starts, stops)
-        reset_count = 0
-        if is_counter:
-            for i in range(first + 1, last):
-                if values[i] < values[i - 1]:
-                    resets[reset_count] = i
-                    reset_count += 1
-        first_reset = 0
-        for step in range(ends.size):
-            lo = starts[step]
-            hi = stops[step]
-            if hi - lo < 2:
-                continue
-            result = values[hi - 1] - values[lo]
-            while first_reset < reset_count and resets[first_reset] <= lo:
-                first_reset += 1
-            for i in range(first_reset, reset_count):
-                if resets[i] >= hi:
-                    break
-                result += values[resets[i] - 1]
-            to_start = (times[lo] - (ends[step] - length)) / 1000.0
-            to_end = (ends[step] - times[hi - 1]) / 1000.0
-            sampled = (times[hi - 1] - times[lo]) / 1000.0
-            between = sampled / float(hi - lo - 1)
-            threshold = between * 1.1
-            if to_start >= threshold:
-                to_start = between / 2.0
-            if is_counter and result > 0.0 and values[lo] >= 0.0:
-                to_zero = sampled * (values[lo] / result)
-                to_start = min(to_start, to_zero)
-            if to_end >= threshold:
-                to_end = between / 2.0
-            factor = (sampled + to_start + to_end) / sampled
-            if is_rate:
-                factor /= length / 1000.0
-            out[row, step] = result * factor
-            present[row, step] = True
-
-
-@kernel(F64_PAIR(F64S, I64S, int64, int64, int64))
-def regression(values: F64, times: I64, start: int, end: int, origin: int) -> tuple[float, float]:
-    """Slope a second and value at `origin` of the least-squares line through a window.
+@kernel(float64(F64S, I64S, int64, int64, int64, float64, float64))
+def regression(
+    values: F64, times: I64, start: int, end: int, op: int, origin: float, ahead: float
+) -> float:
+    """Slope a second of the least-squares line through a window (DERIV), or the line's value
+    `ahead` seconds after `origin`, ms (PREDICT).
 
     Source: Prometheus `linearRegression`.
     """
     first = values[start]
+    if op == DERIV:
+        origin = float(times[start])  # which keeps the numbers small
     constant = True
     n = 0.0
     sx = 0.0
@@ -290,114 +183,185 @@ def regression(values: F64, times: I64, start: int, end: int, origin: int) -> tu
         sy, cy = add(values[i], sy, cy)
         sxy, cxy = add(x * values[i], sxy, cxy)
         sxx, cxx = add(x * x, sxx, cxx)
-    if constant:
-        if np.isinf(first):
-            return np.nan, np.nan
-        return 0.0, first
-    sx += cx
-    sy += cy
-    sxy += cxy
-    sxx += cxx
-    slope = (sxy - sx * sy / n) / (sxx - sx * sx / n)
-    return slope, sy / n - slope * sx / n
+    slope = 0.0
+    intercept = first
+    if constant and np.isinf(first):
+        return np.nan
+    if not constant:
+        sx += cx
+        sy += cy
+        sxy += cxy
+        sxx += cxx
+        slope = (sxy - sx * sy / n) / (sxx - sx * sx / n)
+        intercept = sy / n - slope * sx / n
+    return float(slope if op == DERIV else slope * ahead + intercept)
 
 
-@kernel(void(I64S, I64S, F64S, I64S, int64, I64S, F64S, int64, F64_ROWS_OUT, BOOL_ROWS_OUT))
-def line(
-    offsets: I64,
-    times: I64,
-    values: F64,
-    ends: I64,
-    length: int,
-    origins: I64,
-    ahead: F64,
-    predict: int,
-    out: F64,
-    present: Bools,
-) -> None:
-    """Slope of each window's regression line, or with `predict` its value `ahead` seconds on.
-
-    origins: ms (m,), where `ahead` counts from; the slope alone is measured from the first sample,
-    which keeps its numbers small. Absent below two samples.
-    """
-    starts = np.empty(ends.size, np.int64)
-    stops = np.empty(ends.size, np.int64)
-    for row in range(offsets.size - 1):
-        find_windows(times, offsets[row], offsets[row + 1], ends, length, starts, stops)
-        for step in range(ends.size):
-            lo = starts[step]
-            hi = stops[step]
-            if hi - lo < 2:
-                continue
-            origin = origins[step] if predict else times[lo]
-            slope, intercept = regression(values, times, lo, hi, origin)
-            out[row, step] = slope * ahead[step] + intercept if predict else slope
-            present[row, step] = True
-
-
-@kernel(void(I64S, I64S, F64S, I64S, int64, F64S, F64_ROWS_OUT, BOOL_ROWS_OUT))
-def quantile(
-    offsets: I64,
-    times: I64,
-    values: F64,
-    ends: I64,
-    length: int,
-    quantiles: F64,
-    out: F64,
-    present: Bools,
-) -> None:
-    """The `quantiles[step]`-quantile of each window that holds a sample."""
-    scratch = np.empty(longest(offsets), np.float64)
-    starts = np.empty(ends.size, np.int64)
-    stops = np.empty(ends.size, np.int64)
-    for row in range(offsets.size - 1):
-        find_windows(times, offsets[row], offsets[row + 1], ends, length, starts, stops)
-        for step in range(ends.size):
-            lo = starts[step]
-            hi = stops[step]
-            if lo == hi:
-                continue
-            for i in range(lo, hi):
-                scratch[i - lo] = values[i]
-            out[row, step] = quantile_sorting(quantiles[step], scratch, hi - lo)
-            present[row, step] = True
-
-
-@kernel(void(I64S, I64S, F64S, I64S, int64, F64S, F64S, F64_ROWS_OUT, BOOL_ROWS_OUT))
-def smoothing(
-    offsets: I64,
-    times: I64,
-    values: F64,
-    ends: I64,
-    length: int,
-    smoothing_factors: F64,
-    trend_factors: F64,
-    out: F64,
-    present: Bools,
-) -> None:
-    """Holt's double exponential smoothing of each window of at least two samples.
+@kernel(float64(F64S, int64, int64, float64, float64))
+def smoothed(values: F64, start: int, end: int, level_factor: float, trend_factor: float) -> float:
+    """Holt's double exponential smoothing of a window of at least two samples.
 
     Source: Prometheus `funcDoubleExponentialSmoothing`.
     """
+    before = 0.0
+    level = values[start]
+    trend = values[start + 1] - values[start]
+    for i in range(start + 1, end):
+        if i > start + 1:
+            trend = trend_factor * (level - before) + (1.0 - trend_factor) * trend
+        before = level
+        level = level_factor * values[i] + (1.0 - level_factor) * (level + trend)
+    return float(level)
+
+
+@kernel(float64(int64, int64, int64, int64, int64, float64, float64, int64))
+def extrapolation(
+    start: int,
+    end: int,
+    first: int,
+    last: int,
+    gaps: int,
+    first_value: float,
+    growth: float,
+    is_counter: int,
+) -> float:
+    """By how much growth between the samples of a window is growth over all of it.
+
+    start, end, first, last: ms of the window and of its first and last sample; gaps: samples but
+    one. A counter never extrapolates below zero. Source: Prometheus `extrapolatedRate`.
+    """
+    to_start = (first - start) / 1000.0
+    to_end = (end - last) / 1000.0
+    sampled = (last - first) / 1000.0
+    between = sampled / float(gaps)
+    threshold = between * 1.1
+    if to_start >= threshold:
+        to_start = between / 2.0
+    if is_counter and growth > 0.0 and first_value >= 0.0:
+        to_start = min(to_start, sampled * (first_value / growth))
+    if to_end >= threshold:
+        to_end = between / 2.0
+    return float((sampled + to_start + to_end) / sampled)
+
+
+@inlined
+def window_value(
+    op: int, values: F64, times: I64, lo: int, hi: int, first: float, second: float, scratch: F64
+) -> float:
+    """The function `op` of one window's samples ``lo:hi``; its own parameters are first, second."""
+    result = 1.0
+    if op == SUM:
+        result = total(values, lo, hi)
+    elif op == AVG:
+        result = mean(values, lo, hi)
+    elif op == MIN:
+        result = smallest(values, lo, hi)
+    elif op == MAX:
+        result = largest(values, lo, hi)
+    elif op == COUNT:
+        result = float(hi - lo)
+    elif op == LAST:
+        result = values[hi - 1]
+    elif op == FIRST:
+        result = values[lo]
+    elif op == STDDEV:
+        result = np.sqrt(variance(values, lo, hi))
+    elif op == STDVAR:
+        result = variance(values, lo, hi)
+    elif op in (CHANGES, RESETS):
+        result = count_turns(values, lo, hi, op)
+    elif op in (TS_OF_MIN, TS_OF_MAX):
+        result = time_of_extreme(values, times, lo, hi, op)
+    elif op == TS_OF_LAST:
+        result = times[hi - 1] / 1000.0
+    elif op == TS_OF_FIRST:
+        result = times[lo] / 1000.0
+    elif op == MAD:
+        result = median_deviation(values, lo, hi, scratch)
+    elif op == QUANTILE:
+        result = quantile_of(first, values, lo, hi, scratch)
+    elif op in (IRATE, IDELTA):
+        result = instant_change(values, times, hi, op)
+    elif op in (DERIV, PREDICT):
+        result = regression(values, times, lo, hi, op, first, second)
+    elif op == SMOOTHING:
+        result = smoothed(values, lo, hi, first, second)
+    return result
+
+
+@kernel(int64(F64S, int64, int64, I64S_OUT))
+def find_resets(values: F64, first: int, last: int, resets: I64) -> int:
+    """How many of the values ``first:last`` are less than the one before; `resets` says which."""
+    count = 0
+    for i in range(first + 1, last):
+        if values[i] < values[i - 1]:
+            resets[count] = i
+            count += 1
+    return count
+
+
+@kernel(void(int64, I64S, I64S, F64S, I64S, int64, F64S, F64S, F64_ROWS_OUT, BOOL_ROWS_OUT))
+def fold(
+    op: int,
+    offsets: I64,
+    times: I64,
+    values: F64,
+    ends: I64,
+    length: int,
+    firsts: F64,
+    seconds: F64,
+    out: F64,
+    present: Bools,
+) -> None:
+    """The function `op` of each window; absent where the window is empty, from NEED_TWO on also
+    where it has one sample.
+
+    firsts, seconds: parameters of each step (m,): the quantile; origin (ms) and seconds ahead of
+    PREDICT; factors of level and trend of SMOOTHING; else anything.
+    RATE, INCREASE (of counters) and DELTA are extrapolated to the window's edges. Each series'
+    resets are listed once, so that a window costs only the resets inside it, however long it is.
+    Source: docs/adr/0005-promql-engine.md.
+    """
+    is_counter = int(op in (RATE, INCREASE))
+    scratch = np.empty(longest(offsets) if op in (MAD, QUANTILE) else 0, np.float64)
+    resets = np.empty(longest(offsets) if is_counter else 0, np.int64)
     starts = np.empty(ends.size, np.int64)
     stops = np.empty(ends.size, np.int64)
     for row in range(offsets.size - 1):
         find_windows(times, offsets[row], offsets[row + 1], ends, length, starts, stops)
+        reset_count = 0
+        if is_counter:
+            reset_count = find_resets(values, offsets[row], offsets[row + 1], resets)
+        first_reset = 0
         for step in range(ends.size):
             lo = starts[step]
             hi = stops[step]
-            if hi - lo < 2:
+            if hi - lo < 1 + (op >= NEED_TWO):
                 continue
-            sf = smoothing_factors[step]
-            tf = trend_factors[step]
-            before = 0.0
-            level = values[lo]
-            trend = values[lo + 1] - values[lo]
-            for i in range(lo + 1, hi):
-                if i > lo + 1:
-                    trend = tf * (level - before) + (1.0 - tf) * trend
-                after = sf * values[i] + (1.0 - sf) * (level + trend)
-                before = level
-                level = after
-            out[row, step] = level
             present[row, step] = True
+            if op < RATE:
+                out[row, step] = window_value(
+                    op, values, times, lo, hi, firsts[step], seconds[step], scratch
+                )
+                continue
+            growth = values[hi - 1] - values[lo]
+            while first_reset < reset_count and resets[first_reset] <= lo:
+                first_reset += 1
+            i = first_reset
+            while i < reset_count and resets[i] < hi:
+                growth += values[resets[i] - 1]
+                i += 1
+            end = ends[step]
+            factor = extrapolation(
+                end - length,
+                end,
+                times[lo],
+                times[hi - 1],
+                hi - lo - 1,
+                values[lo],
+                growth,
+                is_counter,
+            )
+            if op == RATE:
+                factor /= length / 1000.0
+            out[row, step] = growth * factor

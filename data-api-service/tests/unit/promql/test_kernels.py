@@ -49,9 +49,13 @@ def slow_windows(samples, ends_ms, length):
             yield row, step, end, [t for t, _ in inside], [v for _, v in inside]
 
 
-def blank(samples, ends_ms):
+def folded(op, samples, ends_ms, length, first=0.0):
+    """Values and presence that the kernel gives, `first` being its parameter at every step."""
     shape = (samples[0].size - 1, ends_ms.size)
-    return np.zeros(shape), np.zeros(shape, np.bool_)
+    out, present = np.zeros(shape), np.zeros(shape, np.bool_)
+    firsts, seconds = np.full(ends_ms.size, first), np.zeros(ends_ms.size)
+    windows.fold(op, *samples, ends_ms, length, firsts, seconds, out, present)
+    return out, present
 
 
 def agrees(got, wanted):
@@ -91,8 +95,7 @@ SIMPLE = {
 @given(samples=rows(), ends_ms=ends, length=lengths)
 def test_sums_agree_with_exact_arithmetic(op, samples, ends_ms, length):
     """Sum, mean and variance of a window agree with rational arithmetic."""
-    out, present = blank(samples, ends_ms)
-    windows.fold(op, *samples, ends_ms, length, out, present)
+    out, present = folded(op, samples, ends_ms, length)
     for row, step, _, _, values in slow_windows(samples, ends_ms, length):
         assert present[row, step] == bool(values)
         if values:
@@ -105,8 +108,7 @@ def test_sums_agree_with_exact_arithmetic(op, samples, ends_ms, length):
 @given(samples=rows(awkward), ends_ms=ends, length=lengths)
 def test_folds_agree_with_python(op, samples, ends_ms, length):
     """The folds of a window agree with a list comprehension, NaN and infinities included."""
-    out, present = blank(samples, ends_ms)
-    windows.fold(op, *samples, ends_ms, length, out, present)
+    out, present = folded(op, samples, ends_ms, length)
     for row, step, _, _, values in slow_windows(samples, ends_ms, length):
         assert present[row, step] == bool(values)
         if values:
@@ -135,13 +137,12 @@ def slow_growth(times, values, start, end, *, counter, rate):
     samples=rows(st.floats(0, 1e6).map(lambda v: round(v, 2))),
     ends_ms=ends,
     length=lengths,
-    counter=st.booleans(),
-    rate=st.booleans(),
+    op=st.sampled_from([windows.RATE, windows.INCREASE, windows.DELTA]),
 )
-def test_growth_agrees_with_python(samples, ends_ms, length, counter, rate):
+def test_growth_agrees_with_python(samples, ends_ms, length, op):
     """rate, increase and delta agree with the extrapolation written plainly."""
-    out, present = blank(samples, ends_ms)
-    windows.growth(*samples, ends_ms, length, int(counter), int(rate), out, present)
+    out, present = folded(op, samples, ends_ms, length)
+    counter, rate = op != windows.DELTA, op == windows.RATE
     for row, step, end, times, values in slow_windows(samples, ends_ms, length):
         wanted = slow_growth(times, values, end - length, end, counter=counter, rate=rate)
         assert present[row, step] == (wanted is not None)
@@ -153,8 +154,7 @@ def test_growth_agrees_with_python(samples, ends_ms, length, counter, rate):
 @given(samples=rows(), ends_ms=ends, length=lengths, q=st.floats(0, 1))
 def test_quantile_agrees_with_numpy(samples, ends_ms, length, q):
     """A window's quantile interpolates between ranks as numpy does by default."""
-    out, present = blank(samples, ends_ms)
-    windows.quantile(*samples, ends_ms, length, np.full(ends_ms.size, q), out, present)
+    out, present = folded(windows.QUANTILE, samples, ends_ms, length, q)
     for row, step, _, _, values in slow_windows(samples, ends_ms, length):
         assert present[row, step] == bool(values)
         if values:
@@ -165,9 +165,7 @@ def test_quantile_agrees_with_numpy(samples, ends_ms, length, q):
 @given(samples=rows(), ends_ms=ends, length=lengths)
 def test_slope_agrees_with_least_squares(samples, ends_ms, length):
     """Deriv is the slope of the least-squares line, a second."""
-    out, present = blank(samples, ends_ms)
-    zeros = np.zeros(ends_ms.size)
-    windows.line(*samples, ends_ms, length, ends_ms, zeros, 0, out, present)
+    out, present = folded(windows.DERIV, samples, ends_ms, length)
     for row, step, _, times, values in slow_windows(samples, ends_ms, length):
         assert present[row, step] == (len(values) > 1)
         if len(values) > 1:
