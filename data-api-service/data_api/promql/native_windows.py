@@ -50,7 +50,7 @@ SUMS: Final = {
     "avg_over_time": grouping.AVG,
 }
 COUNTER_FUNCTIONS: Final = frozenset({"rate", "increase", "irate"})
-EXTRAPOLATED: Final = frozenset({"rate", "increase", "delta"})
+EXTRAPOLATED: Final = {"rate": kernels.RATE, "increase": kernels.INCREASE, "delta": kernels.DELTA}
 COMPARED: Final = frozenset({"changes", "resets"})
 NATIVE: Final = frozenset({*SUMS, *EXTRAPOLATED, *COMPARED, "irate", "idelta"})
 
@@ -281,6 +281,7 @@ class _Series:
         if not starts_at_zero:
             growth -= rows[0]
         factor = kernels.extrapolation(
+            EXTRAPOLATED[name],
             end_ms - self.range_ms,
             end_ms,
             self.times[window.start],
@@ -288,10 +289,7 @@ class _Series:
             window.stop - window.start - 1,
             natives[0].count,
             growth[0],
-            is_counter,
         )
-        if name == "rate":
-            factor /= self.range_ms / 1000.0
         return whole.histogram(growth * factor, Hint.GAUGE)
 
     def _edge_growth(

@@ -40,9 +40,7 @@ _OPS = {
     "deriv": kernels.DERIV,
     "predict_linear": kernels.PREDICT,
     "double_exponential_smoothing": kernels.SMOOTHING,
-    "rate": kernels.RATE,
-    "increase": kernels.INCREASE,
-    "delta": kernels.DELTA,
+    **native_windows.EXTRAPOLATED,
 }
 NAMES = frozenset(_OPS)
 KEEP_NAME = frozenset({"last_over_time", "first_over_time"})
@@ -76,7 +74,7 @@ def evaluate(
     first, second = _parameters(name, scalars, steps_ms)
     shape = (len(columns.labels), ends.size)
     out, present = np.zeros(shape), np.zeros(shape, np.bool_)
-    for start, stop, at in _blocks(columns.offsets, ends, length):
+    for start, stop, at in blocks(columns.offsets, ends, length):
         checkpoint()
         offsets, results = (
             columns.offsets[start : stop + 1],
@@ -94,7 +92,7 @@ def evaluate(
     return Vector(columns.labels, out, present, windows.unnamed)
 
 
-def _blocks(offsets: I64, ends: I64, range_ms: int) -> Iterator[tuple[int, int, slice]]:
+def blocks(offsets: I64, ends: I64, range_ms: int) -> Iterator[tuple[int, int, slice]]:
     """First row, end and steps of each block of bounded work: a kernel cannot be interrupted.
 
     Several rows with all their steps; of a row that is too much by itself some steps at a time.

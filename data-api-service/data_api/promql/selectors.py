@@ -17,6 +17,10 @@ INSTANT: Final = ("last", "last_ms", "is_stale")
 ROLLED: Final[Mapping[str, tuple[str, ...]]] = {
     **dict.fromkeys(("first_over_time", "last_over_time"), ("first", "last")),
     **dict.fromkeys(
+        ("rate", "increase", "delta"),
+        ("count", "first", "first_ms", "last", "last_ms", "resets", "reset_sum"),
+    ),
+    **dict.fromkeys(
         (f"{name}_over_time" for name in ("min", "max", "avg", "sum", "count", "present")),
         ("count", "min", "max", "sum", "sum_rest", "lowest_bit"),
     ),

@@ -13,9 +13,11 @@ import numpy as np
 
 from data_api.chassis.jit import (
     BOOL_ROWS_OUT,
+    F64_ROWS,
     F64_ROWS_OUT,
     F64S,
     F64S_OUT,
+    I64_ROWS,
     I64_ROWS_OUT,
     I64S,
     I64S_OUT,
@@ -214,8 +216,9 @@ def smoothed(values: F64, start: int, end: int, level_factor: float, trend_facto
     return float(level)
 
 
-@kernel(float64(int64, int64, int64, int64, int64, float64, float64, int64))
+@kernel(float64(int64, int64, int64, int64, int64, int64, float64, float64))
 def extrapolation(
+    op: int,
     start: int,
     end: int,
     first: int,
@@ -223,9 +226,9 @@ def extrapolation(
     gaps: int,
     first_value: float,
     growth: float,
-    is_counter: int,
 ) -> float:
-    """By how much growth between the samples of a window is growth over all of it.
+    """By how much growth between the samples of a window is growth over all of it, of RATE a
+    second.
 
     start, end, first, last: ms of the window and of its first and last sample; gaps: samples but
     one. A counter never extrapolates below zero. Source: Prometheus `extrapolatedRate`.
@@ -237,11 +240,12 @@ def extrapolation(
     threshold = between * 1.1
     if to_start >= threshold:
         to_start = between / 2.0
-    if is_counter and growth > 0.0 and first_value >= 0.0:
+    if op != DELTA and growth > 0.0 and first_value >= 0.0:
         to_start = min(to_start, sampled * (first_value / growth))
     if to_end >= threshold:
         to_end = between / 2.0
-    return float((sampled + to_start + to_end) / sampled)
+    factor = (sampled + to_start + to_end) / sampled
+    return float(factor / ((end - start) / 1000.0) if op == RATE else factor)
 
 
 @inlined
@@ -352,7 +356,8 @@ def fold(
                 growth += values[resets[i] - 1]
                 i += 1
             end = ends[step]
-            factor = extrapolation(
+            out[row, step] = growth * extrapolation(
+                op,
                 end - length,
                 end,
                 times[lo],
@@ -360,8 +365,54 @@ def fold(
                 hi - lo - 1,
                 values[lo],
                 growth,
-                is_counter,
             )
-            if op == RATE:
-                factor /= length / 1000.0
-            out[row, step] = growth * factor
+
+
+@kernel(void(int64, I64S, I64_ROWS, F64_ROWS, I64S, int64, F64_ROWS_OUT, BOOL_ROWS_OUT))
+def growth_of_buckets(
+    op: int,
+    offsets: I64,
+    whole: I64,
+    real: F64,
+    ends: I64,
+    length: int,
+    out: F64,
+    present: Bools,
+) -> None:
+    """RATE, INCREASE and DELTA as `fold` has them, of windows over buckets instead of samples.
+
+    whole: (4, n) of each bucket the end, how many samples, the times of the first and the last, ms.
+    real: (3, n) first and last value, and what a counter was before it fell within the bucket, once
+    at most; 0 where it did not. Growth is added up in the order of `fold`, so that it is the same.
+    """
+    firsts, lasts, before_fall = real[0], real[1], real[2]
+    starts = np.empty(ends.size, np.int64)
+    stops = np.empty(ends.size, np.int64)
+    for row in range(offsets.size - 1):
+        find_windows(whole[0], offsets[row], offsets[row + 1], ends, length, starts, stops)
+        for step in range(ends.size):
+            lo = starts[step]
+            hi = stops[step]
+            samples = 0
+            for i in range(lo, hi):
+                samples += whole[1, i]
+            if samples < 2:
+                continue
+            growth = lasts[hi - 1] - firsts[lo]
+            for i in range(lo, hi if op != DELTA else lo):
+                if i > lo and firsts[i] < lasts[i - 1]:
+                    growth += lasts[i - 1]
+                if before_fall[i] != 0.0:
+                    growth += before_fall[i]
+            end = ends[step]
+            present[row, step] = True
+            out[row, step] = growth * extrapolation(
+                op,
+                end - length,
+                end,
+                whole[2, lo],
+                whole[3, hi - 1],
+                samples - 1,
+                firsts[lo],
+                growth,
+            )

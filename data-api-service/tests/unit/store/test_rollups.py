@@ -133,7 +133,10 @@ FUNCTIONS = [
 QUERIES = st.one_of(
     st.sampled_from(["x_total", "timestamp(x_total)", "x_total offset 5m", "x_total offset 1h"]),
     st.tuples(
-        st.sampled_from([f"{name}_over_time" for name in FUNCTIONS] + ["rate", "stddev_over_time"]),
+        st.sampled_from(
+            [f"{name}_over_time" for name in FUNCTIONS]
+            + ["rate", "increase", "delta", "stddev_over_time"]
+        ),
         st.sampled_from(["5m", "15m", "1h", "2h"]),
         st.sampled_from(["", " offset 10m", " @ 3600"]),
     ).map(lambda q: f"{q[0]}(x_total[{q[1]}]{q[2]})"),
@@ -182,10 +185,10 @@ def test_rollups_change_no_answer(made, late, query, steps, kept_since_ms):
 def filled(folder):
     """Two hours of a counter each 15 s, of which the first has a rollup of each length."""
     store = Stored(folder)
-    store.block([(1, n * 15_000, float(n % 100)) for n in range(1, 241)])
+    store.block([(1, n * 15_000, float(n % 200)) for n in range(1, 241)])
     store.rollup(R, 0, 11)
     store.rollup(HOUR, 0, 0)
-    store.block([(1, n * 15_000, float(n % 100)) for n in range(241, 481)])
+    store.block([(1, n * 15_000, float(n % 200)) for n in range(241, 481)])
     return store
 
 
@@ -196,7 +199,8 @@ HOURLY = (HOUR, END, HOUR)
     ("query", "steps", "rows"),
     [
         ("max_over_time(x_total[1h])", HOURLY, 1 + 240),
-        ("rate(x_total[1h])", HOURLY, None),
+        ("rate(x_total[1h])", HOURLY, 1 + 240),
+        ("irate(x_total[1h])", HOURLY, None),
         ("x_total", (R, END, R), 12 + 240),
         ("x_total", HOURLY, None),  # of two hours one is not whole, the other has no rollup
         ("avg_over_time(x_total[5m])", (R, END, R), 12 + 240),
