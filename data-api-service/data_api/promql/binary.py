@@ -6,7 +6,7 @@ Source: Prometheus `VectorBinop`, `VectorAnd`, `VectorOr`, `VectorUnless`, `Vect
 """
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from data_api.promql.values import (
     label_keys,
     merge_equal,
     stacked,
+    vector,
     without,
 )
 
@@ -143,31 +144,30 @@ def vectors(
     fills = matching.fill_left is not None or matching.fill_right is not None
     if not fills and not (many.rows and one.rows):
         return empty(lhs.values.shape[1])
-    groups, _ = group_rows(_signatures(matching, many, one))
+    groups, firsts = group_rows(_signatures(matching, many, one))
     many_groups, one_groups = groups[: many.rows], groups[many.rows :]
     _refuse_duplicates(matching, many, one, one_groups, swapped=swapped)
+    if fills:
+        row_labels = [*many.labels, *one.labels]
+        of_groups = [_group_labels(matching, row_labels[row]) for row in firsts]
+        many, one = _filled(matching, many, one, groups, of_groups)
+        alone = np.arange(len(firsts))
+        many_groups = np.concatenate((many_groups, alone))
+        one_groups = np.concatenate((one_groups, alone))
     sizes = np.bincount(one_groups, minlength=int(groups.max(initial=0)) + 1)
     budget.check((pairs := int(sizes[many_groups].sum())) * lhs.values.shape[1], pairs)
     many_rows, one_rows = _pairs(many_groups, one_groups)
-    matched = _Matched(
-        [
-            _result_labels(expr, matching, many.labels[i], one.labels[j], budget)
-            for i, j in zip(many_rows.tolist(), one_rows.tolist(), strict=True)
-        ],
-        many.values[many_rows],
-        one.values[one_rows],
-        many.present[many_rows] & one.present[one_rows],
-        many_groups[many_rows],
-        many.unnamed[many_rows],
-    )
-    if fills:
-        matched = _filled(expr, matched, many, one, groups, budget)
-    if not matched.labels:
-        return empty(lhs.values.shape[1])
-    left, right = (matched.one, matched.many) if swapped else (matched.many, matched.one)
-    values, present = _computed(expr, left, right, left, matched.present, natives)
-    labels, unnamed = matched.labels, matched.unnamed
-    distinct = _refuse_ambiguity(matching, matched.groups, labels, present)
+    present = many.present[many_rows] & one.present[one_rows]
+    labels: Sequence[Labels] = [
+        _result_labels(expr, matching, many.labels[i], one.labels[j], budget)
+        for i, j in zip(many_rows.tolist(), one_rows.tolist(), strict=True)
+    ]
+    left, right = many.values[many_rows], one.values[one_rows]
+    if swapped:
+        left, right = right, left
+    values, present = _computed(expr, left, right, left, present, natives)
+    distinct = _refuse_ambiguity(matching, many_groups[many_rows], labels, present)
+    unnamed = many.unnamed[many_rows]
     if changes_meaning(expr):
         if delayed and expr.return_bool:
             unnamed = np.ones(len(labels), np.bool_)
@@ -180,54 +180,24 @@ def vectors(
     return result.compact()
 
 
-@dataclass(frozen=True, slots=True)
-class _Matched:
-    """Pairs of series that match: both values, where both are present, and the result's labels."""
-
-    labels: list[Labels]
-    many: F64
-    one: F64
-    present: Bools
-    groups: I64
-    unnamed: Bools
-
-
-def _filled(  # noqa: PLR0917 - both sides and what is known of them
-    expr: Binary, matched: _Matched, many: Vector, one: Vector, groups: I64, budget: Budget
-) -> _Matched:
-    """The pairs, and each series with the fill value at the steps where its group has no other."""
-    matching = expr.matching
-    assert matching is not None
-    swapped = matching.cardinality is Cardinality.ONE_TO_MANY
-    for_left, for_right = matching.fill_left, matching.fill_right
-    for_many, for_one = (for_right, for_left) if swapped else (for_left, for_right)
-    many_groups, one_groups = groups[: many.rows], groups[many.rows :]
-    shape = (int(groups.max(initial=-1)) + 1, many.present.shape[1])
-    parts = [matched]
-    if for_one is not None:
-        on_one = np.zeros(shape, np.bool_)
-        np.logical_or.at(on_one, one_groups, one.present)
-        labels = [_result_labels(expr, matching, series, {}, budget) for series in many.labels]
-        alone = many.present & ~on_one[many_groups]
-        fill = np.full(alone.shape, for_one)
-        parts.append(_Matched(labels, many.values, fill, alone, many_groups, many.unnamed))
-    if for_many is not None:
-        on_many = np.zeros(shape, np.bool_)
-        np.logical_or.at(on_many, many_groups, many.present)
-        labels = [
-            _result_labels(expr, matching, _group_labels(matching, series), series, budget)
-            for series in one.labels
-        ]
-        alone = one.present & ~on_many[one_groups]
-        fill = np.full(alone.shape, for_many)
-        parts.append(_Matched(labels, fill, one.values, alone, one_groups, one.unnamed))
-    return _Matched(
-        [labels for part in parts for labels in part.labels],
-        np.concatenate([part.many for part in parts]),
-        np.concatenate([part.one for part in parts]),
-        np.concatenate([part.present for part in parts]),
-        np.concatenate([part.groups for part in parts]),
-        np.concatenate([part.unnamed for part in parts]),
+def _filled(
+    matching: Matching, many: Vector, one: Vector, groups: I64, labels: Sequence[Labels]
+) -> tuple[Vector, Vector]:
+    """Both sides with one more row for each group: the side's fill value at the steps where the
+    group has samples on the other side only. labels: of the groups.
+    """
+    present = np.zeros((2, len(labels), many.present.shape[1]), np.bool_)
+    np.logical_or.at(present[0], groups[: many.rows], many.present)
+    np.logical_or.at(present[1], groups[many.rows :], one.present)
+    fills = [matching.fill_left, matching.fill_right]
+    if matching.cardinality is Cardinality.ONE_TO_MANY:
+        fills.reverse()
+    for_many, for_one = (np.full(present[0].shape, np.nan if x is None else x) for x in fills)
+    lacks_many = present[1] & ~present[0] & (fills[0] is not None)
+    lacks_one = present[0] & ~present[1] & (fills[1] is not None)
+    return (
+        stacked([many, vector(labels, for_many, lacks_many)]),
+        stacked([one, vector([{} for _ in labels], for_one, lacks_one)]),
     )
 
 
@@ -306,7 +276,7 @@ def _refuse_duplicates(
 
 
 def _refuse_ambiguity(
-    matching: Matching, groups: I64, labels: list[Labels], present: Bools
+    matching: Matching, groups: I64, labels: Sequence[Labels], present: Bools
 ) -> bool:
     """No result is made twice at one step; true when none is made twice at all."""
     keys: Iterable[Hashable]

@@ -101,17 +101,12 @@ class Evaluator(TreeEvaluator):
         windows: Windows | None = None
         scalars: list[F64] = []
         for arg in expr.args:
-            value = self.evaluate(arg)
-            if isinstance(value, Windows):
-                windows, notes = value, self.notes_at(arg)
+            if arg.value_type is ValueType.SCALAR:
+                is_quantile = expr.name == "quantile_over_time"
+                scalars.append(self.bounded(arg) if is_quantile else self.scalar(arg))
             else:
-                assert isinstance(value, np.ndarray)
-                scalars.append(value)
+                windows, notes = self.windows(arg), self.notes_at(arg)
         assert windows is not None
-        if expr.name == "quantile_over_time" and (
-            problem := range_functions.quantile_problem(scalars[0])
-        ):
-            self.query.notes.warn(problem, expr.args[0].span)
         self.query.budget.check(len(windows.columns.labels) * self.steps_ms.size)
         pool = self.query.pool
         return range_functions.evaluate(
@@ -142,9 +137,7 @@ class Evaluator(TreeEvaluator):
     def _histogram(self, expr: Call) -> Vector:
         match expr.name:
             case "histogram_quantile":
-                q = self.scalar(expr.args[0])
-                if problem := range_functions.quantile_problem(q):
-                    self.query.notes.warn(problem, expr.args[0].span)
+                q = self.bounded(expr.args[0])
                 return self._classic(expr, self.vector(expr.args[1]), q, None)
             case "histogram_fraction":
                 low, high = self.scalar(expr.args[0]), self.scalar(expr.args[1])
@@ -199,9 +192,7 @@ class Evaluator(TreeEvaluator):
         parts: list[Vector] = []
         kept_values = 0
         for arg in expr.args[2:]:
-            q = self.scalar(arg)
-            if problem := range_functions.quantile_problem(q):
-                self.query.notes.warn(problem, arg.span)
+            q = self.bounded(arg)
             part = self._classic(expr, value, q, None)
             name, budget = _quantile_label(float(q[0])), self.query.budget
             labels = [label_functions.with_label(old, label, name, budget) for old in part.labels]

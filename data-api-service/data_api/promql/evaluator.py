@@ -20,7 +20,7 @@ from data_api.model import (
     String,
 )
 from data_api.promql.call_evaluator import SORTS, Evaluator
-from data_api.promql.context import Annotations, Budget, Options
+from data_api.promql.context import LOOKBACK_MS, Annotations, Budget, Options
 from data_api.promql.functions import ValueType
 from data_api.promql.nodes import Aggregate, Call, Expr, unwrap
 from data_api.promql.pool import Pool
@@ -33,25 +33,33 @@ from data_api.promql.values import (
     Windows,
     by_labels,
     drop_marked_names,
+    drop_samples,
     one_row,
     stopping_at,
 )
 
 
-def evaluate(  # noqa: PLR0917 - the package's own call, one line above
-    text: str,
+def evaluate(  # noqa: PLR0917 - times in the order that all of Prometheus uses
     expr: Expr,
     loaded: Mapping[SelectorSpan, Loaded],
     start_ms: int,
     end_ms: int,
     step_ms: int,
-    lookback_ms: int,
-    limits: QueryLimits,
-    options: Options,
+    lookback_ms: int = LOOKBACK_MS,
+    limits: QueryLimits = QueryLimits(),  # noqa: B008 - frozen
+    options: Options = Options(),  # noqa: B008 - frozen
     *,
-    instant: bool,
+    text: str = "",
+    instant: bool = False,
 ) -> Result:
-    """The value of `expr` at `start_ms`, … `end_ms`; `loaded` has the samples of all `spans`."""
+    """The value of `expr` at `start_ms`, `start_ms + step_ms`, … up to `end_ms`.
+
+    expr: as `parse` made it (places in the text tell its selectors apart). loaded: the samples of
+    each span of `needed` for the same times. text: the query as written, for the line and column of
+    warnings. instant: one step, answered as Scalar, String, InstantVector or Columns; otherwise the
+    answer is a RangeMatrix with rows ordered by labels.
+    Raises EvaluationError, TooManySamples, and InexactRollup where `loaded` has buckets.
+    """
     if not instant and expr.value_type not in {ValueType.SCALAR, ValueType.VECTOR}:
         raise InvalidParameter(
             name="query",
@@ -119,18 +127,11 @@ def _is_ordered(expr: Expr) -> bool:
 def _window_samples(windows: Windows) -> Columns:
     """The samples of an instant query's only window, series without one left out."""
     columns = windows.columns.take(by_labels(windows.columns.labels))
-    rows = np.repeat(np.arange(len(columns.labels)), np.diff(columns.offsets))
-    inside = (columns.timestamps_ms > windows.ends_ms[0] - windows.range_ms) & (
-        columns.timestamps_ms <= windows.ends_ms[0]
+    outside = (columns.timestamps_ms <= windows.ends_ms[0] - windows.range_ms) | (
+        columns.timestamps_ms > windows.ends_ms[0]
     )
-    counts = np.bincount(rows[inside], minlength=len(columns.labels))
-    filled = np.flatnonzero(counts)
-    return Columns(
-        [columns.labels[i] for i in filled.tolist()],
-        np.concatenate(([0], np.cumsum(counts[filled]))).astype(np.int64),
-        columns.timestamps_ms[inside],
-        columns.values[inside],
-    )
+    columns = drop_samples(columns, outside)
+    return columns.take(np.flatnonzero(np.diff(columns.offsets)))
 
 
 def _range(value: Value, steps_ms: I64) -> RangeMatrix:

@@ -1,7 +1,6 @@
 """Functions of labels: replace, join and sort, and the labels of `absent`."""
 
 import re
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -53,51 +52,39 @@ def label_replace(  # noqa: PLR0917 - the function's own arguments
             reason=f'invalid regular expression in label_replace(): "{pattern}"'
         ) from exc
     _check_destination(destination, "label_replace")
+    parts = _template(replacement, program)
     labels: list[Labels] = []
     unnamed = value.unnamed.copy()
-    old: Labels = {}
-
-    def check(text: str, length: int) -> None:
-        budget.check_value(old, destination, text, length)
-
     for row, old in enumerate(checked(value.labels)):
         match = program.fullmatch(old.get(source, ""))
         if match is None:
             labels.append(old)
             continue
-        text = _expand(replacement, match, check)
-        labels.append(with_label(old, destination, text, budget))
+        texts = [part if isinstance(part, str) else match.group(part) or "" for part in parts]
+        budget.check_value(old, destination, next(filter(None, texts), ""), sum(map(len, texts)))
+        labels.append(with_label(old, destination, "".join(texts), budget))
         if destination == METRIC_NAME:
             unnamed[row] = False
     return merge_equal(replace(value, labels=labels, unnamed=unnamed))
 
 
-def _expand(template: str, match: re2._Match, check: Callable[[str, int], None]) -> str:
-    """Go's `Regexp.Expand`: `$1`, `$name`, `${1}x`, `$$`; an unknown group is empty.
-
-    check: called with each group's text and the length so far, before the whole is made.
+def _template(text: str, program: re2._Regexp) -> list[str | int]:
+    """Go's `Regexp.Expand`: `$1`, `$name`, `${1}x`, `$$` as texts and groups by number; an unknown
+    group is empty.
     """
-    length = 0
-
-    def counted(reference: re.Match[str]) -> str:
-        nonlocal length
-        text = group(reference)
-        length += len(text)
-        check(text, length)
-        return text
-
-    def group(reference: re.Match[str]) -> str:
-        if reference.group() == "$$":
-            return "$"
-        name = reference.group(1) or reference.group(2)
+    parts: list[str | int] = []
+    end = 0
+    for reference in _REFERENCE.finditer(text):
+        parts.append(text[end : reference.start()])
+        end = reference.end()
+        name = reference[1] or reference[2]
         if name is None:
-            return "$"
-        if name.isdigit():
-            number = int(name) if len(name) < 9 else match.re.groups + 1
-            return (match.group(number) or "") if number <= match.re.groups else ""
-        return (match.group(name) or "") if name in match.re.groupindex else ""
-
-    return _REFERENCE.sub(counted, template)
+            parts.append("$")
+        elif not name.isdigit():
+            parts += [program.groupindex[name]] if name in program.groupindex else []
+        elif len(name) < 9 and int(name) <= program.groups:
+            parts.append(int(name))
+    return [*parts, text[end:]]
 
 
 def label_join(

@@ -27,8 +27,9 @@ from data_api.native_histogram import (
     joined_hint,
 )
 from data_api.promql.context import Notes
-from data_api.promql.kernels import extended, grouping
-from data_api.promql.kernels import windows as kernels
+from data_api.promql.kernels import grouping
+from data_api.promql.kernels import growth as kernels
+from data_api.promql.kernels.windows import find_windows
 from data_api.promql.pool import Pool
 from data_api.promql.values import Windows, checkpoint, drop_samples
 
@@ -82,10 +83,10 @@ def _edges_of(times: I64, windows: Windows, steps: int) -> tuple[I64, I64]:
     starts, stops = np.zeros(steps, np.int64), np.zeros(steps, np.int64)
     series = times, 0, times.size, np.ascontiguousarray(windows.ends_ms[:steps]), windows.range_ms
     if not windows.edges:
-        kernels.find_windows(*series, starts, stops)
+        find_windows(*series, starts, stops)
         return starts, stops
     is_smoothed = int(windows.edges == "smoothed")
-    extended.find_edges(*series, windows.reach_ms, is_smoothed, starts, stops)
+    kernels.find_edges(*series, windows.reach_ms, is_smoothed, starts, stops)
     return np.where(stops < 0, 0, starts), stops + 1
 
 
@@ -295,7 +296,7 @@ class _Series:
     def _edge_growth(
         self, name: str, natives: list[Histogram], window: slice, end_ms: int
     ) -> Histogram:
-        """rate, increase and delta from edge to edge; as `extended.growth`."""
+        """rate, increase and delta from edge to edge; as `kernels.from_edges`."""
         is_counter = name in COUNTER_FUNCTIONS
         self._check_kind(natives, is_counter=is_counter)
         times = self.times[window]

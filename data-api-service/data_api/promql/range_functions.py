@@ -9,10 +9,9 @@ from data_api.model import F64, I64, METRIC_NAME
 from data_api.promql import native_windows
 from data_api.promql.context import Notes
 from data_api.promql.errors import EvaluationError
-from data_api.promql.kernels import extended
+from data_api.promql.kernels import growth
 from data_api.promql.kernels import windows as kernels
 from data_api.promql.nodes import Call
-from data_api.promql.numerals import format_short
 from data_api.promql.pool import Pool
 from data_api.promql.values import Vector, Windows, checkpoint
 
@@ -82,7 +81,9 @@ def evaluate(
         )
         if windows.edges:
             edges = windows.reach_ms, int(windows.edges == "smoothed")
-            extended.fold(op, offsets, *samples, ends[at], length, *edges, *results)
+            growth.from_edges(op, offsets, *samples, ends[at], length, *edges, *results)
+        elif name in native_windows.EXTRAPOLATED:
+            growth.extrapolated(op, offsets, *samples, ends[at], length, *results)
         else:
             kernels.fold(op, offsets, *samples, ends[at], length, first[at], second[at], *results)
     if natives is not None and name in native_windows.NATIVE:
@@ -137,27 +138,3 @@ def suspicious_counters(call: Call, result: Vector) -> list[str]:
         return []
     names = {labels.get(METRIC_NAME, "") for labels in result.labels}
     return sorted(name for name in names if name and not name.endswith(_COUNTER_SUFFIXES))
-
-
-def quantile_problem(quantiles: F64) -> str | None:
-    """What is wrong with the first quantile outside [0, 1], if one is."""
-    for q in quantiles:
-        if not 0 <= q <= 1:
-            return f"quantile value should be between 0 and 1, got {format_short(float(q))}"
-    return None
-
-
-def ratio_problem(ratios: F64) -> str | None:
-    """What is wrong with the first ratio outside [-1, 1], if one is."""
-    for ratio in ratios:
-        if abs(ratio) > 1:
-            capped = "1" if ratio > 0 else "-1"
-            return (
-                "ratio value should be between -1 and 1, got "
-                f"{format_short(float(ratio))}, capping to {capped}"
-            )
-    return None
-
-
-PARAM_PROBLEMS = {"quantile": quantile_problem, "limit_ratio": ratio_problem}
-"""What is wrong with the parameter of an aggregation."""

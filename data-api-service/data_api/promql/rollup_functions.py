@@ -19,7 +19,7 @@ import numpy as np
 from data_api.model import F64, I64, Buckets, Columns
 from data_api.promql import range_functions
 from data_api.promql.errors import InexactRollup
-from data_api.promql.kernels import windows as kernels
+from data_api.promql.kernels import growth as kernels
 from data_api.promql.native_windows import EXTRAPOLATED
 from data_api.promql.values import Vector, Windows, checkpoint, vector
 
@@ -83,7 +83,7 @@ def _growth(name: str, windows: BucketWindows) -> Vector:
     out, present = np.zeros(shape), np.zeros(shape, np.bool_)
     for start, stop, at in range_functions.blocks(offsets, ends, length):
         checkpoint()
-        kernels.growth_of_buckets(
+        kernels.of_buckets(
             EXTRAPOLATED[name],
             offsets[start : stop + 1],
             whole,

@@ -23,7 +23,7 @@ from data_api.model import (
     is_histogram,
 )
 from data_api.native_histogram import Hint, IncompatibleBucketsError, aligned
-from data_api.promql import aggregations, binary, native_operators, range_functions
+from data_api.promql import aggregations, binary, native_operators
 from data_api.promql.context import Annotations, Budget, Notes, Options
 from data_api.promql.errors import EvaluationError
 from data_api.promql.kernels import windows as kernels
@@ -44,6 +44,7 @@ from data_api.promql.nodes import (
     VectorSelector,
     chain,
 )
+from data_api.promql.numerals import format_short
 from data_api.promql.pool import Pool
 from data_api.promql.sample_counts import SampleCounts
 from data_api.promql.selectors import resolve, subquery_times
@@ -141,11 +142,29 @@ class TreeEvaluator(ABC):
         assert isinstance(value, Vector)
         return value
 
+    def windows(self, expr: Expr) -> Windows:
+        """The value of an expression known to be a range vector."""
+        value = self.evaluate(expr)
+        assert isinstance(value, Windows)
+        return value
+
     def scalar(self, expr: Expr) -> F64:
         """The value of an expression known to be a scalar."""
         value = self.evaluate(expr)
         assert isinstance(value, np.ndarray)
         return value
+
+    def bounded(self, expr: Expr, what: str = "quantile") -> F64:
+        """A scalar that should be in [0, 1], or of a "ratio" in [-1, 1]; warns where it is not."""
+        values, low = self.scalar(expr), -1 if what == "ratio" else 0
+        is_inside = (values >= low) & (values <= 1)
+        if not is_inside.all():
+            first = float(values[~is_inside][0])
+            problem = f"{what} value should be between {low} and 1, got {format_short(first)}"
+            if low:
+                problem += f", capping to {1 if first > 0 else -1}"
+            self.query.notes.warn(problem, expr.span)
+        return values
 
     def text(self, expr: Expr) -> str:
         """The value of an expression known to be a string."""
@@ -204,14 +223,10 @@ class TreeEvaluator(ABC):
     def _aggregate(self, expr: Aggregate) -> Vector:
         param: F64 | str | None = None
         if expr.param is not None:
-            value = self.evaluate(expr.param)
+            what = {"quantile": "quantile", "limit_ratio": "ratio"}.get(expr.op)
+            value = self.bounded(expr.param, what) if what else self.evaluate(expr.param)
             assert isinstance(value, str | np.ndarray)
             param = value
-        if (find := range_functions.PARAM_PROBLEMS.get(expr.op)) is not None:
-            assert expr.param is not None
-            assert isinstance(param, np.ndarray)
-            if problem := find(param):
-                self.query.notes.warn(problem, expr.param.span)
         value = self.vector(expr.expr)
         self.query.budget.check(value.values.size)
         natives = self.query.pool.mask(value)

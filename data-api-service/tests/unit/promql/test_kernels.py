@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_api.model import STALE_BITS
-from data_api.promql.kernels import grouping, windows
+from data_api.promql.kernels import grouping, growth, windows
 
 finite = st.floats(-1e6, 1e6, allow_nan=False).map(lambda v: round(v, 3))
 awkward = st.one_of(finite, st.sampled_from([math.nan, math.inf, -math.inf, 0.0, -0.0]))
@@ -49,10 +49,14 @@ def slow_windows(samples, ends_ms, length):
             yield row, step, end, [t for t, _ in inside], [v for _, v in inside]
 
 
+def blank(samples, ends_ms):
+    shape = (samples[0].size - 1, ends_ms.size)
+    return np.zeros(shape), np.zeros(shape, np.bool_)
+
+
 def folded(op, samples, ends_ms, length, first=0.0):
     """Values and presence that the kernel gives, `first` being its parameter at every step."""
-    shape = (samples[0].size - 1, ends_ms.size)
-    out, present = np.zeros(shape), np.zeros(shape, np.bool_)
+    out, present = blank(samples, ends_ms)
     firsts, seconds = np.full(ends_ms.size, first), np.zeros(ends_ms.size)
     windows.fold(op, *samples, ends_ms, length, firsts, seconds, out, present)
     return out, present
@@ -137,12 +141,13 @@ def slow_growth(times, values, start, end, *, counter, rate):
     samples=rows(st.floats(0, 1e6).map(lambda v: round(v, 2))),
     ends_ms=ends,
     length=lengths,
-    op=st.sampled_from([windows.RATE, windows.INCREASE, windows.DELTA]),
+    op=st.sampled_from([growth.RATE, growth.INCREASE, growth.DELTA]),
 )
 def test_growth_agrees_with_python(samples, ends_ms, length, op):
     """rate, increase and delta agree with the extrapolation written plainly."""
-    out, present = folded(op, samples, ends_ms, length)
-    counter, rate = op != windows.DELTA, op == windows.RATE
+    out, present = blank(samples, ends_ms)
+    growth.extrapolated(op, *samples, ends_ms, length, out, present)
+    counter, rate = op != growth.DELTA, op == growth.RATE
     for row, step, end, times, values in slow_windows(samples, ends_ms, length):
         wanted = slow_growth(times, values, end - length, end, counter=counter, rate=rate)
         assert present[row, step] == (wanted is not None)
