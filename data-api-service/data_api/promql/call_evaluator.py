@@ -76,10 +76,9 @@ class Evaluator(TreeEvaluator):
         if result is None:
             result = self._of_samples(expr)
         for metric in range_functions.suspicious_counters(expr, result):
-            self.query.notes.info(
+            self.notes_at(expr.args[0]).info(
                 "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: "
-                f'"{metric}"',
-                expr.args[0].span,
+                f'"{metric}"'
             )
         return result if expr.name in range_functions.KEEP_NAME else self.renamed(result)
 
@@ -121,9 +120,8 @@ class Evaluator(TreeEvaluator):
         by_value = expr.name in {"sort", "sort_desc"}
         value = self.floats(expr.args[0]) if by_value else self.vector(expr.args[0])
         if not self.query.instant:
-            self.query.notes.warn(
-                "sort is ineffective for range queries since results are always ordered by labels",
-                expr.span,
+            self.notes_at(expr).warn(
+                "sort is ineffective for range queries since results are always ordered by labels"
             )
             return value
         descending = expr.name.endswith("_desc")
@@ -165,9 +163,7 @@ class Evaluator(TreeEvaluator):
         """Quantile `first`, or the share between both, of classic and of native histograms."""
         notes = self.notes_at(next(a for a in expr.args if a.value_type is ValueType.VECTOR))
         floats = self.query.pool.floats(value)
-        classic = classic_histogram.classic(
-            floats, first, second, function=expr.name, warn=notes.warn, info=notes.info
-        )
+        classic = classic_histogram.classic(floats, first, second, expr.name, notes)
 
         def one(histogram: Histogram, step: int) -> float:
             if second is None:
@@ -178,7 +174,7 @@ class Evaluator(TreeEvaluator):
 
         natives = self._of_natives(value, one)
         if natives.rows:
-            classic = classic_histogram.joined(classic, natives, notes.warn)
+            classic = classic_histogram.joined(classic, natives, notes)
         return self.renamed(classic)
 
     def _quantiles(self, expr: Call) -> Vector:

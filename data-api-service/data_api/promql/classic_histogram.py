@@ -3,12 +3,12 @@
 A float without `le` has no quantile: it is left out with a warning.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
 from data_api.model import F64, METRIC_NAME
+from data_api.promql.context import Notes
 from data_api.promql.kernels import buckets as kernels
 from data_api.promql.values import (
     Vector,
@@ -24,8 +24,6 @@ from data_api.promql.values import (
 BUCKET_LABEL = "le"
 _ONLY_BUCKET = frozenset({BUCKET_LABEL})
 
-Note = Callable[[str], None]
-
 
 def _bound(text: str | None) -> float | None:
     if text is None or text != text.strip() or "_" in text:
@@ -36,9 +34,7 @@ def _bound(text: str | None) -> float | None:
         return None
 
 
-def classic(
-    value: Vector, first: F64, second: F64 | None, *, function: str, warn: Note, info: Note
-) -> Vector:
+def classic(value: Vector, first: F64, second: F64 | None, function: str, notes: Notes) -> Vector:
     """Quantile `first` (m,), or the share between `first` and `second`, of each histogram.
 
     Result rows keep the metric name; the caller drops it.
@@ -47,7 +43,7 @@ def classic(
     for labels in checked(value.labels):
         bounds.append(_bound(labels.get(BUCKET_LABEL)))
         if bounds[-1] is None:
-            warn(
+            notes.warn(
                 f'bucket label "{BUCKET_LABEL}" is missing or has a malformed value of '
                 f'"{labels.get(BUCKET_LABEL, "")}"' + _of_metric(labels.get(METRIC_NAME, ""))
             )
@@ -77,7 +73,7 @@ def classic(
     )
     forced_groups = np.flatnonzero(forced.any(axis=1)).tolist()
     for group in checked(forced_groups):
-        info(
+        notes.info(
             f"input to {function} needed to be fixed for monotonicity (see https://prometheus.io/"
             f"docs/prometheus/latest/querying/functions/#{function})"
             + _of_metric(rest[firsts[group]].get(METRIC_NAME, ""))
@@ -85,7 +81,7 @@ def classic(
     return Vector([rest[i] for i in firsts], out, present, value.unnamed[firsts])
 
 
-def joined(classic: Vector, natives: Vector, warn: Note) -> Vector:
+def joined(classic: Vector, natives: Vector, notes: Notes) -> Vector:
     """Results of both kinds; where one metric has both at one step, neither counts."""
     places = {key(labels): row for row, labels in enumerate(checked(natives.labels))}
     native_present, classic_present = natives.present.copy(), classic.present.copy()
@@ -95,7 +91,7 @@ def joined(classic: Vector, natives: Vector, warn: Note) -> Vector:
             continue
         both = classic.present[row] & natives.present[other]
         if both.any():
-            warn(
+            notes.warn(
                 "vector contains a mix of classic and native histograms"
                 + _of_metric(labels.get(METRIC_NAME, ""))
             )

@@ -37,38 +37,27 @@ class Options:
 
 @dataclass(slots=True)
 class Annotations:
-    """Warnings and infos, each once, in the order they came up, with `(line:column)`."""
+    """Notes, each once, in the order they came up, with `(line:column)`, by kind: warning, info."""
 
     text: str
-    warnings: dict[str, None] = field(default_factory=dict)
-    infos: dict[str, None] = field(default_factory=dict)
+    notes: dict[str, dict[str, None]] = field(default_factory=lambda: {"warning": {}, "info": {}})
     places: dict[int, str] = field(default_factory=dict)
 
-    def warn(self, message: str, span: Span) -> None:
-        """Something is wrong with the query or its data."""
-        self.warnings[f"PromQL warning: {message} {self._where(span)}"] = None
+    def add(self, kind: str, message: str, span: Span) -> None:
+        """One more note about the expression at `span`."""
+        if span.start not in self.places:  # a note for each series, and a long text to count in
+            self.places[span.start] = lexer.where(self.text, span.start).rstrip(": ")
+        self.notes[kind][f"PromQL {kind}: {message} ({self.places[span.start]})"] = None
 
-    def info(self, message: str, span: Span) -> None:
-        """Something may be wrong."""
-        self.infos[f"PromQL info: {message} {self._where(span)}"] = None
-
-    def shown(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Warnings and infos as an answer carries them: the first few of each, then how many more.
+    def shown(self, kind: str) -> tuple[str, ...]:
+        """As an answer carries them: the first few, then how many more.
 
         Source: Prometheus `Annotations.AsStrings` with the limits of its API.
         """
-        return _first(self.warnings, "warning"), _first(self.infos, "info")
-
-    def _where(self, span: Span) -> str:
-        if span.start not in self.places:  # a note for each series, and a long text to count in
-            self.places[span.start] = lexer.where(self.text, span.start).rstrip(": ")
-        return f"({self.places[span.start]})"
-
-
-def _first(notes: dict[str, None], kind: str) -> tuple[str, ...]:
-    rest = len(notes) - NOTES_MAX
-    shown = tuple(notes)[:NOTES_MAX]
-    return (*shown, f"{rest} more {kind} annotations omitted") if rest > 0 else shown
+        notes = tuple(self.notes[kind])
+        rest = len(notes) - NOTES_MAX
+        more = (f"{rest} more {kind} annotations omitted",) if rest > 0 else ()
+        return notes[:NOTES_MAX] + more
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +70,11 @@ class Notes:
 
     def warn(self, message: str) -> None:
         """Something is wrong with the data."""
-        self.annotations.warn(message, self.span)
+        self.annotations.add("warning", message, self.span)
 
     def info(self, message: str) -> None:
         """Something may be wrong."""
-        self.annotations.info(message, self.span)
+        self.annotations.add("info", message, self.span)
 
     def of_metric(self, message: str) -> None:
         """A warning that names the metric."""

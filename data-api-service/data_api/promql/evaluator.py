@@ -98,7 +98,7 @@ def evaluate(  # noqa: PLR0917 - times in the order that all of Prometheus uses
         answer = replace(answer, histograms=pool.items)
     counts = query.counts.by_step
     stats = None if counts is None else Stats(steps_ms, counts, budget.peak)
-    return Result(answer, *query.notes.shown(), stats)
+    return Result(answer, query.notes.shown("warning"), query.notes.shown("info"), stats)
 
 
 def _instant(expr: Expr, value: Value, steps_ms: I64) -> Scalar | String | InstantVector | Columns:

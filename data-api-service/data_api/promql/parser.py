@@ -60,7 +60,6 @@ class _Parser(Cursor):
         return expr
 
     def expression(self, floor: int) -> Expr:
-        """The longest expression whose operators all bind tighter than `floor`."""
         self.enter()
         lhs = self._unary()
         while (op := self._operator()) and PRECEDENCE[op] > floor:
@@ -103,7 +102,7 @@ class _Parser(Cursor):
         return expr
 
     def _postfix(self) -> Expr:
-        expr = self._primary()
+        expr = self.primary()
         while True:
             if self.at_symbol("["):
                 expr = selector_parser.brackets(self, expr)
@@ -118,7 +117,7 @@ class _Parser(Cursor):
             else:
                 return expr
 
-    def _primary(self) -> Expr:
+    def primary(self) -> Expr:
         token = self.token
         match token.kind:
             case Kind.NUMBER | Kind.DURATION:
@@ -330,11 +329,13 @@ class _Parser(Cursor):
         return selector_parser.vector_selector(self, None, may_match_all=True)
 
     def _call(self) -> Expr:
-        name = self.advance()
-        function = FUNCTIONS.get(name.text)
+        token = self.advance()
+        word = token.text.lower()
+        name = word if word in selector_parser.DURATION_FUNCTIONS else token.text
+        function = FUNCTIONS.get(name)
         if function is None:
-            self.fail(name, f'unknown function with name "{name.text}"')
-        args = self._arguments("function call", name.text)
-        span = self.span_from(name.start)
-        argument_checks.of_call(self, name.text, function, args, span)
-        return self.bounded(Call(name.text, args, span=span))
+            self.fail(token, f'unknown function with name "{name}"')
+        args = self._arguments("function call", name)
+        span = self.span_from(token.start)
+        argument_checks.of_call(self, name, function, args, span)
+        return self.bounded(Call(name, args, span=span))

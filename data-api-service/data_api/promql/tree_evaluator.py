@@ -78,10 +78,8 @@ class Query:
         if isinstance(loaded, Columns):
             return None
         minutes = loaded.resolution_ms // 60_000
-        self.notes.info(
-            f"read from rollups of {minutes} minutes, which give the answer of the samples",
-            selector.span,
-        )
+        message = f"read from rollups of {minutes} minutes, which give the answer of the samples"
+        self.notes.add("info", message, selector.span)
         return loaded
 
     @property
@@ -163,7 +161,7 @@ class TreeEvaluator(ABC):
             problem = f"{what} value should be between {low} and 1, got {format_short(first)}"
             if low:
                 problem += f", capping to {1 if first > 0 else -1}"
-            self.query.notes.warn(problem, expr.span)
+            self.notes_at(expr).warn(problem)
         return values
 
     def text(self, expr: Expr) -> str:
