@@ -52,6 +52,8 @@ def scalars(op: str, lhs: F64, rhs: F64) -> F64:
     """Both sides scalars; a comparison gives 1 or 0."""
     if op in _COMPARISON:
         return _COMPARISON[op](lhs, rhs).astype(np.float64)
+    if op in TRIMS:
+        raise EvaluationError(reason=f'operator "{op}" not allowed for scalars')
     return _ARITHMETIC[op](lhs, rhs)
 
 

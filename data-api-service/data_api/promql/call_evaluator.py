@@ -13,6 +13,7 @@ from data_api.promql import (
     info_function,
     label_functions,
     native_histogram_functions,
+    native_windows,
     range_functions,
     rollup_functions,
     vector_functions,
@@ -20,7 +21,15 @@ from data_api.promql import (
 from data_api.promql.errors import EvaluationError, UnsupportedFeature
 from data_api.promql.functions import FUNCTIONS, ValueType
 from data_api.promql.native_operators import CELLS_A_CHECKPOINT
-from data_api.promql.nodes import Call, Expr, MatrixSelector, VectorSelector, info_selector, unwrap
+from data_api.promql.nodes import (
+    Aggregate,
+    Call,
+    Expr,
+    MatrixSelector,
+    VectorSelector,
+    info_selector,
+    unwrap,
+)
 from data_api.promql.numerals import format_value
 from data_api.promql.rollup_functions import BucketWindows
 from data_api.promql.tree_evaluator import TreeEvaluator
@@ -143,8 +152,14 @@ class Evaluator(TreeEvaluator):
             case "histogram_quantiles":
                 return self._quantiles(expr)
             case _:
-                part = native_histogram_functions.PARTS[expr.name]
-                value = self.vector(expr.args[0])
+                part, inner = native_histogram_functions.PARTS[expr.name], unwrap(expr.args[0])
+                is_of_samples = (
+                    isinstance(inner, Aggregate) and isinstance(unwrap(inner.expr), VectorSelector)
+                ) or (isinstance(inner, Call) and inner.name in native_windows.SUMS)
+                is_count = expr.name in native_histogram_functions.COUNTS
+                self.compares_hints = is_count and is_of_samples
+                value = self.vector(inner)
+                self.compares_hints = False
                 return self.renamed(self._of_natives(value, lambda histogram, _: part(histogram)))
 
     def _of_natives(self, value: Vector, function: Callable[[Histogram, int], float]) -> Vector:
@@ -235,21 +250,12 @@ class Evaluator(TreeEvaluator):
         return label_functions.absent(seen, expr.args[0], self.query.budget)
 
     def _label_replace(self, expr: Call) -> Vector:
-        destination, replacement, source, pattern = (self.text(arg) for arg in expr.args[1:])
-        return label_functions.label_replace(
-            self.vector(expr.args[0]),
-            destination,
-            replacement,
-            source,
-            pattern,
-            self.query.budget,
-        )
+        value, texts = self.vector(expr.args[0]), map(self.text, expr.args[1:])
+        return label_functions.label_replace(self.query.budget, value, *texts)
 
     def _label_join(self, expr: Call) -> Vector:
-        destination, separator, *sources = (self.text(arg) for arg in expr.args[1:])
-        return label_functions.label_join(
-            self.vector(expr.args[0]), destination, separator, sources, self.query.budget
-        )
+        value, texts = self.vector(expr.args[0]), map(self.text, expr.args[1:])
+        return label_functions.label_join(self.query.budget, value, *texts)
 
     def _info(self, expr: Call) -> Vector:
         selector = info_selector(expr)

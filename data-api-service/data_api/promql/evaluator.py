@@ -24,9 +24,8 @@ from data_api.promql.context import LOOKBACK_MS, Annotations, Budget, Options
 from data_api.promql.functions import ValueType
 from data_api.promql.nodes import Aggregate, Call, Expr, unwrap
 from data_api.promql.pool import Pool
-from data_api.promql.sample_counts import SampleCounts
+from data_api.promql.query import Query, SampleCounts
 from data_api.promql.selectors import spans
-from data_api.promql.tree_evaluator import Query
 from data_api.promql.values import (
     Value,
     Vector,

@@ -42,7 +42,7 @@ def _check_destination(name: str, function: str) -> None:
 
 
 def label_replace(  # noqa: PLR0917 - the function's own arguments
-    value: Vector, destination: str, replacement: str, source: str, pattern: str, budget: Budget
+    budget: Budget, value: Vector, destination: str, replacement: str, source: str, pattern: str
 ) -> Vector:
     """`destination` set to the expanded replacement wherever the whole source value matches."""
     try:
@@ -88,7 +88,7 @@ def _template(text: str, program: re2._Regexp) -> list[str | int]:
 
 
 def label_join(
-    value: Vector, destination: str, separator: str, sources: list[str], budget: Budget
+    budget: Budget, value: Vector, destination: str, separator: str, *sources: str
 ) -> Vector:
     """`destination` set to the values of the sources, joined."""
     _check_destination(destination, "label_join")

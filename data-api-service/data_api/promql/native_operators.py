@@ -30,13 +30,13 @@ OF_BOTH_KINDS: Final = frozenset({"count", "group", "count_values", "limitk", "l
 CONFLICTS: Final = {"+": "addition", "-": "subtraction"}
 
 
+@dataclass(frozen=True, slots=True)
 class Operator:
     """A binary operator of samples of either kind."""
 
-    def __init__(self, expr: Binary, pool: Pool, notes: Notes) -> None:
-        self._expr = expr
-        self._pool = pool
-        self._notes = notes
+    expr: Binary
+    pool: Pool
+    notes: Notes
 
     def complete(
         self, lhs: F64, rhs: F64, given: Bools, values: F64, present: Bools
@@ -52,14 +52,14 @@ class Operator:
         values, present = values.copy(), present & ~cells
         for row, step in checked(np.argwhere(cells).tolist(), CELLS_A_CHECKPOINT):
             left, right = (
-                self._pool.of(side[row, step : step + 1])[0]
+                self.pool.of(side[row, step : step + 1])[0]
                 if native[row, step]
                 else float(side[row, step])
                 for side, native in zip((lhs, rhs), sides, strict=True)
             )
             result = self._cell(left, right)
             if isinstance(result, Histogram):
-                values.view(np.int64)[row, step] = self._pool.add(result)
+                values.view(np.int64)[row, step] = self.pool.add(result)
             elif result is not None:
                 values[row, step] = result
             present[row, step] = result is not None
@@ -69,13 +69,13 @@ class Operator:
         self, left: Histogram | float, right: Histogram | float
     ) -> Histogram | float | None:
         """The value of one pair, at least one of which is a histogram; None when it has none."""
-        op = self._expr.op
+        op = self.expr.op
         if isinstance(left, Histogram) and isinstance(right, Histogram):
             if op in CONFLICTS:
                 return self._sum(left, right, CONFLICTS[op])
             if op in {"==", "!="}:
                 holds = left.equals(right) is (op == "==")
-                if self._expr.return_bool:
+                if self.expr.return_bool:
                     return float(holds)
                 return left if holds else None
         elif isinstance(left, Histogram):
@@ -88,7 +88,7 @@ class Operator:
             assert isinstance(right, Histogram)
             return right.times(left)
         kinds = ["histogram" if isinstance(x, Histogram) else "float" for x in (left, right)]
-        self._notes.info(
+        self.notes.info(
             f'incompatible sample types encountered for binary operator "{op}": '
             f"{kinds[0]} {op} {kinds[1]}"
         )
@@ -98,15 +98,15 @@ class Operator:
         try:
             both = aligned([left, right])
         except IncompatibleBucketsError:
-            self._notes.warn(
-                f"incompatible bucket layout encountered for binary operator {self._expr.op}"
+            self.notes.warn(
+                f"incompatible bucket layout encountered for binary operator {self.expr.op}"
             )
             return None
         hint, is_conflict = joined_hint([left, right])
         if is_conflict:
-            self._notes.conflicting(operation)
+            self.notes.conflicting(operation)
         if both.is_reconciled:
-            self._notes.reconciled(operation)
+            self.notes.reconciled(operation)
         if operation == "addition":
             return both.histogram(both.rows[0] + both.rows[1], hint)
         return both.histogram(both.rows[0] - both.rows[1], Hint.GAUGE)

@@ -1,5 +1,6 @@
 """Laws of reading rollups: whatever is mixed, the answer is that of a plain list of samples."""
 
+import contextlib
 import math
 import uuid
 from dataclasses import dataclass, field
@@ -226,6 +227,18 @@ def test_rollups_are_read_where_windows_are_whole_buckets(tmp_path, query, steps
     assert any("read from rollups" in info for info in infos) == (rows is not None)
     if isinstance(loaded, Buckets) and ":" not in query:
         assert loaded.columns["end_ms"].size == rows
+
+
+def test_a_counter_that_falls_twice_in_a_bucket_is_asked_of_samples(tmp_path):
+    """Only the sum of its values before each fall is known then, not how it is rounded."""
+    store = Stored(tmp_path)
+    store.block([(1, n * 15_000, float(n % 100)) for n in range(1, 481)])
+    store.rollup(HOUR, 0, 1)
+    for query, is_exact in (("increase(x_total[1h])", False), ("delta(x_total[1h])", True)):
+        spans = promql.needed(promql.parse(query), *HOURLY)
+        loaded = dict(zip(spans, store.load(spans), strict=True))
+        with contextlib.nullcontext() if is_exact else pytest.raises(promql.InexactRollup):
+            answer(query, loaded, HOURLY)
 
 
 def test_histograms_beside_rollups_are_read_as_samples(tmp_path):
