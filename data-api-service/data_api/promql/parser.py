@@ -65,7 +65,7 @@ class _Parser(Cursor):
         while (op := self._operator()) and PRECEDENCE[op] > floor:
             operator = self.advance()
             return_bool = self._bool(op)
-            matching = self._matching(op, operator)
+            matching = self._matching(operator)
             # `^` is right-associative: its right side may hold another one.
             rhs = self.expression(PRECEDENCE[op] - (op == "^"))
             lhs = self._binary(operator, op, lhs, rhs, return_bool=return_bool, matching=matching)
@@ -174,43 +174,41 @@ class _Parser(Cursor):
             self.fail(keyword, "bool modifier can only be used on comparison operators")
         return True
 
-    def _matching(self, op: str, operator: Token) -> Matching | None:
+    def _matching(self, operator: Token) -> Matching | None:
         """What the words between the operator and its right side say; None where there are none."""
-        if not self.at_word("on", "ignoring") or self.peek().text != "(":
-            fill_left, fill_right = self._fill(op)
-            matching = Matching(fill_left=fill_left, fill_right=fill_right)
-            return None if matching == Matching() else matching
-        on = self.advance().text.lower() == "on"
-        labels = self._grouping()
-        cardinality = Cardinality.ONE_TO_ONE
+        cardinality, on = Cardinality.ONE_TO_ONE, False
+        labels: tuple[str, ...] = ()
         include: tuple[str, ...] = ()
-        if self.at_word("group_left", "group_right"):
-            side = self.advance()
-            left = side.text.lower() == "group_left"
-            cardinality = Cardinality.MANY_TO_ONE if left else Cardinality.ONE_TO_MANY
-            if self.at_symbol("("):
-                include = self._grouping()
-            if op in SET_OPERATORS:
-                self.fail(operator, f'no grouping allowed for "{op}" operation')
-            for label in include:
-                if on and label in labels:
-                    self.fail(
-                        side, f'label "{label}" must not occur in ON and GROUP clause at once'
-                    )
-        fill_left, fill_right = self._fill(op)
-        return Matching(cardinality, on, labels, include, fill_left, fill_right)
+        if self.at_word("on", "ignoring") and self.peek().text == "(":
+            on = self.advance().text.lower() == "on"
+            labels = self._grouping()
+            if self.at_word("group_left", "group_right"):
+                cardinality, include = self._group_side(operator, labels if on else ())
+        matching = Matching(cardinality, on, labels, include, *self._fill(operator))
+        return None if matching == Matching() else matching
 
-    def _fill(self, op: str) -> tuple[float | None, float | None]:
+    def _group_side(
+        self, operator: Token, on: tuple[str, ...]
+    ) -> tuple[Cardinality, tuple[str, ...]]:
+        """Which side may have many series, and the labels it takes along; on: those that match."""
+        side = self.advance()
+        is_left = side.text.lower() == "group_left"
+        include = self._grouping() if self.at_symbol("(") else ()
+        if operator.text.lower() in SET_OPERATORS:
+            self.fail(operator, f'no grouping allowed for "{operator.text.lower()}" operation')
+        for label in set(include).intersection(on):
+            self.fail(side, f'label "{label}" must not occur in ON and GROUP clause at once')
+        return Cardinality.MANY_TO_ONE if is_left else Cardinality.ONE_TO_MANY, include
+
+    def _fill(self, operator: Token) -> tuple[float | None, float | None]:
         """Values that stand in for a side that has no series: left, right."""
         left = right = None
         while self.at_word("fill", "fill_left", "fill_right") and self.peek().text == "(":
             token = self.advance()
             word = token.text.lower()
+            op = operator.text.lower()
             if op in SET_OPERATORS:
-                self.fail(
-                    token,
-                    f'filling in missing series not allowed for "{op}"',
-                )
+                self.fail(token, f'filling in missing series not allowed for "{op}"')
             self.expect("(", "fill")
             number = self.expression(PRECEDENCE["*"])
             if not isinstance(number, NumberLiteral):
