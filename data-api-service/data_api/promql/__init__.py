@@ -14,7 +14,7 @@ from data_api.model import SelectorSpan
 from data_api.promql import selectors
 from data_api.promql.context import LOOKBACK_MS, Options
 from data_api.promql.cursor import QueryTimes
-from data_api.promql.errors import InexactRollup, ParseError, UnsupportedFeature
+from data_api.promql.errors import EvaluationError, InexactRollup, ParseError
 from data_api.promql.functions import ValueType
 from data_api.promql.nodes import Expr
 from data_api.promql.parser import parse
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from data_api.promql.evaluator import evaluate
 
 __all__ = [
+    "EvaluationError",
     "Expr",
     "InexactRollup",
     "Options",
     "ParseError",
     "QueryTimes",
-    "UnsupportedFeature",
     "ValueType",
     "evaluate",
     "is_warm",
@@ -43,17 +43,16 @@ __all__ = [
 _WARM: Final = Event()
 
 
-def needed(  # noqa: PLR0917 - times in the order that all of Prometheus uses
+def needed(
     expr: Expr,
     start_ms: int,
     end_ms: int,
     step_ms: int,
     lookback_ms: int = LOOKBACK_MS,
-    options: Options = Options(),  # noqa: B008 - frozen
 ) -> list[SelectorSpan]:
     """Every selector's matchers and time span, each once, known before any IO."""
     step_ms = max(step_ms, 1)
-    spans = selectors.spans(expr, start_ms, end_ms, step_ms, lookback_ms, options.subquery_step_ms)
+    spans = selectors.spans(expr, start_ms, end_ms, step_ms, lookback_ms)
     return list(dict.fromkeys(spans.values()))
 
 

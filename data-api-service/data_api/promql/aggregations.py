@@ -188,15 +188,11 @@ def _choose(op: str, value: Vector, groups: I64, counts: I64) -> Vector:
 
 def _order(op: str, value: Vector, groups: I64) -> I64:
     """At each step the rows, group by group, as `op` prefers them; the absent ones last."""
-    shape = value.present.shape
-    rows = np.arange(value.rows)
-    by_group = np.broadcast_to(groups[:, None], shape)
-    keys: tuple[Any, ...]  # arrays of several types, least important first
-    if op == "limitk":
-        keys = (np.broadcast_to(rows[:, None], shape), ~value.present, by_group)
-    else:
+    by_group = np.broadcast_to(groups[:, None], value.present.shape)
+    keys: list[Any] = [~value.present, by_group]  # arrays of several types, least important first
+    if op != "limitk":
         ranked = -value.values if op == "topk" else value.values
-        keys = (ranked, np.isnan(ranked), ~value.present, by_group)
+        keys = [ranked, np.isnan(ranked), *keys]
     order: I64 = np.lexsort(keys, axis=0)
     return order
 

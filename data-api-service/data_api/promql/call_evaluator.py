@@ -18,7 +18,7 @@ from data_api.promql import (
     rollup_functions,
     vector_functions,
 )
-from data_api.promql.errors import EvaluationError, UnsupportedFeature
+from data_api.promql.errors import EvaluationError
 from data_api.promql.functions import FUNCTIONS, ValueType
 from data_api.promql.native_operators import CELLS_A_CHECKPOINT
 from data_api.promql.nodes import (
@@ -51,10 +51,10 @@ class Evaluator(TreeEvaluator):
     """Evaluates whole expressions, calls included."""
 
     def call(self, expr: Call) -> Value:
-        """The value of a function at all steps. Raises UnsupportedFeature."""
+        """The value of a function at all steps. Raises EvaluationError."""
         name = expr.name
         if not FUNCTIONS[name].supported:
-            raise UnsupportedFeature(reason=f"function {name}() is experimental and not supported")
+            raise EvaluationError(reason=f"function {name}() is experimental and not supported")
         if name in range_functions.NAMES:
             return self._range_function(expr)
         if name in vector_functions.ELEMENTWISE:

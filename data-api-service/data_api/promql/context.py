@@ -11,7 +11,7 @@ from data_api.promql.errors import EvaluationError
 from data_api.promql.nodes import Span
 
 LOOKBACK_MS = 300_000
-SUBQUERY_STEP_MS = 60_000
+SUBQUERY_STEP_MS = 60_000  # of `[1h:]`
 NOTES_MAX = 10
 # What a query may make of labels; the first three as data-ingest-service bounds those it takes.
 LABELS_MAX = 128
@@ -27,11 +27,10 @@ class Options:
     """Switches of the language.
 
     delayed_name_removal: names go at the very end instead of at the first function (Prometheus has
-    it off by default). subquery_step_ms: the step of `[1h:]`. counts_samples: the result has stats.
+    it off by default). counts_samples: the result has stats.
     """
 
     delayed_name_removal: bool = False
-    subquery_step_ms: int = SUBQUERY_STEP_MS
     counts_samples: bool = False
 
 

@@ -65,9 +65,7 @@ def evaluate(  # noqa: PLR0917 - times in the order that all of Prometheus uses
             reason=f'invalid expression type "{expr.value_type}" for range query, '
             "must be Scalar or instant Vector",
         )
-    selector_spans = spans(
-        expr, start_ms, end_ms, max(step_ms, 1), lookback_ms, options.subquery_step_ms
-    )
+    selector_spans = spans(expr, start_ms, end_ms, max(step_ms, 1), lookback_ms)
     budget = Budget(limits)
     pool = Pool(budget)
     adopted: dict[int, Loaded] = {}

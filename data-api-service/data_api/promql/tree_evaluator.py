@@ -289,10 +289,7 @@ class TreeEvaluator(ABC):
 
     def _subquery(self, expr: Subquery) -> Windows:
         ends = self.times(expr.at, 0)
-        default_ms = self.query.options.subquery_step_ms
-        first_ms, last_ms, step_ms = subquery_times(
-            int(ends.min()), int(ends.max()), expr, default_ms
-        )
+        first_ms, last_ms, step_ms = subquery_times(int(ends.min()), int(ends.max()), expr)
         ends = ends - expr.offset_ms
         if first_ms > last_ms:
             return Windows(Columns.empty(), ends, expr.range_ms, np.zeros(0, np.bool_))

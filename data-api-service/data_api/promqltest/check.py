@@ -41,7 +41,7 @@ def run_query(
 ) -> Result:
     """Parse, load and evaluate, the way the engine does."""
     expr = promql.parse(query, promql.QueryTimes(0 if instant else step_ms, end_ms - start_ms))
-    spans = promql.needed(expr, start_ms, end_ms, step_ms, options=options)
+    spans = promql.needed(expr, start_ms, end_ms, step_ms)
     loaded = {span: store.load(span) for span in spans}
     return promql.evaluate(
         expr,

@@ -147,24 +147,17 @@ def blocks(text: str) -> Iterator[tuple[int, list[str]]]:
     """Runs of lines without a blank one between, no comments, with the first line's number."""
     block: list[str] = []
     first = 0
-    for index, raw in enumerate(text.splitlines(), 1):
+    for index, raw in enumerate([*text.splitlines(), ""], 1):
         line = raw.strip()
         if line.startswith("#"):
             continue
-        if not line:
-            if block:
-                yield first, block
-            block = []
-            continue
-        starts = re.match(r"(load|eval|clear)", line) and not raw[:1].isspace()
-        if starts and block:
+        is_head = re.match(r"(load|eval|clear)", line) and not raw[:1].isspace()
+        if block and (is_head or not line):
             yield first, block
             block = []
-        if not block:
-            first = index
-        block.append(line)
-    if block:
-        yield first, block
+        if line:
+            first = first if block else index
+            block.append(line)
 
 
 def parse_eval(line: int, block: list[str]) -> Eval:
