@@ -271,16 +271,19 @@ class TreeEvaluator(ABC):
 
     def _windows(self, expr: MatrixSelector) -> Windows:
         columns = drop_stale(self._samples(expr.selector))
-        columns = replace(columns, values=self._values(columns, np.arange(columns.samples)))
+        columns = replace(columns, values=self._values(columns))
         ends = self.times(expr.selector.at, expr.selector.offset_ms)
         self.query.counts.windows(columns.timestamps_ms, ends, expr.range_ms)
         named = np.zeros(len(columns.labels), np.bool_)
         edges = expr.selector.edges or ""
         return Windows(columns, ends, expr.range_ms, named, edges, self.query.lookback_ms)
 
-    def _values(self, columns: Columns, places: I64) -> F64:
-        is_compared = self.compares_hints and self.query.pool
-        return self.query.pool.compared(columns, places) if is_compared else columns.values
+    def _values(self, columns: Columns, places: I64 | None = None) -> F64:
+        """The columns' values; where hints are compared, those at `places`, or all, have them."""
+        if not (self.compares_hints and self.query.pool):
+            return columns.values
+        places = np.arange(columns.samples) if places is None else places
+        return self.query.pool.compared(columns, places)
 
     def _samples(self, expr: VectorSelector) -> Columns:
         loaded = self.query.samples[expr.span.start]

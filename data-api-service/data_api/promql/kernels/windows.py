@@ -214,6 +214,7 @@ def fold(  # in one piece: to give arrays to a step takes 20 ns a window, half o
     firsts, seconds: parameters of each step (m,): the quantile; origin (ms) and seconds ahead of
     PREDICT; factors of level and trend of SMOOTHING; else anything.
     """
+    least = 2 if op >= NEED_TWO else 1
     scratch = np.empty(longest(offsets) if op in (MAD, QUANTILE) else 0, np.float64)
     starts = np.empty(ends.size, np.int64)
     stops = np.empty(ends.size, np.int64)
@@ -222,7 +223,7 @@ def fold(  # in one piece: to give arrays to a step takes 20 ns a window, half o
         for step in range(ends.size):
             lo = starts[step]
             hi = stops[step]
-            if hi - lo < 1 + (op >= NEED_TWO):
+            if hi - lo < least:
                 continue
             result = 1.0
             if op == SUM:
