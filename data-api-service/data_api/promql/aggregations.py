@@ -1,7 +1,7 @@
 """Operators that make few series of many: sum, topk, quantile, count_values …"""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +19,8 @@ from data_api.promql.numerals import format_short, format_value
 from data_api.promql.values import (
     Vector,
     by_labels,
+    checked,
+    checkpoint,
     empty,
     group_rows,
     label_keys,
@@ -27,7 +29,6 @@ from data_api.promql.values import (
 )
 
 WORK_MAX = 4_000_000
-LABELS_A_CHECKPOINT = 1024
 """Values sorted between two checkpoints: a fraction of a second."""
 _FOLDS = {
     "sum": kernels.SUM,
@@ -56,13 +57,13 @@ def evaluate(
     """
     if expr.op == "limit_ratio":
         assert isinstance(param, np.ndarray)
-        return _share(value, param, budget.limits.checkpoint)
+        return _share(value, param)
     if expr.op in {"topk", "bottomk", "limitk"}:
         assert isinstance(param, np.ndarray)
         counts = _whole(param)
-        value = value.take(by_labels(value.labels, budget.limits.checkpoint))
+        value = value.take(by_labels(value.labels))
         groups, _ = group_rows(label_keys(value.labels, expr.grouping, excluded=expr.without))
-        return _choose(expr.op, value, groups, counts, budget.limits.checkpoint)
+        return _choose(expr.op, value, groups, counts)
     if not value.rows:
         return empty(value.values.shape[1])
     if expr.op == "count_values":
@@ -79,7 +80,6 @@ def evaluate(
         order = np.argsort(groups, kind="stable")
         bounds = np.searchsorted(groups[order], np.arange(len(firsts) + 1)).astype(np.int64)
         for steps in _slices(shape[1], value.rows):
-            budget.limits.checkpoint()
             part = (shape[0], param[steps].size)
             some, some_present = np.zeros(part), np.zeros(part, np.bool_)
             kernels.quantile(
@@ -95,7 +95,7 @@ def evaluate(
     else:
         kernels.aggregate(_FOLDS[expr.op], values, given, groups, out, present)
         if natives is not None:
-            natives.complete(expr.op, groups, budget.limits.checkpoint, out, present)
+            natives.complete(expr.op, groups, out, present)
     unnamed = np.zeros(len(firsts), np.bool_)
     if not expr.without and METRIC_NAME in expr.grouping:
         np.logical_or.at(unnamed, groups, value.unnamed)
@@ -104,9 +104,13 @@ def evaluate(
 
 
 def _slices(steps: int, rows: int) -> Iterator[slice]:
-    """The steps in slices of about WORK_MAX values: a kernel or a sort cannot be interrupted."""
+    """The steps in slices of about WORK_MAX values, each after a checkpoint: a kernel or a sort
+    cannot be interrupted.
+    """
     width = max(1, WORK_MAX // max(1, rows))
-    yield from (slice(first, first + width) for first in range(0, steps, width))
+    for first in range(0, steps, width):
+        checkpoint()
+        yield slice(first, first + width)
 
 
 def _group_labels(expr: Aggregate, labels: Sequence[Labels], budget: Budget) -> list[Labels]:
@@ -134,17 +138,14 @@ def _whole(param: F64) -> I64:
     return np.clip(param, 0, 2**31).astype(np.int64)
 
 
-def _share(value: Vector, ratios: F64, checkpoint: Callable[[], None]) -> Vector:
+def _share(value: Vector, ratios: F64) -> Vector:
     """The series whose place among all is below the ratio; below zero, those that its complement
     leaves. A series' place is its labels' hash, so it is the same in each query.
     """
     if np.isnan(ratios).any():
         raise EvaluationError(reason="Ratio value is NaN")
-    places = np.empty((value.rows, 1))
-    for row, labels in enumerate(value.labels):
-        if row % LABELS_A_CHECKPOINT == 0:
-            checkpoint()
-        places[row] = xxhash.xxh64_intdigest(_encoded(labels)) / 2.0**64
+    hashes = [xxhash.xxh64_intdigest(_encoded(labels)) for labels in checked(value.labels)]
+    places = np.array(hashes, np.float64).reshape(-1, 1) / 2.0**64
     is_chosen = np.where(ratios >= 0, places < ratios, places >= 1.0 + ratios)
     return replace(value, present=value.present & is_chosen).compact()
 
@@ -159,9 +160,7 @@ def _encoded(labels: Labels) -> bytes:
     return b"".join(parts)
 
 
-def _choose(
-    op: str, value: Vector, groups: I64, counts: I64, checkpoint: Callable[[], None]
-) -> Vector:
+def _choose(op: str, value: Vector, groups: I64, counts: I64) -> Vector:
     """The first rows of each group at each step: by value, of equals and for limitk by labels.
 
     At a single step rows come back ordered, group by group: that order is the answer's. One sort
@@ -174,7 +173,6 @@ def _choose(
     begins = np.searchsorted(np.sort(groups), np.arange(int(groups.max()) + 1))
     is_chosen = np.empty(shape, np.bool_)
     for steps in _slices(shape[1], value.rows):
-        checkpoint()
         some = Vector(value.labels, value.values[:, steps], value.present[:, steps], value.unnamed)
         order = _order(op, some, groups)
         ranks = np.empty(order.shape, np.int64)
@@ -190,26 +188,13 @@ def _choose(
 
 def _order(op: str, value: Vector, groups: I64) -> I64:
     """At each step the rows, group by group, as `op` prefers them; the absent ones last."""
-    shape = value.present.shape
-    rows = np.arange(value.rows)
-    by_group = np.broadcast_to(groups[:, None], shape)
-    keys: tuple[Any, ...]  # arrays of several types, least important first
-    if op == "limitk":
-        keys = (np.broadcast_to(rows[:, None], shape), ~value.present, by_group)
-    else:
+    by_group = np.broadcast_to(groups[:, None], value.present.shape)
+    keys: list[Any] = [~value.present, by_group]  # arrays of several types, least important first
+    if op != "limitk":
         ranked = -value.values if op == "topk" else value.values
-        keys = (ranked, np.isnan(ranked), ~value.present, by_group)
+        keys = [ranked, np.isnan(ranked), *keys]
     order: I64 = np.lexsort(keys, axis=0)
     return order
-
-
-def _formatted(values: F64, checkpoint: Callable[[], None]) -> list[str]:
-    texts: list[str] = []
-    for first in range(0, values.size, LABELS_A_CHECKPOINT):
-        checkpoint()
-        some = values[first : first + LABELS_A_CHECKPOINT]
-        texts += [format_value(value) for value in some.tolist()]
-    return texts
 
 
 def _count_values(
@@ -234,9 +219,9 @@ def _count_values(
         inverse = np.zeros_like(inverse)
     else:  # each text becomes a label of a row at least
         budget.check(values.size * value.values.shape[1])
-        texts = _formatted(values, budget.limits.checkpoint)
+        texts = [format_value(value) for value in checked(values.tolist())]
         if natives is not None:
-            texts = natives.named(samples, inverse, texts, budget.limits.checkpoint)
+            texts = natives.named(samples, inverse, texts)
     pairs, indexes = np.unique(groups[rows] * len(texts) + inverse, return_inverse=True)
     budget.check(pairs.size * value.values.shape[1])
     out = np.zeros((pairs.size, value.values.shape[1]))

@@ -6,7 +6,7 @@ Source: Prometheus `VectorBinop`, `VectorAnd`, `VectorOr`, `VectorUnless`, `Vect
 """
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,12 +18,14 @@ from data_api.promql.nodes import COMPARISONS, TRIMS, Binary, Cardinality, Match
 from data_api.promql.values import (
     SCHEMA_LABELS,
     Vector,
+    checked,
     empty,
     group_rows,
     key,
     label_keys,
     merge_equal,
-    runs,
+    stacked,
+    vector,
     without,
 )
 
@@ -50,6 +52,8 @@ def scalars(op: str, lhs: F64, rhs: F64) -> F64:
     """Both sides scalars; a comparison gives 1 or 0."""
     if op in _COMPARISON:
         return _COMPARISON[op](lhs, rhs).astype(np.float64)
+    if op in TRIMS:
+        raise EvaluationError(reason=f'operator "{op}" not allowed for scalars')
     return _ARITHMETIC[op](lhs, rhs)
 
 
@@ -110,31 +114,15 @@ def sets(expr: Binary, lhs: Vector, rhs: Vector) -> Vector:
         on_left = np.zeros(shape, np.bool_)
         np.logical_or.at(on_left, left, lhs.present)
         added = replace(rhs, present=rhs.present & ~on_left[right]).compact()
-        both = Vector(
-            [*lhs.labels, *added.labels],
-            np.concatenate((lhs.values, added.values)),
-            np.concatenate((lhs.present, added.present)),
-            np.concatenate((lhs.unnamed, added.unnamed)),
-        )
-        return _merge_same_flag(both)
+        both = stacked([lhs, added])
+        if not both.unnamed.any():
+            return merge_equal(both)
+        # A row that is to lose its name stays apart from an equal one that is not.
+        return stacked([merge_equal(both.take(both.unnamed == flag)) for flag in (False, True)])
     on_right = np.zeros(shape, np.bool_)
     np.logical_or.at(on_right, right, rhs.present)
     wanted = on_right[left] if expr.op == "and" else ~on_right[left]
     return replace(lhs, present=lhs.present & wanted).compact()
-
-
-def _merge_same_flag(value: Vector) -> Vector:
-    """Equal rows become one, but one that is to lose its name stays apart from one that is not."""
-    if not value.unnamed.any():
-        return merge_equal(value)
-    parts = [value.take(np.flatnonzero(value.unnamed == flag)) for flag in (False, True)]
-    parts = [merge_equal(part) for part in parts]
-    return Vector(
-        [label for part in parts for label in part.labels],
-        np.concatenate([part.values for part in parts]),
-        np.concatenate([part.present for part in parts]),
-        np.concatenate([part.unnamed for part in parts]),
-    )
 
 
 def vectors(
@@ -158,36 +146,35 @@ def vectors(
     fills = matching.fill_left is not None or matching.fill_right is not None
     if not fills and not (many.rows and one.rows):
         return empty(lhs.values.shape[1])
-    groups, _ = group_rows(_signatures(matching, many, one))
+    groups, firsts = group_rows(_signatures(matching, many, one))
     many_groups, one_groups = groups[: many.rows], groups[many.rows :]
     _refuse_duplicates(matching, many, one, one_groups, swapped=swapped)
+    if fills:
+        row_labels = [*many.labels, *one.labels]
+        of_groups = [_group_labels(matching, row_labels[row]) for row in firsts]
+        many, one = _filled(matching, many, one, groups, of_groups)
+        alone = np.arange(len(firsts))
+        many_groups = np.concatenate((many_groups, alone))
+        one_groups = np.concatenate((one_groups, alone))
     sizes = np.bincount(one_groups, minlength=int(groups.max(initial=0)) + 1)
     budget.check((pairs := int(sizes[many_groups].sum())) * lhs.values.shape[1], pairs)
     many_rows, one_rows = _pairs(many_groups, one_groups)
-    matched = _Matched(
-        [
-            _result_labels(expr, matching, many.labels[i], one.labels[j], budget)
-            for i, j in zip(many_rows.tolist(), one_rows.tolist(), strict=True)
-        ],
-        many.values[many_rows],
-        one.values[one_rows],
-        many.present[many_rows] & one.present[one_rows],
-        many_groups[many_rows],
-        many.unnamed[many_rows],
-    )
-    if fills:
-        matched = _filled(expr, matched, many, one, groups, budget)
-    if not matched.labels:
-        return empty(lhs.values.shape[1])
-    left, right = (matched.one, matched.many) if swapped else (matched.many, matched.one)
-    values, present = _computed(expr, left, right, left, matched.present, natives)
-    labels, unnamed = matched.labels, matched.unnamed
-    distinct = _refuse_ambiguity(matching, matched.groups, labels, present)
+    present = many.present[many_rows] & one.present[one_rows]
+    labels: Sequence[Labels] = [
+        _result_labels(expr, matching, many.labels[i], one.labels[j], budget)
+        for i, j in zip(many_rows.tolist(), one_rows.tolist(), strict=True)
+    ]
+    left, right = many.values[many_rows], one.values[one_rows]
+    if swapped:
+        left, right = right, left
+    values, present = _computed(expr, left, right, left, present, natives)
+    distinct = _refuse_ambiguity(matching, many_groups[many_rows], labels, present)
+    unnamed = many.unnamed[many_rows]
     if changes_meaning(expr):
         if delayed and expr.return_bool:
             unnamed = np.ones(len(labels), np.bool_)
         else:
-            labels = [without(series, SCHEMA_LABELS) for some in runs(labels) for series in some]
+            labels = [without(series, SCHEMA_LABELS) for series in checked(labels)]
             unnamed = np.zeros(len(labels), np.bool_)
     result = Vector(labels, values, present, unnamed)
     if fills or not (distinct and _one_result_a_group(matching, many.labels)):
@@ -195,54 +182,24 @@ def vectors(
     return result.compact()
 
 
-@dataclass(frozen=True, slots=True)
-class _Matched:
-    """Pairs of series that match: both values, where both are present, and the result's labels."""
-
-    labels: list[Labels]
-    many: F64
-    one: F64
-    present: Bools
-    groups: I64
-    unnamed: Bools
-
-
-def _filled(  # noqa: PLR0917 - both sides and what is known of them
-    expr: Binary, matched: _Matched, many: Vector, one: Vector, groups: I64, budget: Budget
-) -> _Matched:
-    """The pairs, and each series with the fill value at the steps where its group has no other."""
-    matching = expr.matching
-    assert matching is not None
-    swapped = matching.cardinality is Cardinality.ONE_TO_MANY
-    for_left, for_right = matching.fill_left, matching.fill_right
-    for_many, for_one = (for_right, for_left) if swapped else (for_left, for_right)
-    many_groups, one_groups = groups[: many.rows], groups[many.rows :]
-    shape = (int(groups.max(initial=-1)) + 1, many.present.shape[1])
-    parts = [matched]
-    if for_one is not None:
-        on_one = np.zeros(shape, np.bool_)
-        np.logical_or.at(on_one, one_groups, one.present)
-        labels = [_result_labels(expr, matching, series, {}, budget) for series in many.labels]
-        alone = many.present & ~on_one[many_groups]
-        fill = np.full(alone.shape, for_one)
-        parts.append(_Matched(labels, many.values, fill, alone, many_groups, many.unnamed))
-    if for_many is not None:
-        on_many = np.zeros(shape, np.bool_)
-        np.logical_or.at(on_many, many_groups, many.present)
-        labels = [
-            _result_labels(expr, matching, _group_labels(matching, series), series, budget)
-            for series in one.labels
-        ]
-        alone = one.present & ~on_many[one_groups]
-        fill = np.full(alone.shape, for_many)
-        parts.append(_Matched(labels, fill, one.values, alone, one_groups, one.unnamed))
-    return _Matched(
-        [labels for part in parts for labels in part.labels],
-        np.concatenate([part.many for part in parts]),
-        np.concatenate([part.one for part in parts]),
-        np.concatenate([part.present for part in parts]),
-        np.concatenate([part.groups for part in parts]),
-        np.concatenate([part.unnamed for part in parts]),
+def _filled(
+    matching: Matching, many: Vector, one: Vector, groups: I64, labels: Sequence[Labels]
+) -> tuple[Vector, Vector]:
+    """Both sides with one more row for each group: the side's fill value at the steps where the
+    group has samples on the other side only. labels: of the groups.
+    """
+    present = np.zeros((2, len(labels), many.present.shape[1]), np.bool_)
+    np.logical_or.at(present[0], groups[: many.rows], many.present)
+    np.logical_or.at(present[1], groups[many.rows :], one.present)
+    fills = [matching.fill_left, matching.fill_right]
+    if matching.cardinality is Cardinality.ONE_TO_MANY:
+        fills.reverse()
+    for_many, for_one = (np.full(present[0].shape, np.nan if x is None else x) for x in fills)
+    lacks_many = present[1] & ~present[0] & (fills[0] is not None)
+    lacks_one = present[0] & ~present[1] & (fills[1] is not None)
+    return (
+        stacked([many, vector(labels, for_many, lacks_many)]),
+        stacked([one, vector([{} for _ in labels], for_one, lacks_one)]),
     )
 
 
@@ -260,7 +217,7 @@ def _one_result_a_group(matching: Matching, labels: Sequence[Labels]) -> bool:
     if matching.on:
         return SCHEMA_LABELS.isdisjoint(matching.labels)
     others = SCHEMA_LABELS - {METRIC_NAME}
-    return all(others.isdisjoint(series) for some in runs(labels) for series in some)
+    return all(others.isdisjoint(series) for series in checked(labels))
 
 
 def _pairs(many: I64, one: I64) -> tuple[I64, I64]:
@@ -321,7 +278,7 @@ def _refuse_duplicates(
 
 
 def _refuse_ambiguity(
-    matching: Matching, groups: I64, labels: list[Labels], present: Bools
+    matching: Matching, groups: I64, labels: Sequence[Labels], present: Bools
 ) -> bool:
     """No result is made twice at one step; true when none is made twice at all."""
     keys: Iterable[Hashable]

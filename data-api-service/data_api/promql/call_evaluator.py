@@ -13,18 +13,36 @@ from data_api.promql import (
     info_function,
     label_functions,
     native_histogram_functions,
+    native_windows,
     range_functions,
     rollup_functions,
     vector_functions,
 )
-from data_api.promql.errors import EvaluationError, UnsupportedFeature
+from data_api.promql.errors import EvaluationError
 from data_api.promql.functions import FUNCTIONS, ValueType
 from data_api.promql.native_operators import CELLS_A_CHECKPOINT
-from data_api.promql.nodes import Call, Expr, MatrixSelector, VectorSelector, info_selector, unwrap
+from data_api.promql.nodes import (
+    Aggregate,
+    Call,
+    Expr,
+    MatrixSelector,
+    VectorSelector,
+    info_selector,
+    unwrap,
+)
 from data_api.promql.numerals import format_value
 from data_api.promql.rollup_functions import BucketWindows
 from data_api.promql.tree_evaluator import TreeEvaluator
-from data_api.promql.values import Value, Vector, Windows, empty, merge_equal, one_row
+from data_api.promql.values import (
+    Value,
+    Vector,
+    Windows,
+    checked,
+    empty,
+    merge_equal,
+    one_row,
+    stacked,
+)
 
 SORTS = frozenset({"sort", "sort_desc", "sort_by_label", "sort_by_label_desc"})
 
@@ -33,10 +51,10 @@ class Evaluator(TreeEvaluator):
     """Evaluates whole expressions, calls included."""
 
     def call(self, expr: Call) -> Value:
-        """The value of a function at all steps. Raises UnsupportedFeature."""
+        """The value of a function at all steps. Raises EvaluationError."""
         name = expr.name
         if not FUNCTIONS[name].supported:
-            raise UnsupportedFeature(reason=f"function {name}() is experimental and not supported")
+            raise EvaluationError(reason=f"function {name}() is experimental and not supported")
         if name in range_functions.NAMES:
             return self._range_function(expr)
         if name in vector_functions.ELEMENTWISE:
@@ -67,10 +85,9 @@ class Evaluator(TreeEvaluator):
         if result is None:
             result = self._of_samples(expr)
         for metric in range_functions.suspicious_counters(expr, result):
-            self.query.notes.info(
+            self.notes_at(expr.args[0]).info(
                 "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: "
-                f'"{metric}"',
-                expr.args[0].span,
+                f'"{metric}"'
             )
         return result if expr.name in range_functions.KEEP_NAME else self.renamed(result)
 
@@ -85,27 +102,19 @@ class Evaluator(TreeEvaluator):
         self.query.budget.check(len(buckets.labels) * self.steps_ms.size)
         ends = self.times(windows.selector.at, windows.selector.offset_ms)
         self.query.counts.windows(buckets.columns["end_ms"], ends, windows.range_ms)
-        checkpoint = self.query.budget.limits.checkpoint
-        return rollup_functions.evaluate(
-            expr.name,
-            BucketWindows(buckets, ends, windows.range_ms, self.steps_ms, checkpoint),
-        ).compact()
+        bucket_windows = BucketWindows(buckets, ends, windows.range_ms, self.steps_ms)
+        return rollup_functions.evaluate(expr.name, bucket_windows).compact()
 
     def _of_samples(self, expr: Call) -> Vector:
         windows: Windows | None = None
         scalars: list[F64] = []
         for arg in expr.args:
-            value = self.evaluate(arg)
-            if isinstance(value, Windows):
-                windows, notes = value, self.notes_at(arg)
+            if arg.value_type is ValueType.SCALAR:
+                is_quantile = expr.name == "quantile_over_time"
+                scalars.append(self.bounded(arg) if is_quantile else self.scalar(arg))
             else:
-                assert isinstance(value, np.ndarray)
-                scalars.append(value)
+                windows, notes = self.windows(arg), self.notes_at(arg)
         assert windows is not None
-        if expr.name == "quantile_over_time" and (
-            problem := range_functions.quantile_problem(scalars[0])
-        ):
-            self.query.notes.warn(problem, expr.args[0].span)
         self.query.budget.check(len(windows.columns.labels) * self.steps_ms.size)
         pool = self.query.pool
         return range_functions.evaluate(
@@ -113,7 +122,6 @@ class Evaluator(TreeEvaluator):
             windows,
             scalars,
             self.steps_ms,
-            self.query.budget.limits.checkpoint,
             (pool, notes) if pool else None,
         ).compact()
 
@@ -121,26 +129,22 @@ class Evaluator(TreeEvaluator):
         by_value = expr.name in {"sort", "sort_desc"}
         value = self.floats(expr.args[0]) if by_value else self.vector(expr.args[0])
         if not self.query.instant:
-            self.query.notes.warn(
-                "sort is ineffective for range queries since results are always ordered by labels",
-                expr.span,
+            self.notes_at(expr).warn(
+                "sort is ineffective for range queries since results are always ordered by labels"
             )
             return value
         descending = expr.name.endswith("_desc")
-        checkpoint = self.query.budget.limits.checkpoint
         if by_value:
             if self.steps_ms.size != 1:
                 return value
-            return label_functions.sort_by_value(value.compact(), checkpoint, descending=descending)
+            return label_functions.sort_by_value(value.compact(), descending=descending)
         names = [self.text(arg) for arg in expr.args[1:]]
-        return label_functions.sort_by_label(value, names, checkpoint, descending=descending)
+        return label_functions.sort_by_label(value, names, descending=descending)
 
     def _histogram(self, expr: Call) -> Vector:
         match expr.name:
             case "histogram_quantile":
-                q = self.scalar(expr.args[0])
-                if problem := range_functions.quantile_problem(q):
-                    self.query.notes.warn(problem, expr.args[0].span)
+                q = self.bounded(expr.args[0])
                 return self._classic(expr, self.vector(expr.args[1]), q, None)
             case "histogram_fraction":
                 low, high = self.scalar(expr.args[0]), self.scalar(expr.args[1])
@@ -148,8 +152,14 @@ class Evaluator(TreeEvaluator):
             case "histogram_quantiles":
                 return self._quantiles(expr)
             case _:
-                part = native_histogram_functions.PARTS[expr.name]
-                value = self.vector(expr.args[0])
+                part, inner = native_histogram_functions.PARTS[expr.name], unwrap(expr.args[0])
+                is_of_samples = (
+                    isinstance(inner, Aggregate) and isinstance(unwrap(inner.expr), VectorSelector)
+                ) or (isinstance(inner, Call) and inner.name in native_windows.SUMS)
+                is_count = expr.name in native_histogram_functions.COUNTS
+                self.compares_hints = is_count and is_of_samples
+                value = self.vector(inner)
+                self.compares_hints = False
                 return self.renamed(self._of_natives(value, lambda histogram, _: part(histogram)))
 
     def _of_natives(self, value: Vector, function: Callable[[Histogram, int], float]) -> Vector:
@@ -158,11 +168,9 @@ class Evaluator(TreeEvaluator):
         if natives is None:
             return empty(self.steps_ms.size)
         values = np.zeros(value.values.shape)
-        cells = np.argwhere(natives)
+        cells = checked(np.argwhere(natives).tolist(), CELLS_A_CHECKPOINT)
         histograms = self.query.pool.of(value.values[natives])
-        for count, ((row, step), one) in enumerate(zip(cells.tolist(), histograms, strict=True)):
-            if count % CELLS_A_CHECKPOINT == 0:
-                self.query.budget.limits.checkpoint()
+        for (row, step), one in zip(cells, histograms, strict=True):
             values[row, step] = function(one, step)
         return replace(value, values=values, present=natives).compact()
 
@@ -170,9 +178,7 @@ class Evaluator(TreeEvaluator):
         """Quantile `first`, or the share between both, of classic and of native histograms."""
         notes = self.notes_at(next(a for a in expr.args if a.value_type is ValueType.VECTOR))
         floats = self.query.pool.floats(value)
-        classic = classic_histogram.classic(
-            floats, first, second, function=expr.name, warn=notes.warn, info=notes.info
-        )
+        classic = classic_histogram.classic(floats, first, second, expr.name, notes)
 
         def one(histogram: Histogram, step: int) -> float:
             if second is None:
@@ -183,7 +189,7 @@ class Evaluator(TreeEvaluator):
 
         natives = self._of_natives(value, one)
         if natives.rows:
-            classic = classic_histogram.joined(classic, natives, notes.warn)
+            classic = classic_histogram.joined(classic, natives, notes)
         return self.renamed(classic)
 
     def _quantiles(self, expr: Call) -> Vector:
@@ -197,22 +203,14 @@ class Evaluator(TreeEvaluator):
         parts: list[Vector] = []
         kept_values = 0
         for arg in expr.args[2:]:
-            q = self.scalar(arg)
-            if problem := range_functions.quantile_problem(q):
-                self.query.notes.warn(problem, arg.span)
+            q = self.bounded(arg)
             part = self._classic(expr, value, q, None)
             name, budget = _quantile_label(float(q[0])), self.query.budget
             labels = [label_functions.with_label(old, label, name, budget) for old in part.labels]
             parts.append(replace(part, labels=labels))
             kept_values += part.values.size
             budget.check(value.values.size + 2 * kept_values)
-        joined = Vector(
-            [labels for part in parts for labels in part.labels],
-            np.concatenate([part.values for part in parts]),
-            np.concatenate([part.present for part in parts]),
-            np.concatenate([part.unnamed for part in parts]),
-        )
-        return merge_equal(joined)
+        return merge_equal(stacked(parts))
 
     def _scalar_of(self, expr: Call) -> F64:
         """The only float at each step, NaN where there is none or several."""
@@ -248,27 +246,16 @@ class Evaluator(TreeEvaluator):
     def _absent_over_time(self, expr: Call) -> Vector:
         windows = self.evaluate(expr.args[0])
         assert isinstance(windows, Windows)
-        seen = range_functions.evaluate(
-            "present_over_time", windows, [], self.steps_ms, self.query.budget.limits.checkpoint
-        )
+        seen = range_functions.evaluate("present_over_time", windows, [], self.steps_ms)
         return label_functions.absent(seen, expr.args[0], self.query.budget)
 
     def _label_replace(self, expr: Call) -> Vector:
-        destination, replacement, source, pattern = (self.text(arg) for arg in expr.args[1:])
-        return label_functions.label_replace(
-            self.vector(expr.args[0]),
-            destination,
-            replacement,
-            source,
-            pattern,
-            self.query.budget,
-        )
+        value, texts = self.vector(expr.args[0]), map(self.text, expr.args[1:])
+        return label_functions.label_replace(self.query.budget, value, *texts)
 
     def _label_join(self, expr: Call) -> Vector:
-        destination, separator, *sources = (self.text(arg) for arg in expr.args[1:])
-        return label_functions.label_join(
-            self.vector(expr.args[0]), destination, separator, sources, self.query.budget
-        )
+        value, texts = self.vector(expr.args[0]), map(self.text, expr.args[1:])
+        return label_functions.label_join(self.query.budget, value, *texts)
 
     def _info(self, expr: Call) -> Vector:
         selector = info_selector(expr)

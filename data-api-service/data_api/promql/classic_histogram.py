@@ -3,19 +3,26 @@
 A float without `le` has no quantile: it is left out with a warning.
 """
 
-from collections.abc import Callable
-from itertools import chain
+from dataclasses import replace
 
 import numpy as np
 
 from data_api.model import F64, METRIC_NAME
+from data_api.promql.context import Notes
 from data_api.promql.kernels import buckets as kernels
-from data_api.promql.values import Vector, empty, group_rows, key, merge_equal, runs, without
+from data_api.promql.values import (
+    Vector,
+    checked,
+    empty,
+    group_rows,
+    key,
+    merge_equal,
+    stacked,
+    without,
+)
 
 BUCKET_LABEL = "le"
 _ONLY_BUCKET = frozenset({BUCKET_LABEL})
-
-Note = Callable[[str], None]
 
 
 def _bound(text: str | None) -> float | None:
@@ -27,18 +34,16 @@ def _bound(text: str | None) -> float | None:
         return None
 
 
-def classic(
-    value: Vector, first: F64, second: F64 | None, *, function: str, warn: Note, info: Note
-) -> Vector:
+def classic(value: Vector, first: F64, second: F64 | None, function: str, notes: Notes) -> Vector:
     """Quantile `first` (m,), or the share between `first` and `second`, of each histogram.
 
     Result rows keep the metric name; the caller drops it.
     """
     bounds: list[float | None] = []
-    for labels in chain.from_iterable(runs(value.labels)):
+    for labels in checked(value.labels):
         bounds.append(_bound(labels.get(BUCKET_LABEL)))
         if bounds[-1] is None:
-            warn(
+            notes.warn(
                 f'bucket label "{BUCKET_LABEL}" is missing or has a malformed value of '
                 f'"{labels.get(BUCKET_LABEL, "")}"' + _of_metric(labels.get(METRIC_NAME, ""))
             )
@@ -47,8 +52,7 @@ def classic(
         return empty(value.values.shape[1])
     value = value.take(usable)
     uppers = np.array([bounds[row] for row in usable], np.float64)
-    rows = chain.from_iterable(runs(value.labels))
-    rest = [without(labels, _ONLY_BUCKET) for labels in rows]
+    rest = [without(labels, _ONLY_BUCKET) for labels in checked(value.labels)]
     groups, firsts = group_rows(frozenset(labels.items()) for labels in rest)
     order = np.lexsort((uppers, groups)).astype(np.int64)
     edges = np.searchsorted(groups[order], np.arange(len(firsts) + 1)).astype(np.int64)
@@ -68,8 +72,8 @@ def classic(
         forced,
     )
     forced_groups = np.flatnonzero(forced.any(axis=1)).tolist()
-    for group in chain.from_iterable(runs(forced_groups)):
-        info(
+    for group in checked(forced_groups):
+        notes.info(
             f"input to {function} needed to be fixed for monotonicity (see https://prometheus.io/"
             f"docs/prometheus/latest/querying/functions/#{function})"
             + _of_metric(rest[firsts[group]].get(METRIC_NAME, ""))
@@ -77,31 +81,24 @@ def classic(
     return Vector([rest[i] for i in firsts], out, present, value.unnamed[firsts])
 
 
-def joined(classic: Vector, natives: Vector, warn: Note) -> Vector:
+def joined(classic: Vector, natives: Vector, notes: Notes) -> Vector:
     """Results of both kinds; where one metric has both at one step, neither counts."""
-    rows = chain.from_iterable(runs(natives.labels))
-    places = {key(labels): row for row, labels in enumerate(rows)}
+    places = {key(labels): row for row, labels in enumerate(checked(natives.labels))}
     native_present, classic_present = natives.present.copy(), classic.present.copy()
-    for row, labels in enumerate(chain.from_iterable(runs(classic.labels))):
+    for row, labels in enumerate(checked(classic.labels)):
         other = places.get(key(labels))
         if other is None:
             continue
         both = classic.present[row] & natives.present[other]
         if both.any():
-            warn(
+            notes.warn(
                 "vector contains a mix of classic and native histograms"
                 + _of_metric(labels.get(METRIC_NAME, ""))
             )
         classic_present[row] &= ~both
         native_present[other] &= ~both
-    return merge_equal(
-        Vector(
-            [*classic.labels, *natives.labels],
-            np.concatenate((classic.values, natives.values)),
-            np.concatenate((classic_present, native_present)),
-            np.concatenate((classic.unnamed, natives.unnamed)),
-        )
-    ).compact()
+    parts = replace(classic, present=classic_present), replace(natives, present=native_present)
+    return merge_equal(stacked(parts)).compact()
 
 
 def _of_metric(name: str) -> str:

@@ -11,7 +11,7 @@ from data_api.promql.errors import EvaluationError
 from data_api.promql.nodes import Span
 
 LOOKBACK_MS = 300_000
-SUBQUERY_STEP_MS = 60_000
+SUBQUERY_STEP_MS = 60_000  # of `[1h:]`
 NOTES_MAX = 10
 # What a query may make of labels; the first three as data-ingest-service bounds those it takes.
 LABELS_MAX = 128
@@ -27,48 +27,36 @@ class Options:
     """Switches of the language.
 
     delayed_name_removal: names go at the very end instead of at the first function (Prometheus has
-    it off by default). subquery_step_ms: the step of `[1h:]`. counts_samples: the result has stats.
+    it off by default). counts_samples: the result has stats.
     """
 
     delayed_name_removal: bool = False
-    subquery_step_ms: int = SUBQUERY_STEP_MS
     counts_samples: bool = False
 
 
 @dataclass(slots=True)
 class Annotations:
-    """Warnings and infos, each once, in the order they came up, with `(line:column)`."""
+    """Notes, each once, in the order they came up, with `(line:column)`, by kind: warning, info."""
 
     text: str
-    warnings: dict[str, None] = field(default_factory=dict)
-    infos: dict[str, None] = field(default_factory=dict)
+    notes: dict[str, dict[str, None]] = field(default_factory=lambda: {"warning": {}, "info": {}})
     places: dict[int, str] = field(default_factory=dict)
 
-    def warn(self, message: str, span: Span) -> None:
-        """Something is wrong with the query or its data."""
-        self.warnings[f"PromQL warning: {message} {self._where(span)}"] = None
+    def add(self, kind: str, message: str, span: Span) -> None:
+        """One more note about the expression at `span`."""
+        if span.start not in self.places:  # a note for each series, and a long text to count in
+            self.places[span.start] = lexer.where(self.text, span.start).rstrip(": ")
+        self.notes[kind][f"PromQL {kind}: {message} ({self.places[span.start]})"] = None
 
-    def info(self, message: str, span: Span) -> None:
-        """Something may be wrong."""
-        self.infos[f"PromQL info: {message} {self._where(span)}"] = None
-
-    def shown(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Warnings and infos as an answer carries them: the first few of each, then how many more.
+    def shown(self, kind: str) -> tuple[str, ...]:
+        """As an answer carries them: the first few, then how many more.
 
         Source: Prometheus `Annotations.AsStrings` with the limits of its API.
         """
-        return _first(self.warnings, "warning"), _first(self.infos, "info")
-
-    def _where(self, span: Span) -> str:
-        if span.start not in self.places:  # a note for each series, and a long text to count in
-            self.places[span.start] = lexer.where(self.text, span.start).rstrip(": ")
-        return f"({self.places[span.start]})"
-
-
-def _first(notes: dict[str, None], kind: str) -> tuple[str, ...]:
-    rest = len(notes) - NOTES_MAX
-    shown = tuple(notes)[:NOTES_MAX]
-    return (*shown, f"{rest} more {kind} annotations omitted") if rest > 0 else shown
+        notes = tuple(self.notes[kind])
+        rest = len(notes) - NOTES_MAX
+        more = (f"{rest} more {kind} annotations omitted",) if rest > 0 else ()
+        return notes[:NOTES_MAX] + more
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +69,11 @@ class Notes:
 
     def warn(self, message: str) -> None:
         """Something is wrong with the data."""
-        self.annotations.warn(message, self.span)
+        self.annotations.add("warning", message, self.span)
 
     def info(self, message: str) -> None:
         """Something may be wrong."""
-        self.annotations.info(message, self.span)
+        self.annotations.add("info", message, self.span)
 
     def of_metric(self, message: str) -> None:
         """A warning that names the metric."""

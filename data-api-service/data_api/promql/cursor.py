@@ -5,11 +5,12 @@ of nesting, and levels of the finished tree, which every later walk over it reli
 have no bound of their own: a variable's every value in one regex is an ordinary query.
 """
 
+from abc import ABC, abstractmethod
 from typing import NamedTuple, NoReturn, TypeVar
 
 from data_api.promql import lexer
 from data_api.promql.lexer import Kind, Token
-from data_api.promql.nodes import PRECEDENCE, Node, Span
+from data_api.promql.nodes import PRECEDENCE, Expr, Node, Span
 
 NESTING_MAX = 100
 DEPTH_MAX = 200
@@ -26,7 +27,7 @@ class QueryTimes(NamedTuple):
     range_ms: int
 
 
-class Cursor:
+class Cursor(ABC):
     """A query's tokens and the index of the next one."""
 
     def __init__(self, text: str, times: QueryTimes | None = None) -> None:
@@ -40,6 +41,14 @@ class Cursor:
         self.index = 0
         self.nesting = 0
 
+    @abstractmethod
+    def expression(self, floor: int) -> Expr:
+        """The longest expression whose operators all bind tighter than `floor`."""
+
+    @abstractmethod
+    def primary(self) -> Expr:
+        """The next number, text, selector without what may follow it, call or parenthesis."""
+
     @property
     def token(self) -> Token:
         """The next token."""
@@ -50,6 +59,10 @@ class Cursor:
         token = self.tokens[self.index]
         self.index += token.kind is not Kind.END
         return token
+
+    def go_to(self, span: Span) -> None:
+        """The token that begins where `span` does is the next one."""
+        self.index = next(i for i, token in enumerate(self.tokens) if token.start == span.start)
 
     def peek(self) -> Token:
         """The token after the next one."""

@@ -3,8 +3,7 @@
 errors.QuerySyntax
 └── ParseError             bad_data    the text is not PromQL; line and column in the message
 errors.QueryError
-├── EvaluationError        execution   many-to-many match, duplicate series, bad parameter …
-└── UnsupportedFeature     execution   a function of start timestamps, which are not stored
+└── EvaluationError        execution   many-to-many match, duplicate series, bad parameter …
 """
 
 from data_api.errors import QueryError, QuerySyntax
@@ -36,7 +35,3 @@ class EvaluationError(QueryError):
     def describe(self) -> str:
         """Prometheus's words, which people search for."""
         return shortened(str(self.facts["reason"]))
-
-
-class UnsupportedFeature(EvaluationError):
-    """The query needs something that is not supported here"""

@@ -1,6 +1,6 @@
 """One query from its tree to its answer: budget, evaluation, the shape of the result."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -20,47 +20,52 @@ from data_api.model import (
     String,
 )
 from data_api.promql.call_evaluator import SORTS, Evaluator
-from data_api.promql.context import Annotations, Budget, Options
+from data_api.promql.context import LOOKBACK_MS, Annotations, Budget, Options
 from data_api.promql.functions import ValueType
 from data_api.promql.nodes import Aggregate, Call, Expr, unwrap
 from data_api.promql.pool import Pool
-from data_api.promql.sample_counts import SampleCounts
+from data_api.promql.query import Query, SampleCounts
 from data_api.promql.selectors import spans
-from data_api.promql.tree_evaluator import Query
 from data_api.promql.values import (
     Value,
     Vector,
     Windows,
     by_labels,
     drop_marked_names,
+    drop_samples,
     one_row,
     stopping_at,
 )
 
 
-def evaluate(  # noqa: PLR0917 - the package's own call, one line above
-    text: str,
+def evaluate(  # noqa: PLR0917 - times in the order that all of Prometheus uses
     expr: Expr,
     loaded: Mapping[SelectorSpan, Loaded],
     start_ms: int,
     end_ms: int,
     step_ms: int,
-    lookback_ms: int,
-    limits: QueryLimits,
-    options: Options,
+    lookback_ms: int = LOOKBACK_MS,
+    limits: QueryLimits = QueryLimits(),  # noqa: B008 - frozen
+    options: Options = Options(),  # noqa: B008 - frozen
     *,
-    instant: bool,
+    text: str = "",
+    instant: bool = False,
 ) -> Result:
-    """The value of `expr` at `start_ms`, … `end_ms`; `loaded` has the samples of all `spans`."""
+    """The value of `expr` at `start_ms`, `start_ms + step_ms`, … up to `end_ms`.
+
+    expr: as `parse` made it (places in the text tell its selectors apart). loaded: the samples of
+    each span of `needed` for the same times. text: the query as written, for the line and column of
+    warnings. instant: one step, answered as Scalar, String, InstantVector or Columns; otherwise the
+    answer is a RangeMatrix with rows ordered by labels.
+    Raises EvaluationError, TooManySamples, and InexactRollup where `loaded` has buckets.
+    """
     if not instant and expr.value_type not in {ValueType.SCALAR, ValueType.VECTOR}:
         raise InvalidParameter(
             name="query",
             reason=f'invalid expression type "{expr.value_type}" for range query, '
             "must be Scalar or instant Vector",
         )
-    selector_spans = spans(
-        expr, start_ms, end_ms, max(step_ms, 1), lookback_ms, options.subquery_step_ms
-    )
+    selector_spans = spans(expr, start_ms, end_ms, max(step_ms, 1), lookback_ms)
     budget = Budget(limits)
     pool = Pool(budget)
     adopted: dict[int, Loaded] = {}
@@ -85,21 +90,15 @@ def evaluate(  # noqa: PLR0917 - the package's own call, one line above
     with np.errstate(all="ignore"), stopping_at(limits.checkpoint):
         value = Evaluator(query, steps_ms).evaluate(expr)
         limits.checkpoint()
-        answer = (
-            _instant(expr, value, steps_ms, limits.checkpoint)
-            if instant
-            else _range(value, steps_ms, limits.checkpoint)
-        )
+        answer = _instant(expr, value, steps_ms) if instant else _range(value, steps_ms)
     if pool and not isinstance(answer, Scalar | String):
         answer = replace(answer, histograms=pool.items)
     counts = query.counts.by_step
     stats = None if counts is None else Stats(steps_ms, counts, budget.peak)
-    return Result(answer, *query.notes.shown(), stats)
+    return Result(answer, query.notes.shown("warning"), query.notes.shown("info"), stats)
 
 
-def _instant(
-    expr: Expr, value: Value, steps_ms: I64, checkpoint: Callable[[], None]
-) -> Scalar | String | InstantVector | Columns:
+def _instant(expr: Expr, value: Value, steps_ms: I64) -> Scalar | String | InstantVector | Columns:
     """Series come by labels, where the query does not order them itself."""
     now_ms = int(steps_ms[0])
     match value:
@@ -108,10 +107,10 @@ def _instant(
         case Vector():
             vector = drop_marked_names(value.compact())
             if not _is_ordered(unwrap(expr)):
-                vector = vector.take(by_labels(vector.labels, checkpoint))
+                vector = vector.take(by_labels(vector.labels))
             return InstantVector(vector.labels, now_ms, vector.values[:, 0])
         case Windows():
-            return _window_samples(value, checkpoint)
+            return _window_samples(value)
         case _:
             return Scalar(now_ms, float(value[0]))
 
@@ -122,26 +121,19 @@ def _is_ordered(expr: Expr) -> bool:
     )
 
 
-def _window_samples(windows: Windows, checkpoint: Callable[[], None]) -> Columns:
+def _window_samples(windows: Windows) -> Columns:
     """The samples of an instant query's only window, series without one left out."""
-    columns = windows.columns.take(by_labels(windows.columns.labels, checkpoint))
-    rows = np.repeat(np.arange(len(columns.labels)), np.diff(columns.offsets))
-    inside = (columns.timestamps_ms > windows.ends_ms[0] - windows.range_ms) & (
-        columns.timestamps_ms <= windows.ends_ms[0]
+    columns = windows.columns.take(by_labels(windows.columns.labels))
+    outside = (columns.timestamps_ms <= windows.ends_ms[0] - windows.range_ms) | (
+        columns.timestamps_ms > windows.ends_ms[0]
     )
-    counts = np.bincount(rows[inside], minlength=len(columns.labels))
-    filled = np.flatnonzero(counts)
-    return Columns(
-        [columns.labels[i] for i in filled.tolist()],
-        np.concatenate(([0], np.cumsum(counts[filled]))).astype(np.int64),
-        columns.timestamps_ms[inside],
-        columns.values[inside],
-    )
+    columns = drop_samples(columns, outside)
+    return columns.take(np.flatnonzero(np.diff(columns.offsets)))
 
 
-def _range(value: Value, steps_ms: I64, checkpoint: Callable[[], None]) -> RangeMatrix:
+def _range(value: Value, steps_ms: I64) -> RangeMatrix:
     assert not isinstance(value, str | Windows)
     vector = value if isinstance(value, Vector) else one_row(value)
     vector = drop_marked_names(vector.compact())
-    vector = vector.take(by_labels(vector.labels, checkpoint))
+    vector = vector.take(by_labels(vector.labels))
     return RangeMatrix(vector.labels, steps_ms, vector.values, vector.present)

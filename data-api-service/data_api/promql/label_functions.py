@@ -1,7 +1,6 @@
 """Functions of labels: replace, join and sort, and the labels of `absent`."""
 
 import re
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +10,15 @@ from data_api.model import F64, METRIC_NAME, Labels, MatchOp, compile_regex
 from data_api.promql.context import Budget
 from data_api.promql.errors import EvaluationError
 from data_api.promql.nodes import Expr, MatrixSelector, VectorSelector, unwrap
-from data_api.promql.values import Vector, by_labels, merge_equal, ordered, runs, sort_key, vector
+from data_api.promql.values import (
+    Vector,
+    by_labels,
+    checked,
+    merge_equal,
+    ordered,
+    sort_key,
+    vector,
+)
 
 _REFERENCE = re.compile(r"\$(?:\$|([A-Za-z0-9_]+)|\{([A-Za-z0-9_]+)\})?")
 _DIGITS = re.compile(r"([0-9]+)")
@@ -35,7 +42,7 @@ def _check_destination(name: str, function: str) -> None:
 
 
 def label_replace(  # noqa: PLR0917 - the function's own arguments
-    value: Vector, destination: str, replacement: str, source: str, pattern: str, budget: Budget
+    budget: Budget, value: Vector, destination: str, replacement: str, source: str, pattern: str
 ) -> Vector:
     """`destination` set to the expanded replacement wherever the whole source value matches."""
     try:
@@ -45,55 +52,43 @@ def label_replace(  # noqa: PLR0917 - the function's own arguments
             reason=f'invalid regular expression in label_replace(): "{pattern}"'
         ) from exc
     _check_destination(destination, "label_replace")
+    parts = _template(replacement, program)
     labels: list[Labels] = []
     unnamed = value.unnamed.copy()
-    old: Labels = {}
-
-    def check(text: str, length: int) -> None:
-        budget.check_value(old, destination, text, length)
-
-    for row, old in enumerate(old for some in runs(value.labels) for old in some):
+    for row, old in enumerate(checked(value.labels)):
         match = program.fullmatch(old.get(source, ""))
         if match is None:
             labels.append(old)
             continue
-        text = _expand(replacement, match, check)
-        labels.append(with_label(old, destination, text, budget))
+        texts = [part if isinstance(part, str) else match.group(part) or "" for part in parts]
+        budget.check_value(old, destination, next(filter(None, texts), ""), sum(map(len, texts)))
+        labels.append(with_label(old, destination, "".join(texts), budget))
         if destination == METRIC_NAME:
             unnamed[row] = False
     return merge_equal(replace(value, labels=labels, unnamed=unnamed))
 
 
-def _expand(template: str, match: re2._Match, check: Callable[[str, int], None]) -> str:
-    """Go's `Regexp.Expand`: `$1`, `$name`, `${1}x`, `$$`; an unknown group is empty.
-
-    check: called with each group's text and the length so far, before the whole is made.
+def _template(text: str, program: re2._Regexp) -> list[str | int]:
+    """Go's `Regexp.Expand`: `$1`, `$name`, `${1}x`, `$$` as texts and groups by number; an unknown
+    group is empty.
     """
-    length = 0
-
-    def counted(reference: re.Match[str]) -> str:
-        nonlocal length
-        text = group(reference)
-        length += len(text)
-        check(text, length)
-        return text
-
-    def group(reference: re.Match[str]) -> str:
-        if reference.group() == "$$":
-            return "$"
-        name = reference.group(1) or reference.group(2)
+    parts: list[str | int] = []
+    end = 0
+    for reference in _REFERENCE.finditer(text):
+        parts.append(text[end : reference.start()])
+        end = reference.end()
+        name = reference[1] or reference[2]
         if name is None:
-            return "$"
-        if name.isdigit():
-            number = int(name) if len(name) < 9 else match.re.groups + 1
-            return (match.group(number) or "") if number <= match.re.groups else ""
-        return (match.group(name) or "") if name in match.re.groupindex else ""
-
-    return _REFERENCE.sub(counted, template)
+            parts.append("$")
+        elif not name.isdigit():
+            parts += [program.groupindex[name]] if name in program.groupindex else []
+        elif len(name) < 9 and int(name) <= program.groups:
+            parts.append(int(name))
+    return [*parts, text[end:]]
 
 
 def label_join(
-    value: Vector, destination: str, separator: str, sources: list[str], budget: Budget
+    budget: Budget, value: Vector, destination: str, separator: str, *sources: str
 ) -> Vector:
     """`destination` set to the values of the sources, joined."""
     _check_destination(destination, "label_join")
@@ -139,24 +134,21 @@ def _fixed_labels(expr: Expr) -> Labels:
     return {name: text for name, text in fixed.items() if text}
 
 
-def sort_by_value(value: Vector, checkpoint: Callable[[], None], *, descending: bool) -> Vector:
+def sort_by_value(value: Vector, *, descending: bool) -> Vector:
     """Series of one step by value, NaN last either way; equal ones by labels."""
-    value = value.take(by_labels(value.labels, checkpoint))
+    value = value.take(by_labels(value.labels))
     column: F64 = value.values[:, 0]
     order = np.lexsort((-column if descending else column, np.isnan(column)))
     return value.take(order)
 
 
-def sort_by_label(
-    value: Vector, names: list[str], checkpoint: Callable[[], None], *, descending: bool
-) -> Vector:
+def sort_by_label(value: Vector, names: list[str], *, descending: bool) -> Vector:
     """Series by natural order of the named labels, then by all."""
     keys = [
         ([natural(labels.get(name, "")) for name in names], sort_key(labels))
-        for some in runs(value.labels)
-        for labels in some
+        for labels in checked(value.labels)
     ]
-    return value.take(ordered(keys, checkpoint, descending=descending))
+    return value.take(ordered(keys, descending=descending))
 
 
 def natural(text: str) -> list[tuple[int, int, str, str]]:

@@ -55,16 +55,11 @@ _UNIT_MS = {
 }
 _DURATION_PART = re.compile(r"([0-9]+)(ms|[ywdhms])")
 _PLAIN = {quote: re.compile(rf"[^{quote}\\\n]+") for quote in "\"'"}
-_ESCAPES = {
-    "a": "\a",
-    "b": "\b",
-    "f": "\f",
-    "n": "\n",
-    "r": "\r",
-    "t": "\t",
-    "v": "\v",
-    "\\": "\\",
-}
+_ESCAPE = re.compile(
+    r"\\(?:(?P<control>[abfnrtv\\])|(?P<octal>[0-7]{3})|x(?P<byte>[0-9a-fA-F]{2})"
+    r"|(?P<code>u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}))"
+)
+_CONTROLS = dict(zip("abfnrtv\\", "\a\b\f\n\r\t\v\\", strict=True))
 _INTEGER_MAX = 2**63 - 1
 _DURATION_MAX_MS = 2**63 // 1_000_000
 
@@ -185,66 +180,47 @@ def _string(text: str, position: int) -> Token:
         if end < 0:
             fail(text, position, "unterminated raw string")
         return Token(Kind.STRING, text[position + 1 : end], position, end + 1)
-    parts: list[str] = []
+    octets = bytearray()
     while True:
-        if end >= len(text) or text[end] == "\n":
+        char = text[end : end + 1]
+        if char in {"", "\n"}:
             fail(text, position, "unterminated quoted string")
-        char = text[end]
         if char == quote:
-            return Token(Kind.STRING, "".join(parts), position, end + 1)
+            break
         if char == "\\":
             part, end = _escape(text, end, quote)
-            parts.append(part)
+            octets += part
         elif plain := _PLAIN[quote].match(text, end):
-            parts.append(plain.group())
+            octets += plain.group().encode()
             end = plain.end()
+    try:
+        return Token(Kind.STRING, octets.decode(), position, end + 1)
+    except UnicodeDecodeError:
+        fail(text, position, "escape sequence is not valid UTF-8")
 
 
-def _escape(text: str, position: int, quote: str) -> tuple[str, int]:  # noqa: C901 - Go's grammar
-    r"""What the escape at `position` stands for, and where the text goes on.
+def _escape(text: str, position: int, quote: str) -> tuple[bytes, int]:
+    r"""The bytes that the escape at `position` stands for, and where the text goes on.
 
-    Bytes above 0x7f (`\xe4`, `\344`) stand for themselves only as part of UTF-8, so a run of them
-    is decoded together.
+    Bytes above 0x7f (`\xe4`, `\344`) stand for themselves: part of UTF-8 that the whole string is.
     """
     kind = text[position + 1 : position + 2]
-    if kind == quote or (kind in _ESCAPES and kind):
-        return (quote if kind == quote else _ESCAPES[kind]), position + 2
-    if kind in {"u", "U"}:
-        digits = 4 if kind == "u" else 8
-        code = _digits(text, position, position + 2, digits, 16)
-        if code > 0x10FFFF or 0xD800 <= code < 0xE000:
-            fail(text, position, "escape sequence is an invalid Unicode code point")
-        return chr(code), position + 2 + digits
-    octets = bytearray()
-    start = position
-    while text[position : position + 1] == "\\":
-        kind = text[position + 1 : position + 2]
-        if kind == "x":
-            octets.append(_digits(text, position, position + 2, 2, 16))
-        elif kind and kind in "01234567":
-            octet = _digits(text, position, position + 1, 3, 8)
-            if octet > 255:
-                fail(text, position, "octal escape value > 255")
-            octets.append(octet)
-        else:
-            break
-        position += 4
-        if octets[-1] < 0x80:
-            break
-    if not octets:
+    if kind == quote:
+        return quote.encode(), position + 2
+    escape = _ESCAPE.match(text, position)
+    if escape is None:
+        if kind and kind in "xuU01234567":
+            fail(text, position, "illegal character in escape sequence")
         shown = f"U+{ord(kind):04X} '{kind}'" if kind else "end of input"
-        fail(text, start, f"unknown escape sequence {shown}")
-    try:
-        return octets.decode(), position
-    except UnicodeDecodeError:
-        fail(text, start, "escape sequence is not valid UTF-8")
-
-
-def _digits(text: str, position: int, start: int, count: int, base: int) -> int:
-    digits = text[start : start + count]
-    if len(digits) < count or not all(c in "0123456789abcdefABCDEF" for c in digits):
-        fail(text, position, "illegal character in escape sequence")
-    try:
-        return int(digits, base)
-    except ValueError:
-        fail(text, position, "illegal character in escape sequence")
+        fail(text, position, f"unknown escape sequence {shown}")
+    control, octal, byte, code_point = escape.group("control", "octal", "byte", "code")
+    if control:
+        return _CONTROLS[control].encode(), escape.end()
+    if octal and int(octal, 8) > 255:
+        fail(text, position, "octal escape value > 255")
+    if octal or byte:
+        return bytes([int(octal, 8) if octal else int(byte, 16)]), escape.end()
+    code = int(code_point[1:], 16)
+    if code > 0x10FFFF or 0xD800 <= code < 0xE000:
+        fail(text, position, "escape sequence is an invalid Unicode code point")
+    return chr(code).encode(), escape.end()

@@ -162,6 +162,8 @@ def _average(histogram: Histogram) -> float:
         return float(np.float64(histogram.sum) / histogram.count)
 
 
+COUNTS: Final = frozenset({"histogram_avg", "histogram_count", "histogram_sum"})
+"""What needs no buckets."""
 PARTS: Final[dict[str, Callable[[Histogram], float]]] = {
     "histogram_count": lambda histogram: histogram.count,
     "histogram_sum": lambda histogram: histogram.sum,

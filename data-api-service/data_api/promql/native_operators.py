@@ -5,7 +5,6 @@ Source: Prometheus `vectorElemBinop`, `aggregation` in `promql/engine.go`.
 """
 
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -20,29 +19,24 @@ from data_api.native_histogram import (
     joined_hint,
 )
 from data_api.promql.context import Notes
-from data_api.promql.kernels import windows as kernels
 from data_api.promql.native_histogram_functions import text, trimmed
-from data_api.promql.native_windows import summed
+from data_api.promql.native_windows import SUMS, summed
 from data_api.promql.nodes import TRIMS, Binary
 from data_api.promql.pool import Pool
-from data_api.promql.values import Vector
+from data_api.promql.values import Vector, checked
 
 CELLS_A_CHECKPOINT: Final = 256
-SUMS: Final = {"sum": kernels.SUM, "avg": kernels.AVG}
 OF_BOTH_KINDS: Final = frozenset({"count", "group", "count_values", "limitk", "limit_ratio"})
 CONFLICTS: Final = {"+": "addition", "-": "subtraction"}
 
 
+@dataclass(frozen=True, slots=True)
 class Operator:
     """A binary operator of samples of either kind."""
 
-    def __init__(
-        self, expr: Binary, pool: Pool, notes: Notes, checkpoint: Callable[[], None]
-    ) -> None:
-        self._expr = expr
-        self._pool = pool
-        self._notes = notes
-        self._checkpoint = checkpoint
+    expr: Binary
+    pool: Pool
+    notes: Notes
 
     def complete(
         self, lhs: F64, rhs: F64, given: Bools, values: F64, present: Bools
@@ -56,18 +50,16 @@ class Operator:
         if not cells.any():
             return values, present
         values, present = values.copy(), present & ~cells
-        for count, (row, step) in enumerate(np.argwhere(cells).tolist()):
-            if count % CELLS_A_CHECKPOINT == 0:
-                self._checkpoint()
+        for row, step in checked(np.argwhere(cells).tolist(), CELLS_A_CHECKPOINT):
             left, right = (
-                self._pool.of(side[row, step : step + 1])[0]
+                self.pool.of(side[row, step : step + 1])[0]
                 if native[row, step]
                 else float(side[row, step])
                 for side, native in zip((lhs, rhs), sides, strict=True)
             )
             result = self._cell(left, right)
             if isinstance(result, Histogram):
-                values.view(np.int64)[row, step] = self._pool.add(result)
+                values.view(np.int64)[row, step] = self.pool.add(result)
             elif result is not None:
                 values[row, step] = result
             present[row, step] = result is not None
@@ -77,13 +69,13 @@ class Operator:
         self, left: Histogram | float, right: Histogram | float
     ) -> Histogram | float | None:
         """The value of one pair, at least one of which is a histogram; None when it has none."""
-        op = self._expr.op
+        op = self.expr.op
         if isinstance(left, Histogram) and isinstance(right, Histogram):
             if op in CONFLICTS:
                 return self._sum(left, right, CONFLICTS[op])
             if op in {"==", "!="}:
                 holds = left.equals(right) is (op == "==")
-                if self._expr.return_bool:
+                if self.expr.return_bool:
                     return float(holds)
                 return left if holds else None
         elif isinstance(left, Histogram):
@@ -96,7 +88,7 @@ class Operator:
             assert isinstance(right, Histogram)
             return right.times(left)
         kinds = ["histogram" if isinstance(x, Histogram) else "float" for x in (left, right)]
-        self._notes.info(
+        self.notes.info(
             f'incompatible sample types encountered for binary operator "{op}": '
             f"{kinds[0]} {op} {kinds[1]}"
         )
@@ -106,15 +98,15 @@ class Operator:
         try:
             both = aligned([left, right])
         except IncompatibleBucketsError:
-            self._notes.warn(
-                f"incompatible bucket layout encountered for binary operator {self._expr.op}"
+            self.notes.warn(
+                f"incompatible bucket layout encountered for binary operator {self.expr.op}"
             )
             return None
         hint, is_conflict = joined_hint([left, right])
         if is_conflict:
-            self._notes.conflicting(operation)
+            self.notes.conflicting(operation)
         if both.is_reconciled:
-            self._notes.reconciled(operation)
+            self.notes.reconciled(operation)
         if operation == "addition":
             return both.histogram(both.rows[0] + both.rows[1], hint)
         return both.histogram(both.rows[0] - both.rows[1], Hint.GAUGE)
@@ -138,9 +130,7 @@ class Sums:
     pool: Pool
     notes: Notes
 
-    def complete(
-        self, op: str, groups: I64, checkpoint: Callable[[], None], out: F64, present: Bools
-    ) -> None:
+    def complete(self, op: str, groups: I64, out: F64, present: Bools) -> None:
         """Replace in `out` and `present` (groups, steps) the sums and means of histograms: absent
         where a group has floats too, or both kinds of buckets. Other operators stay as they are.
         """
@@ -149,33 +139,27 @@ class Sums:
         cells: dict[tuple[int, int], list[int]] = defaultdict(list)
         for row, step in np.argwhere(self.natives).tolist():
             cells[int(groups[row]), step].append(row)
-        for count, ((group, step), rows) in enumerate(cells.items()):
-            if count % CELLS_A_CHECKPOINT == 0:
-                checkpoint()
+        for (group, step), rows in checked(list(cells.items()), CELLS_A_CHECKPOINT):
             if present[group, step]:
                 self.notes.warn("encountered a mix of histograms and floats for aggregation")
                 present[group, step] = False
                 continue
             histograms = self.pool.of(self.value.values[rows, step])
             try:
-                result = summed(SUMS[op], histograms, None, self.notes)
+                result = summed(op, histograms, None, self.notes)
             except IncompatibleBucketsError:
                 self.notes.incompatible()
                 continue
             out.view(np.int64)[group, step] = self.pool.add(result)
             present[group, step] = True
 
-    def named(
-        self, samples: F64, numbers: I64, texts: list[str], checkpoint: Callable[[], None]
-    ) -> list[str]:
+    def named(self, samples: F64, numbers: I64, texts: list[str]) -> list[str]:
         """`texts` and those of the histograms among `samples`, whose `numbers` become the places of
         their texts.
         """
         places = np.flatnonzero(is_histogram(samples))
         added: dict[str, int] = {}
-        histograms = self.pool.of(samples[places])
-        for count, (place, histogram) in enumerate(zip(places.tolist(), histograms, strict=True)):
-            if count % CELLS_A_CHECKPOINT == 0:
-                checkpoint()
+        histograms = checked(self.pool.of(samples[places]), CELLS_A_CHECKPOINT)
+        for place, histogram in zip(places.tolist(), histograms, strict=True):
             numbers[place] = added.setdefault(text(histogram), len(texts) + len(added))
         return [*texts, *added]

@@ -9,7 +9,7 @@ its resets are found once for all windows. Source: Prometheus `promql/functions.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Final
 
@@ -27,10 +27,11 @@ from data_api.native_histogram import (
     joined_hint,
 )
 from data_api.promql.context import Notes
-from data_api.promql.kernels import windows as kernels
+from data_api.promql.kernels import grouping
+from data_api.promql.kernels import growth as kernels
+from data_api.promql.kernels.windows import find_windows
 from data_api.promql.pool import Pool
-from data_api.promql.values import Windows, drop_samples
-from data_api.promql.window_edges import window_edges
+from data_api.promql.values import Windows, checkpoint, drop_samples
 
 BOTH_KINDS: Final = frozenset(
     {
@@ -43,33 +44,22 @@ BOTH_KINDS: Final = frozenset(
     }
 )
 """These only choose or count samples, of either kind: the kernels do it."""
-SUMS: Final = {"sum_over_time": kernels.SUM, "avg_over_time": kernels.AVG}
+SUMS: Final = {
+    "sum": grouping.SUM,
+    "avg": grouping.AVG,
+    "sum_over_time": grouping.SUM,
+    "avg_over_time": grouping.AVG,
+}
 COUNTER_FUNCTIONS: Final = frozenset({"rate", "increase", "irate"})
-EXTRAPOLATED: Final = frozenset({"rate", "increase", "delta"})
+EXTRAPOLATED: Final = {"rate": kernels.RATE, "increase": kernels.INCREASE, "delta": kernels.DELTA}
 COMPARED: Final = frozenset({"changes", "resets"})
 NATIVE: Final = frozenset({*SUMS, *EXTRAPOLATED, *COMPARED, "irate", "idelta"})
 
 
-def _folded(op: int, rows: F64) -> F64:
-    """The sum or mean (`kernels.SUM`, `AVG`) of each column of `rows` (k, b), compensated."""
-    k, width = rows.shape
-    if k == 1:
-        only: F64 = rows[0]
-        return only
-    out: F64 = np.empty((width, 1))
-    present = np.empty((width, 1), np.bool_)
-    offsets = np.arange(width + 1, dtype=np.int64) * k
-    times = np.tile(np.arange(k, dtype=np.int64), width)
-    ends = np.array([k], np.int64)
-    kernels.fold(op, offsets, times, rows.T.ravel(), ends, k + 2, out, present)
-    folded: F64 = out[:, 0]
-    return folded
-
-
 def summed(
-    op: int, histograms: Sequence[Histogram], rows: Aligned | None, notes: Notes
+    name: str, histograms: Sequence[Histogram], rows: Aligned | None, notes: Notes
 ) -> Histogram:
-    """The sum or mean of histograms; rows: all of them aligned, where they are already.
+    """The sum or mean, by `name`, of histograms; rows: them aligned, where they are already.
 
     Raises IncompatibleBucketsError and TooManySamples.
     """
@@ -79,7 +69,25 @@ def summed(
         notes.conflicting("aggregation")
     if rows.is_reconciled:
         notes.reconciled("aggregation")
-    return rows.histogram(_folded(op, rows.rows), hint)
+    shape = (1, rows.rows.shape[1])
+    out, present = np.zeros(shape), np.zeros(shape, np.bool_)
+    is_given, groups = np.ones(rows.rows.shape, np.bool_), np.zeros(len(rows.rows), np.int64)
+    grouping.aggregate(SUMS[name], rows.rows, is_given, groups, out, present)
+    return rows.histogram(out[0], hint)
+
+
+def _edges_of(times: I64, windows: Windows, steps: int) -> tuple[I64, I64]:
+    """First sample and end of each of the windows over one series' samples, (steps,) each; of
+    windows that are anchored or smoothed, with what tells of their edges.
+    """
+    starts, stops = np.zeros(steps, np.int64), np.zeros(steps, np.int64)
+    series = times, 0, times.size, np.ascontiguousarray(windows.ends_ms[:steps]), windows.range_ms
+    if not windows.edges:
+        find_windows(*series, starts, stops)
+        return starts, stops
+    is_smoothed = int(windows.edges == "smoothed")
+    kernels.find_edges(*series, windows.reach_ms, is_smoothed, starts, stops)
+    return np.where(stops < 0, 0, starts), stops + 1
 
 
 def float_windows(windows: Windows, steps: int, notes: Notes) -> Windows:
@@ -90,7 +98,7 @@ def float_windows(windows: Windows, steps: int, notes: Notes) -> Windows:
     is_native = is_histogram(columns.values)
     for row in _rows_with(is_native, columns.offsets):
         samples = slice(int(columns.offsets[row]), int(columns.offsets[row + 1]))
-        starts, stops = window_edges(columns.timestamps_ms[samples], windows, steps)
+        starts, stops = _edges_of(columns.timestamps_ms[samples], windows, steps)
         before = np.concatenate(([0], np.cumsum(is_native[samples])))
         natives = before[stops] - before[starts]
         if ((natives > 0) & (natives < stops - starts)).any():
@@ -109,23 +117,16 @@ def _rows_with(is_native: Bools, offsets: I64) -> list[int]:
 
 
 def fill(  # noqa: PLR0917 - what is computed, of what, where it goes
-    name: str,
-    windows: Windows,
-    pool: Pool,
-    notes: Notes,
-    checkpoint: Callable[[], None],
-    out: F64,
-    present: Bools,
+    name: str, windows: Windows, pool: Pool, notes: Notes, out: F64, present: Bools
 ) -> None:
     """Replace in `out` and `present` (n, steps) what windows with histograms give."""
     columns = windows.columns
     bits = out.view(np.int64)
     for row in _rows_with(is_histogram(columns.values), columns.offsets):
         samples = slice(int(columns.offsets[row]), int(columns.offsets[row + 1]))
-        times, values = columns.timestamps_ms[samples], columns.values[samples]
         metric = columns.labels[row].get(METRIC_NAME, "")
-        series = _Series(times, values, pool, replace(notes, metric=metric), checkpoint)
-        starts, stops = window_edges(times, windows, out.shape[1])
+        series = _Series(windows, samples, pool, replace(notes, metric=metric))
+        starts, stops = _edges_of(series.times, windows, out.shape[1])
         if name in COMPARED:
             differs = series.changed if name == "changes" else series.fell
             before = np.concatenate(([0], np.cumsum(differs)))
@@ -135,46 +136,30 @@ def fill(  # noqa: PLR0917 - what is computed, of what, where it goes
         natives = np.concatenate(([0], np.cumsum(series.is_native)))
         for step in np.flatnonzero(natives[stops] > natives[starts]).tolist():
             checkpoint()
-            window = _Window(
-                int(starts[step]),
-                int(stops[step]),
-                int(windows.ends_ms[step]),
-                windows.range_ms,
-                windows.edges,
-            )
-            result = series.result(name, window)
+            window = slice(int(starts[step]), int(stops[step]))
+            result = series.result(name, window, int(windows.ends_ms[step]))
             present[row, step] = result is not None
             if result is not None:
                 bits[row, step] = pool.add(result)
 
 
-@dataclass(frozen=True, slots=True)
-class _Window:
-    """Samples `start:stop` of a series, in ``(end_ms - range_ms, end_ms]``; with edges of its own,
-    those around too.
+class _Series:
+    """The samples of one series, some of which are histograms.
+
+    A `window` of them is a slice of its samples, in ``(end_ms - range_ms, end_ms]``; of windows
+    with edges of their own, those around too.
     """
 
-    start: int
-    stop: int
-    end_ms: int
-    range_ms: int
-    edges: str = ""
-
-
-class _Series:
-    """The samples of one series, some of which are histograms."""
-
-    def __init__(
-        self, times: I64, values: F64, pool: Pool, notes: Notes, checkpoint: Callable[[], None]
-    ) -> None:
-        self.times = times
-        self.values = values
+    def __init__(self, windows: Windows, samples: slice, pool: Pool, notes: Notes) -> None:
+        self.range_ms = windows.range_ms
+        self.edges = windows.edges
+        self.times = windows.columns.timestamps_ms[samples]
+        self.values = windows.columns.values[samples]
         self.notes = notes
-        self.checkpoint = checkpoint
-        self.is_native = is_histogram(values)
-        self.histograms: list[Histogram | None] = [None] * values.size
+        self.is_native = is_histogram(self.values)
+        self.histograms: list[Histogram | None] = [None] * self.values.size
         places = np.flatnonzero(self.is_native)
-        for place, histogram in zip(places.tolist(), pool.of(values[places]), strict=True):
+        for place, histogram in zip(places.tolist(), pool.of(self.values[places]), strict=True):
             self.histograms[place] = histogram
 
     @cached_property
@@ -198,7 +183,7 @@ class _Series:
     def _compared(self, differs: Bools, differ: Callable[[Histogram, Histogram], bool]) -> Bools:
         """`differs` of floats, completed: a change of kind is a difference."""
         for place in range(1, self.values.size):
-            self.checkpoint()
+            checkpoint()
             now, before = self.histograms[place], self.histograms[place - 1]
             if now is not None and before is not None:
                 differs[place] = differ(now, before)
@@ -215,28 +200,28 @@ class _Series:
         if len(natives) < len(self.histograms) or len({h.layout for h in natives}) > 1:
             return None
         try:
-            return aligned(natives, checkpoint=self.checkpoint)
+            return aligned(natives, checkpoint=checkpoint)
         except TooManySamples:
             return None
 
-    def result(self, name: str, window: _Window) -> Histogram | None:
+    def result(self, name: str, window: slice, end_ms: int) -> Histogram | None:
         """The function's value over a window with a histogram; None when it has none."""
         try:
             if name in {"irate", "idelta"}:
                 return self._instant(name, window)
-            natives = [h for h in self.histograms[window.start : window.stop] if h is not None]
+            natives = [h for h in self.histograms[window] if h is not None]
             if len(natives) < window.stop - window.start:
                 self.notes.mixed()
                 return None
             if name in SUMS:
                 if self.whole is None:
-                    rows = aligned(natives, checkpoint=self.checkpoint)
+                    rows = aligned(natives, checkpoint=checkpoint)
                 else:
-                    rows = replace(self.whole, rows=self.whole.rows[window.start : window.stop])
-                return summed(SUMS[name], natives, rows, self.notes)
-            if window.edges:
-                return self._edge_growth(name, natives, window)
-            return self._growth(name, natives, window) if len(natives) > 1 else None
+                    rows = replace(self.whole, rows=self.whole.rows[window])
+                return summed(name, natives, rows, self.notes)
+            if self.edges:
+                return self._edge_growth(name, natives, window, end_ms)
+            return self._growth(name, natives, window, end_ms) if len(natives) > 1 else None
         except IncompatibleBucketsError:
             self.notes.incompatible()
             return None
@@ -249,7 +234,7 @@ class _Series:
         elif not is_counter and not (gauges[0] and gauges[-1]):
             self.notes.of_metric("this native histogram metric is not a gauge:")
 
-    def _instant(self, name: str, window: _Window) -> Histogram | None:
+    def _instant(self, name: str, window: slice) -> Histogram | None:
         """From the last two samples: irate, idelta. Source: `instantValue`."""
         if window.stop - window.start < 2:
             return None
@@ -270,7 +255,7 @@ class _Series:
         seconds = (self.times[window.stop - 1] - self.times[window.stop - 2]) / 1000.0
         return result.divided(float(seconds))
 
-    def _growth(self, name: str, natives: list[Histogram], window: _Window) -> Histogram:
+    def _growth(self, name: str, natives: list[Histogram], window: slice, end_ms: int) -> Histogram:
         """rate, increase and delta. Source: `histogramRate` and `extrapolatedRate`."""
         is_counter = name in COUNTER_FUNCTIONS
         self._check_kind(natives, is_counter=is_counter)
@@ -287,7 +272,7 @@ class _Series:
             if len({schema == CUSTOM for schema in schemas}) > 1:
                 raise IncompatibleBucketsError
             schema_max = min(schemas, default=CUSTOM)
-            whole = aligned([natives[at] for at in needed], schema_max, self.checkpoint)
+            whole = aligned([natives[at] for at in needed], schema_max, checkpoint)
             rows = whole.rows
         else:
             rows = whole.rows[window.start + np.array(needed)]
@@ -296,49 +281,41 @@ class _Series:
         growth = rows[-1] + rows[(0 if starts_at_zero else 1) : -1].sum(axis=0)
         if not starts_at_zero:
             growth -= rows[0]
-        factor = self._extrapolation(window, natives[0].count, growth, is_counter=is_counter)
-        if name == "rate":
-            factor /= window.range_ms / 1000.0
+        factor = kernels.extrapolation(
+            EXTRAPOLATED[name],
+            end_ms - self.range_ms,
+            end_ms,
+            self.times[window.start],
+            self.times[window.stop - 1],
+            window.stop - window.start - 1,
+            natives[0].count,
+            growth[0],
+        )
         return whole.histogram(growth * factor, Hint.GAUGE)
 
-    def _edge_growth(self, name: str, natives: list[Histogram], window: _Window) -> Histogram:
-        """rate, increase and delta from edge to edge; as `extended.growth`."""
+    def _edge_growth(
+        self, name: str, natives: list[Histogram], window: slice, end_ms: int
+    ) -> Histogram:
+        """rate, increase and delta from edge to edge; as `kernels.from_edges`."""
         is_counter = name in COUNTER_FUNCTIONS
         self._check_kind(natives, is_counter=is_counter)
-        times = self.times[window.start : window.stop]
-        falls = self.fell[window.start : window.stop] & is_counter
-        whole = aligned(natives, checkpoint=self.checkpoint)
-        rows, start_ms = whole.rows, window.end_ms - window.range_ms
-        is_cut = window.edges == "smoothed" and times[0] < start_ms
+        times = self.times[window]
+        falls = self.fell[window] & is_counter
+        whole = aligned(natives, checkpoint=checkpoint)
+        rows, start_ms = whole.rows, end_ms - self.range_ms
+        is_cut = self.edges == "smoothed" and times[0] < start_ms
         low, high = rows[0], rows[-1]
         if is_cut:
             share = (start_ms - times[0]) / (times[1] - times[0])
             low = rows[1] * share if falls[1] else rows[0] + (rows[1] - rows[0]) * share
-        if times[-1] > window.end_ms:
-            before, share = rows[-2], (window.end_ms - times[-2]) / (times[-1] - times[-2])
+        if times[-1] > end_ms:
+            before, share = rows[-2], (end_ms - times[-2]) / (times[-1] - times[-2])
             if falls[-1] and is_cut and times.size == 2:
                 before = np.zeros_like(before)
             high = before + (rows[-1] if falls[-1] else rows[-1] - before) * share
-        counted = falls & (times <= window.end_ms)
+        counted = falls & (times <= end_ms)
         counted[: 1 + is_cut] = False
         growth = high - low + rows[np.flatnonzero(counted) - 1].sum(axis=0)
         if name == "rate":
-            growth = growth / (window.range_ms / 1000.0)
+            growth = growth / (self.range_ms / 1000.0)
         return whole.histogram(growth, Hint.GAUGE)
-
-    def _extrapolation(
-        self, window: _Window, first_count: float, growth: F64, *, is_counter: bool
-    ) -> float:
-        """By how much growth between samples is growth over the window; as `kernels.growth`."""
-        first_ms, last_ms = self.times[window.start], self.times[window.stop - 1]
-        to_start = (first_ms - (window.end_ms - window.range_ms)) / 1000.0
-        to_end = (window.end_ms - last_ms) / 1000.0
-        sampled = (last_ms - first_ms) / 1000.0
-        between = sampled / (window.stop - window.start - 1)
-        if to_start >= between * 1.1:
-            to_start = between / 2.0
-        if is_counter and growth[0] > 0 and first_count >= 0:
-            to_start = min(to_start, sampled * (first_count / growth[0]))
-        if to_end >= between * 1.1:
-            to_end = between / 2.0
-        return float((sampled + to_start + to_end) / sampled)

@@ -198,25 +198,8 @@ PRECEDENCE = {
 }
 """The binary operators; the larger number binds tighter."""
 
-AGGREGATORS = frozenset(
-    {
-        "avg",
-        "bottomk",
-        "count",
-        "count_values",
-        "group",
-        "limitk",
-        "limit_ratio",
-        "max",
-        "min",
-        "quantile",
-        "stddev",
-        "stdvar",
-        "sum",
-        "topk",
-    }
-)
 PARAMETRIC = frozenset({"bottomk", "count_values", "limitk", "limit_ratio", "quantile", "topk"})
+AGGREGATORS = PARAMETRIC | {"avg", "count", "group", "max", "min", "stddev", "stdvar", "sum"}
 
 
 def _type_of(expr: Expr) -> ValueType:  # noqa: PLR0911 - a case a node

@@ -60,13 +60,12 @@ class _Parser(Cursor):
         return expr
 
     def expression(self, floor: int) -> Expr:
-        """The longest expression whose operators all bind tighter than `floor`."""
         self.enter()
         lhs = self._unary()
         while (op := self._operator()) and PRECEDENCE[op] > floor:
             operator = self.advance()
             return_bool = self._bool(op)
-            matching = self._matching(op, operator)
+            matching = self._matching(operator)
             # `^` is right-associative: its right side may hold another one.
             rhs = self.expression(PRECEDENCE[op] - (op == "^"))
             lhs = self._binary(operator, op, lhs, rhs, return_bool=return_bool, matching=matching)
@@ -103,7 +102,7 @@ class _Parser(Cursor):
         return expr
 
     def _postfix(self) -> Expr:
-        expr = self._primary()
+        expr = self.primary()
         while True:
             if self.at_symbol("["):
                 expr = selector_parser.brackets(self, expr)
@@ -118,7 +117,7 @@ class _Parser(Cursor):
             else:
                 return expr
 
-    def _primary(self) -> Expr:
+    def primary(self) -> Expr:
         token = self.token
         match token.kind:
             case Kind.NUMBER | Kind.DURATION:
@@ -175,43 +174,41 @@ class _Parser(Cursor):
             self.fail(keyword, "bool modifier can only be used on comparison operators")
         return True
 
-    def _matching(self, op: str, operator: Token) -> Matching | None:
+    def _matching(self, operator: Token) -> Matching | None:
         """What the words between the operator and its right side say; None where there are none."""
-        if not self.at_word("on", "ignoring") or self.peek().text != "(":
-            fill_left, fill_right = self._fill(op)
-            matching = Matching(fill_left=fill_left, fill_right=fill_right)
-            return None if matching == Matching() else matching
-        on = self.advance().text.lower() == "on"
-        labels = self._grouping()
-        cardinality = Cardinality.ONE_TO_ONE
+        cardinality, on = Cardinality.ONE_TO_ONE, False
+        labels: tuple[str, ...] = ()
         include: tuple[str, ...] = ()
-        if self.at_word("group_left", "group_right"):
-            side = self.advance()
-            left = side.text.lower() == "group_left"
-            cardinality = Cardinality.MANY_TO_ONE if left else Cardinality.ONE_TO_MANY
-            if self.at_symbol("("):
-                include = self._grouping()
-            if op in SET_OPERATORS:
-                self.fail(operator, f'no grouping allowed for "{op}" operation')
-            for label in include:
-                if on and label in labels:
-                    self.fail(
-                        side, f'label "{label}" must not occur in ON and GROUP clause at once'
-                    )
-        fill_left, fill_right = self._fill(op)
-        return Matching(cardinality, on, labels, include, fill_left, fill_right)
+        if self.at_word("on", "ignoring") and self.peek().text == "(":
+            on = self.advance().text.lower() == "on"
+            labels = self._grouping()
+            if self.at_word("group_left", "group_right"):
+                cardinality, include = self._group_side(operator, labels if on else ())
+        matching = Matching(cardinality, on, labels, include, *self._fill(operator))
+        return None if matching == Matching() else matching
 
-    def _fill(self, op: str) -> tuple[float | None, float | None]:
+    def _group_side(
+        self, operator: Token, on: tuple[str, ...]
+    ) -> tuple[Cardinality, tuple[str, ...]]:
+        """Which side may have many series, and the labels it takes along; on: those that match."""
+        side = self.advance()
+        is_left = side.text.lower() == "group_left"
+        include = self._grouping() if self.at_symbol("(") else ()
+        if operator.text.lower() in SET_OPERATORS:
+            self.fail(operator, f'no grouping allowed for "{operator.text.lower()}" operation')
+        for label in set(include).intersection(on):
+            self.fail(side, f'label "{label}" must not occur in ON and GROUP clause at once')
+        return Cardinality.MANY_TO_ONE if is_left else Cardinality.ONE_TO_MANY, include
+
+    def _fill(self, operator: Token) -> tuple[float | None, float | None]:
         """Values that stand in for a side that has no series: left, right."""
         left = right = None
         while self.at_word("fill", "fill_left", "fill_right") and self.peek().text == "(":
             token = self.advance()
             word = token.text.lower()
+            op = operator.text.lower()
             if op in SET_OPERATORS:
-                self.fail(
-                    token,
-                    f'filling in missing series not allowed for "{op}"',
-                )
+                self.fail(token, f'filling in missing series not allowed for "{op}"')
             self.expect("(", "fill")
             number = self.expression(PRECEDENCE["*"])
             if not isinstance(number, NumberLiteral):
@@ -330,11 +327,13 @@ class _Parser(Cursor):
         return selector_parser.vector_selector(self, None, may_match_all=True)
 
     def _call(self) -> Expr:
-        name = self.advance()
-        function = FUNCTIONS.get(name.text)
+        token = self.advance()
+        word = token.text.lower()
+        name = word if word in selector_parser.DURATION_FUNCTIONS else token.text
+        function = FUNCTIONS.get(name)
         if function is None:
-            self.fail(name, f'unknown function with name "{name.text}"')
-        args = self._arguments("function call", name.text)
-        span = self.span_from(name.start)
-        argument_checks.of_call(self, name.text, function, args, span)
-        return self.bounded(Call(name.text, args, span=span))
+            self.fail(token, f'unknown function with name "{name}"')
+        args = self._arguments("function call", name)
+        span = self.span_from(token.start)
+        argument_checks.of_call(self, name, function, args, span)
+        return self.bounded(Call(name, args, span=span))

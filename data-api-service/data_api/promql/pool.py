@@ -24,7 +24,7 @@ from data_api.model import (
 )
 from data_api.native_histogram import Hint, Histogram
 from data_api.promql.context import Budget
-from data_api.promql.values import Vector
+from data_api.promql.values import Vector, checked
 
 OBJECT_BYTES = 320  # of a histogram, beside its arrays: measured
 COUNTED_BYTES = 1 << 20  # are counted at once
@@ -88,6 +88,24 @@ class Pool:
             return None
         histograms: Bools = value.present & is_histogram(value.values)
         return histograms if histograms.any() else None
+
+    def compared(self, columns: Columns, places: I64) -> F64:
+        """The values of the columns, of which the histograms at `places` say whether a counter
+        reset lies before them, as the histogram before tells where they do not know it themselves.
+
+        Source: Prometheus `chunkenc.HistogramStatsIterator`, which reads counts without buckets.
+        """
+        values = columns.values.copy()
+        is_native = is_histogram(values)
+        is_native[1:] &= is_native[:-1]
+        is_native[columns.offsets[columns.offsets < values.size]] = False
+        places = np.unique(places[places >= 0])
+        for place in checked(places[is_native[places]].tolist()):
+            before, now = self.of(columns.values[place - 1 : place + 1])
+            if now.hint is Hint.UNKNOWN:
+                hint = Hint.RESET if now.fell_from(before) else Hint.NOT_RESET
+                values.view(np.int64)[place] = self.add(replace(now, hint=hint))
+        return values
 
     def apart(self, columns: Columns) -> Columns:
         """Samples of a subquery: of two neighbours nothing is known any more."""

@@ -8,7 +8,6 @@ import re
 from data_api.model import METRIC_NAME, Matcher
 from data_api.promql.nodes import (
     Aggregate,
-    At,
     Binary,
     Call,
     Cardinality,
@@ -22,6 +21,7 @@ from data_api.promql.nodes import (
     Unary,
     VectorSelector,
     chain,
+    children,
 )
 from data_api.promql.numerals import format_value
 
@@ -52,14 +52,8 @@ def to_text(expr: Expr) -> str:  # noqa: C901, PLR0911 - a case a node
             rest = (f" {_operator(link)} {to_text(link.rhs)}" for link in links)
             return to_text(links[0].lhs) + "".join(rest)
         case Aggregate():
-            args = to_text(expr.expr)
-            if expr.param is not None:
-                args = f"{to_text(expr.param)}, {args}"
-            return (
-                f"{expr.op}{_grouping(expr)} ({args})"
-                if _grouping(expr)
-                else (f"{expr.op}({args})")
-            )
+            args = ", ".join(to_text(arg) for arg in children(expr))
+            return f"{expr.op}{_grouping(expr)}({args})"
         case Call():
             return f"{expr.name}({', '.join(to_text(arg) for arg in expr.args)})"
         case VectorSelector():
@@ -70,10 +64,8 @@ def to_text(expr: Expr) -> str:  # noqa: C901, PLR0911 - a case a node
             return f"{_selector(inner)}[{range_text}]{_modifiers(inner)}"
         case Subquery():
             step = "" if expr.step_ms is None else format_duration(expr.step_ms)
-            return (
-                f"{to_text(expr.expr)}[{format_duration(expr.range_ms)}:{step}]"
-                f"{_at(expr.at)}{_offset(expr.offset_ms)}"
-            )
+            range_text = format_duration(expr.range_ms)
+            return f"{to_text(expr.expr)}[{range_text}:{step}]{_modifiers(expr)}"
 
 
 def quote(text: str) -> str:
@@ -117,27 +109,17 @@ def _labels(names: tuple[str, ...]) -> str:
     return f"({', '.join(_label(name) for name in names)})"
 
 
-def _modifiers(expr: VectorSelector) -> str:
-    edges = f" {expr.edges}" if expr.edges else ""
-    return edges + _at(expr.at) + _offset(expr.offset_ms)
-
-
-def _at(at: At) -> str:
-    if at is None:
-        return ""
-    if isinstance(at, str):
-        return f" @ {at}()"
-    return f" @ {at / 1000:.3f}"
-
-
-def _offset(offset_ms: int) -> str:
-    return f" offset {format_duration(offset_ms)}" if offset_ms else ""
+def _modifiers(expr: VectorSelector | Subquery) -> str:
+    text = f" {expr.edges}" if isinstance(expr, VectorSelector) and expr.edges else ""
+    if expr.at is not None:
+        text += f" @ {expr.at}()" if isinstance(expr.at, str) else f" @ {expr.at / 1000:.3f}"
+    return text + (f" offset {format_duration(expr.offset_ms)}" if expr.offset_ms else "")
 
 
 def _grouping(expr: Aggregate) -> str:
-    if expr.without:
-        return f" without {_labels(expr.grouping)}"
-    return f" by {_labels(expr.grouping)}" if expr.grouping else ""
+    if not (expr.without or expr.grouping):
+        return ""
+    return f" {'without' if expr.without else 'by'} {_labels(expr.grouping)} "
 
 
 def _operator(expr: Binary) -> str:

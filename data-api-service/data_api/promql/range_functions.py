@@ -1,22 +1,21 @@
 """Functions of range vectors: windows in, one value a step out."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
 
-from data_api.model import F64, I64, METRIC_NAME, Bools
+from data_api.model import F64, I64, METRIC_NAME
 from data_api.promql import native_windows
 from data_api.promql.context import Notes
 from data_api.promql.errors import EvaluationError
-from data_api.promql.kernels import extended
+from data_api.promql.kernels import growth
 from data_api.promql.kernels import windows as kernels
 from data_api.promql.nodes import Call
-from data_api.promql.numerals import format_short
 from data_api.promql.pool import Pool
-from data_api.promql.values import Vector, Windows
+from data_api.promql.values import Vector, Windows, checkpoint
 
-_FOLDS = {
+_OPS = {
     "sum_over_time": kernels.SUM,
     "avg_over_time": kernels.AVG,
     "min_over_time": kernels.MIN,
@@ -36,34 +35,25 @@ _FOLDS = {
     "irate": kernels.IRATE,
     "idelta": kernels.IDELTA,
     "mad_over_time": kernels.MAD,
+    "quantile_over_time": kernels.QUANTILE,
+    "deriv": kernels.DERIV,
+    "predict_linear": kernels.PREDICT,
+    "double_exponential_smoothing": kernels.SMOOTHING,
+    **native_windows.EXTRAPOLATED,
 }
-_GROWTHS = {"rate": (1, 1), "increase": (1, 0), "delta": (0, 0)}
+NAMES = frozenset(_OPS)
 KEEP_NAME = frozenset({"last_over_time", "first_over_time"})
-NAMES = frozenset(
-    {
-        *_FOLDS,
-        *_GROWTHS,
-        "deriv",
-        "predict_linear",
-        "quantile_over_time",
-        "double_exponential_smoothing",
-    }
-)
 _COUNTER_SUFFIXES = ("_total", "_sum", "_count", "_bucket")
 
 WORK_MAX = 10_000_000
 """Samples read between two checkpoints: a fraction of a second."""
 
-Run = Callable[[I64, slice, I64, F64, Bools], None]
-"""Called with the offsets of some rows, some steps, the windows' ends there, and the outputs."""
 
-
-def evaluate(  # noqa: PLR0917 - the function, what it is given, how it is stopped
+def evaluate(
     name: str,
     windows: Windows,
     scalars: list[F64],
     steps_ms: I64,
-    checkpoint: Callable[[], None],
     natives: tuple[Pool, Notes] | None = None,
 ) -> Vector:
     """The function `name` over all windows; rows keep their names. natives: where there are native
@@ -78,26 +68,32 @@ def evaluate(  # noqa: PLR0917 - the function, what it is given, how it is stopp
     if natives is not None and name not in native_windows.NATIVE | native_windows.BOTH_KINDS:
         windows = native_windows.float_windows(windows, ends.size, natives[1])
     columns = windows.columns
-    run = _kernel(name, windows, scalars, steps_ms)
+    samples = columns.timestamps_ms, columns.values
+    op, length = _OPS[name], windows.range_ms
+    first, second = _parameters(name, scalars, steps_ms)
     shape = (len(columns.labels), ends.size)
     out, present = np.zeros(shape), np.zeros(shape, np.bool_)
-    for first, last, steps_of in _blocks(columns.offsets, ends, windows.range_ms):
+    for start, stop, at in blocks(columns.offsets, ends, length):
         checkpoint()
-        run(
-            columns.offsets[first : last + 1],
-            steps_of,
-            ends[steps_of],
-            out[first:last, steps_of],
-            present[first:last, steps_of],
+        offsets, results = (
+            columns.offsets[start : stop + 1],
+            (out[start:stop, at], present[start:stop, at]),
         )
+        if windows.edges:
+            edges = windows.reach_ms, int(windows.edges == "smoothed")
+            growth.from_edges(op, offsets, *samples, ends[at], length, *edges, *results)
+        elif name in native_windows.EXTRAPOLATED:
+            growth.extrapolated(op, offsets, *samples, ends[at], length, *results)
+        else:
+            kernels.fold(op, offsets, *samples, ends[at], length, first[at], second[at], *results)
     if natives is not None and name in native_windows.NATIVE:
-        native_windows.fill(name, windows, *natives, checkpoint, out, present)
+        native_windows.fill(name, windows, *natives, out, present)
     if fixed:
         out, present = np.repeat(out, steps, axis=1), np.repeat(present, steps, axis=1)
     return Vector(columns.labels, out, present, windows.unnamed)
 
 
-def _blocks(offsets: I64, ends: I64, range_ms: int) -> Iterator[tuple[int, int, slice]]:
+def blocks(offsets: I64, ends: I64, range_ms: int) -> Iterator[tuple[int, int, slice]]:
     """First row, end and steps of each block of bounded work: a kernel cannot be interrupted.
 
     Several rows with all their steps; of a row that is too much by itself some steps at a time.
@@ -115,54 +111,17 @@ def _blocks(offsets: I64, ends: I64, range_ms: int) -> Iterator[tuple[int, int, 
             yield first, last, slice(begin, begin + width)
 
 
-def _kernel(name: str, windows: Windows, scalars: list[F64], steps_ms: I64) -> Run:
-    """The kernel of a function, to be called with a block of rows."""
-    times, values = windows.columns.timestamps_ms, windows.columns.values
-    length = windows.range_ms
-    if windows.edges:
-        return _edge_kernel(name, windows)
-    if name in _FOLDS:
-        op = _FOLDS[name]
-        return lambda offsets, _, ends, out, present: kernels.fold(
-            op, offsets, times, values, ends, length, out, present
-        )
-    if name in _GROWTHS:
-        is_counter, is_rate = _GROWTHS[name]
-        return lambda offsets, _, ends, out, present: kernels.growth(
-            offsets, times, values, ends, length, is_counter, is_rate, out, present
-        )
-    if name in {"deriv", "predict_linear"}:
-        predict = int(name == "predict_linear")
-        ahead = scalars[0] if predict else np.zeros(steps_ms.size)
-        return lambda offsets, at, ends, out, present: kernels.line(
-            offsets, times, values, ends, length, steps_ms[at], ahead[at], predict, out, present
-        )
-    if name == "quantile_over_time":
-        return lambda offsets, at, ends, out, present: kernels.quantile(
-            offsets, times, values, ends, length, scalars[0][at], out, present
-        )
-    assert name == "double_exponential_smoothing"
-    smoothing, trend = scalars
-    _check_factor("smoothing", smoothing)
-    _check_factor("trend", trend)
-    return lambda offsets, at, ends, out, present: kernels.smoothing(
-        offsets, times, values, ends, length, smoothing[at], trend[at], out, present
-    )
-
-
-def _edge_kernel(name: str, windows: Windows) -> Run:
-    """The kernel of a function of windows that are anchored or smoothed."""
-    times, values = windows.columns.timestamps_ms, windows.columns.values
-    length, reach, smoothed = windows.range_ms, windows.reach_ms, int(windows.edges == "smoothed")
-    if name in _GROWTHS:
-        is_counter, is_rate = _GROWTHS[name]
-        return lambda offsets, _, ends, out, present: extended.growth(
-            offsets, times, values, ends, length, reach, smoothed, is_counter, is_rate, out, present
-        )
-    op = extended.RESETS if name == "resets" else extended.CHANGES
-    return lambda offsets, _, ends, out, present: extended.count(
-        op, offsets, times, values, ends, length, reach, out, present
-    )
+def _parameters(name: str, scalars: list[F64], steps_ms: I64) -> tuple[F64, F64]:
+    """Both parameters of a function at each step, as `kernels.fold` has them."""
+    if name == "predict_linear":
+        return steps_ms.astype(np.float64), scalars[0]
+    if name == "double_exponential_smoothing":
+        _check_factor("smoothing", scalars[0])
+        _check_factor("trend", scalars[1])
+    first, *others = [np.ascontiguousarray(values) for values in scalars] or [
+        np.zeros(steps_ms.size)
+    ]
+    return first, others[0] if others else first
 
 
 def _check_factor(which: str, factors: F64) -> None:
@@ -179,27 +138,3 @@ def suspicious_counters(call: Call, result: Vector) -> list[str]:
         return []
     names = {labels.get(METRIC_NAME, "") for labels in result.labels}
     return sorted(name for name in names if name and not name.endswith(_COUNTER_SUFFIXES))
-
-
-def quantile_problem(quantiles: F64) -> str | None:
-    """What is wrong with the first quantile outside [0, 1], if one is."""
-    for q in quantiles:
-        if not 0 <= q <= 1:
-            return f"quantile value should be between 0 and 1, got {format_short(float(q))}"
-    return None
-
-
-def ratio_problem(ratios: F64) -> str | None:
-    """What is wrong with the first ratio outside [-1, 1], if one is."""
-    for ratio in ratios:
-        if abs(ratio) > 1:
-            capped = "1" if ratio > 0 else "-1"
-            return (
-                "ratio value should be between -1 and 1, got "
-                f"{format_short(float(ratio))}, capping to {capped}"
-            )
-    return None
-
-
-PARAM_PROBLEMS = {"quantile": quantile_problem, "limit_ratio": ratio_problem}
-"""What is wrong with the parameter of an aggregation."""

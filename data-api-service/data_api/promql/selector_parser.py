@@ -12,15 +12,22 @@ from data_api.promql.cursor import Cursor
 from data_api.promql.functions import ValueType
 from data_api.promql.lexer import Kind, Token, numeral_value
 from data_api.promql.nodes import (
-    PRECEDENCE,
     At,
+    Binary,
+    Call,
     Edges,
     Expr,
     MatrixSelector,
+    NumberLiteral,
+    Paren,
     Subquery,
+    Unary,
     VectorSelector,
+    chain,
 )
 
+DURATION_FUNCTIONS = frozenset({"max_of", "min_of", "range", "step"})
+"""In any case, as upstream's lexer has them."""
 _AT_MS_MAX = 2**62  # leaves room for offsets and ranges in 64 bits
 _DURATION_S_MAX = 2**53 / 1000
 _DURATION_ARITHMETIC: dict[str, Callable[[float, float], float]] = {
@@ -131,7 +138,8 @@ def offset(cursor: Cursor, expr: Expr) -> Expr:
     keyword = cursor.advance()
     start = cursor.token
     # One term: `x offset -5m ^ 2` is the square of `x offset -5m`.
-    offset_ms = _duration_ms(cursor, start, _sign(cursor) * _duration_term(cursor, "offset"))
+    sign = _sign(cursor)
+    offset_ms = _duration_ms(cursor, start, sign * _seconds(cursor, cursor.primary(), "offset"))
     if _modifiable(cursor, expr, keyword, "offset").offset_ms:
         cursor.fail(expr.span, "offset may not be set multiple times")
     return _modified(cursor, expr, offset_ms=offset_ms)
@@ -209,7 +217,7 @@ def _modified(cursor: Cursor, expr: Expr, **changes: At | Edges) -> Expr:
 def _positive_duration_ms(cursor: Cursor, context: str) -> int:
     """Milliseconds of a duration, a number of seconds, or arithmetic of those."""
     start = cursor.token
-    duration_ms = _duration_ms(cursor, start, _duration_sum(cursor, context, 0))
+    duration_ms = _duration_ms(cursor, start, _seconds(cursor, cursor.expression(0), context))
     if duration_ms <= 0:
         cursor.fail(start, "duration must be greater than 0")
     return duration_ms
@@ -221,57 +229,44 @@ def _duration_ms(cursor: Cursor, start: Token, seconds: float) -> int:
     return round(seconds * 1000)
 
 
-def _duration_sum(cursor: Cursor, context: str, floor: int) -> float:
-    """Seconds of `29s + 2 * 15s`, operators binding as they do elsewhere."""
-    cursor.enter()
-    if cursor.at_symbol("-", "+"):
-        seconds = _sign(cursor) * _duration_sum(cursor, context, PRECEDENCE["*"])
-    else:
-        seconds = _duration_term(cursor, context)
-    while cursor.at_symbol(*_DURATION_ARITHMETIC) and PRECEDENCE[cursor.token.text] > floor:
-        token = cursor.advance()
-        op = token.text
-        right = _duration_sum(cursor, context, PRECEDENCE[op] - (op == "^"))
-        try:
-            seconds = _DURATION_ARITHMETIC[op](seconds, right)
-        except ZeroDivisionError:
-            cursor.fail(token, f"{'modulo' if op == '%' else 'division'} by zero")
-        except (OverflowError, ValueError):
-            cursor.fail(token, "duration out of range")
-    cursor.leave()
-    return seconds
-
-
-def _duration_term(cursor: Cursor, context: str) -> float:
-    token = cursor.token
-    if token.kind in {Kind.NUMBER, Kind.DURATION}:
-        return numeral_value(cursor.advance())
-    if cursor.take("("):
-        seconds = _duration_sum(cursor, context, 0)
-        cursor.expect(")", context)
-        return seconds
-    if cursor.at_word("step", "range"):
-        return _of_query(cursor, context)
-    if cursor.at_word("min_of", "max_of"):
-        choose = min if cursor.advance().text.lower() == "min_of" else max
-        cursor.expect("(", context)
-        first = _duration_sum(cursor, context, 0)
-        cursor.expect(",", context)
-        second = _duration_sum(cursor, context, 0)
-        cursor.expect(")", context)
-        return choose(first, second)
+def _seconds(cursor: Cursor, expr: Expr, context: str) -> float:  # noqa: PLR0911 - a case a node
+    """Seconds of `29s + 2 * step()`."""
+    match expr:
+        case NumberLiteral():
+            return expr.value
+        case Paren():
+            return _seconds(cursor, expr.expr, context)
+        case Unary():
+            return (-1 if expr.op == "-" else 1) * _seconds(cursor, expr.expr, context)
+        case Binary() if expr.op in _DURATION_ARITHMETIC:
+            return _calculated(cursor, expr, context)
+        case Call() if expr.name in DURATION_FUNCTIONS:
+            values = [_seconds(cursor, arg, context) for arg in expr.args]
+            if values:
+                return min(values) if expr.name == "min_of" else max(values)
+            if cursor.times is None:
+                reason = f"{expr.name}() in a duration is known only to a query with times"
+                cursor.fail(expr.span, reason)
+            is_step = expr.name == "step"
+            return (cursor.times.step_ms if is_step else cursor.times.range_ms) / 1000
+    cursor.go_to(expr.span)
     return cursor.unexpected(context, "number or duration")
 
 
-def _of_query(cursor: Cursor, context: str) -> float:
-    """Seconds of `step()` or `range()`, which is the next token."""
-    word = cursor.advance()
-    cursor.expect("(", context)
-    cursor.expect(")", context)
-    if cursor.times is None:
-        cursor.fail(word, f"{word.text}() in a duration is known only to a query with times")
-    is_step = word.text.lower() == "step"
-    return (cursor.times.step_ms if is_step else cursor.times.range_ms) / 1000
+def _calculated(cursor: Cursor, expr: Binary, context: str) -> float:
+    links = chain(expr)
+    seconds = _seconds(cursor, links[0].lhs, context)
+    for link in links:
+        right = _seconds(cursor, link.rhs, context)
+        try:
+            seconds = _DURATION_ARITHMETIC[link.op](seconds, right)
+        except (ArithmeticError, ValueError) as exc:
+            cursor.go_to(link.rhs.span)
+            reason = "duration out of range"
+            if isinstance(exc, ZeroDivisionError):
+                reason = f"{'modulo' if link.op == '%' else 'division'} by zero"
+            cursor.fail(cursor.tokens[cursor.index - 1], reason)
+    return seconds
 
 
 def _sign(cursor: Cursor) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from data_api.model import Rolled, SelectorSpan
+from data_api.promql.context import SUBQUERY_STEP_MS
 from data_api.promql.nodes import At, Call, Expr, MatrixSelector, Subquery, VectorSelector, children
 
 RESOLUTIONS_MS: Final = (3_600_000, 300_000)
@@ -16,6 +17,10 @@ RESOLUTIONS_MS: Final = (3_600_000, 300_000)
 INSTANT: Final = ("last", "last_ms", "is_stale")
 ROLLED: Final[Mapping[str, tuple[str, ...]]] = {
     **dict.fromkeys(("first_over_time", "last_over_time"), ("first", "last")),
+    **dict.fromkeys(
+        ("rate", "increase", "delta"),
+        ("count", "first", "first_ms", "last", "last_ms", "resets", "reset_sum"),
+    ),
     **dict.fromkeys(
         (f"{name}_over_time" for name in ("min", "max", "avg", "sum", "count", "present")),
         ("count", "min", "max", "sum", "sum_rest", "lowest_bit"),
@@ -37,9 +42,7 @@ def resolve(at: At, start_ms: int, end_ms: int) -> int | None:
             return at
 
 
-def subquery_times(
-    first_ms: int, last_ms: int, expr: Subquery, default_step_ms: int
-) -> tuple[int, int, int]:
+def subquery_times(first_ms: int, last_ms: int, expr: Subquery) -> tuple[int, int, int]:
     """First time, last time and step at which a subquery's expression is evaluated.
 
     No time at all if the first is after the last. first_ms, last_ms: of the outer expression, after
@@ -47,7 +50,7 @@ def subquery_times(
     the step, whatever the query's own times: two queries share them. Source: Prometheus
     `evalSubquery`.
     """
-    step_ms = expr.step_ms or default_step_ms
+    step_ms = expr.step_ms or SUBQUERY_STEP_MS
     after = first_ms - expr.offset_ms - expr.range_ms
     start_ms = after // step_ms * step_ms + step_ms
     last = last_ms - expr.offset_ms
@@ -73,8 +76,8 @@ def rolled_by(function: str, times: tuple[int, int, int], reach_ms: int) -> Roll
     return None
 
 
-def spans(  # noqa: PLR0917 - times in the order that all of Prometheus uses
-    expr: Expr, start_ms: int, end_ms: int, step_ms: int, lookback_ms: int, subquery_step_ms: int
+def spans(
+    expr: Expr, start_ms: int, end_ms: int, step_ms: int, lookback_ms: int
 ) -> dict[int, SelectorSpan]:
     """What each selector needs, by its place in the text (`span.start`)."""
     needed: dict[int, SelectorSpan] = {}
@@ -105,9 +108,7 @@ def spans(  # noqa: PLR0917 - times in the order that all of Prometheus uses
                 fixed = resolve(node.at, start_ms, end_ms)
                 if fixed is not None:
                     first_ms = last_ms = fixed
-                first_ms, last_ms, step_ms = subquery_times(
-                    first_ms, last_ms, node, subquery_step_ms
-                )
+                first_ms, last_ms, step_ms = subquery_times(first_ms, last_ms, node)
                 stack.append((node.expr, min(first_ms, last_ms), last_ms, step_ms, ""))
             case _:
                 function = node.name if isinstance(node, Call) else ""

@@ -6,31 +6,19 @@ of its own; the result becomes samples, over which windows lie as over stored on
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from data_api.model import (
-    F64,
-    I64,
-    STALE_BITS,
-    Bools,
-    Buckets,
-    Columns,
-    Labels,
-    Loaded,
-    is_histogram,
-)
+from data_api.model import F64, I64, STALE_BITS, Bools, Columns, Labels, is_histogram
 from data_api.native_histogram import Hint, IncompatibleBucketsError, aligned
-from data_api.promql import aggregations, binary, native_operators, range_functions
-from data_api.promql.context import Annotations, Budget, Notes, Options
-from data_api.promql.errors import EvaluationError
+from data_api.promql import aggregations, binary, native_operators
+from data_api.promql.context import Notes
 from data_api.promql.kernels import windows as kernels
 from data_api.promql.native_operators import Operator
 from data_api.promql.nodes import (
     SET_OPERATORS,
-    TRIMS,
     Aggregate,
     Binary,
     Call,
@@ -44,49 +32,13 @@ from data_api.promql.nodes import (
     VectorSelector,
     chain,
 )
-from data_api.promql.pool import Pool
-from data_api.promql.sample_counts import SampleCounts
+from data_api.promql.numerals import format_short
+from data_api.promql.query import Query, SampleCounts
 from data_api.promql.selectors import resolve, subquery_times
 from data_api.promql.values import Value, Vector, Windows, drop_names, drop_stale, empty, to_columns
 
 SMOOTHED_AT_ONCE = 250_000
 """Values: some 20 MB beside the result."""
-
-
-@dataclass(slots=True)
-class Query:
-    """What all evaluators of one query share: its own times, its samples, its notes.
-
-    samples: by the selector's place in the text.
-    """
-
-    start_ms: int
-    end_ms: int
-    step_ms: int
-    lookback_ms: int
-    options: Options
-    samples: Mapping[int, Loaded]
-    notes: Annotations
-    budget: Budget
-    pool: Pool
-    counts: SampleCounts = field(default_factory=SampleCounts)
-
-    def buckets(self, selector: VectorSelector) -> Buckets | None:
-        """The buckets that were loaded for a selector, which is noted, or None: samples were."""
-        loaded = self.samples[selector.span.start]
-        if isinstance(loaded, Columns):
-            return None
-        minutes = loaded.resolution_ms // 60_000
-        self.notes.info(
-            f"read from rollups of {minutes} minutes, which give the answer of the samples",
-            selector.span,
-        )
-        return loaded
-
-    @property
-    def instant(self) -> bool:
-        """Whether the query asks for one time."""
-        return self.start_ms == self.end_ms
 
 
 class TreeEvaluator(ABC):
@@ -95,6 +47,7 @@ class TreeEvaluator(ABC):
     def __init__(self, query: Query, steps_ms: I64) -> None:
         self.query = query
         self.steps_ms = steps_ms
+        self.compares_hints = False  # whether histograms are read for their counts alone
 
     # --- nodes
 
@@ -123,7 +76,7 @@ class TreeEvaluator(ABC):
                 return self._smoothed(expr)
             case VectorSelector():
                 columns, indexes = self.select(expr)
-                return self.picked(columns.labels, columns.values, indexes)
+                return self.picked(columns.labels, self._values(columns, indexes), indexes)
             case MatrixSelector():
                 return self._windows(expr)
             case Subquery():
@@ -141,11 +94,29 @@ class TreeEvaluator(ABC):
         assert isinstance(value, Vector)
         return value
 
+    def windows(self, expr: Expr) -> Windows:
+        """The value of an expression known to be a range vector."""
+        value = self.evaluate(expr)
+        assert isinstance(value, Windows)
+        return value
+
     def scalar(self, expr: Expr) -> F64:
         """The value of an expression known to be a scalar."""
         value = self.evaluate(expr)
         assert isinstance(value, np.ndarray)
         return value
+
+    def bounded(self, expr: Expr, what: str = "quantile") -> F64:
+        """A scalar that should be in [0, 1], or of a "ratio" in [-1, 1]; warns where it is not."""
+        values, low = self.scalar(expr), -1 if what == "ratio" else 0
+        is_inside = (values >= low) & (values <= 1)
+        if not is_inside.all():
+            first = float(values[~is_inside][0])
+            problem = f"{what} value should be between {low} and 1, got {format_short(first)}"
+            if low:
+                problem += f", capping to {1 if first > 0 else -1}"
+            self.notes_at(expr).warn(problem)
+        return values
 
     def text(self, expr: Expr) -> str:
         """The value of an expression known to be a string."""
@@ -181,38 +152,30 @@ class TreeEvaluator(ABC):
     def _binary(self, expr: Binary, lhs: Value, rhs: Value) -> Value:
         natives: Operator | None = None
         if self.query.pool:
-            checkpoint = self.query.budget.limits.checkpoint
-            natives = Operator(expr, self.query.pool, self.notes_at(expr), checkpoint)
-        if isinstance(lhs, Vector) and isinstance(rhs, Vector):
-            if expr.op in SET_OPERATORS:
+            natives = Operator(expr, self.query.pool, self.notes_at(expr))
+        match lhs, rhs:
+            case Vector(), Vector() if expr.op in SET_OPERATORS:
                 return binary.sets(expr, lhs, rhs)
-            delayed = self.query.options.delayed_name_removal
-            return binary.vectors(expr, lhs, rhs, self.query.budget, natives, delayed=delayed)
-        if isinstance(lhs, Vector):
-            assert isinstance(rhs, np.ndarray)
-            result = binary.vector_scalar(expr, lhs, rhs, natives, swapped=False)
-        elif isinstance(rhs, Vector):
-            assert isinstance(lhs, np.ndarray)
-            result = binary.vector_scalar(expr, rhs, lhs, natives, swapped=True)
-        else:
-            assert isinstance(lhs, np.ndarray)
-            assert isinstance(rhs, np.ndarray)
-            if expr.op in TRIMS:
-                raise EvaluationError(reason=f'operator "{expr.op}" not allowed for scalars')
-            return binary.scalars(expr.op, lhs, rhs)
+            case Vector(), Vector():
+                delayed = self.query.options.delayed_name_removal
+                return binary.vectors(expr, lhs, rhs, self.query.budget, natives, delayed=delayed)
+            case Vector(), np.ndarray():
+                result = binary.vector_scalar(expr, lhs, rhs, natives, swapped=False)
+            case np.ndarray(), Vector():
+                result = binary.vector_scalar(expr, rhs, lhs, natives, swapped=True)
+            case np.ndarray(), np.ndarray():
+                return binary.scalars(expr.op, lhs, rhs)
+            case _:
+                raise AssertionError(expr.op)
         return self.renamed(result) if binary.changes_meaning(expr) else result
 
     def _aggregate(self, expr: Aggregate) -> Vector:
         param: F64 | str | None = None
         if expr.param is not None:
-            value = self.evaluate(expr.param)
+            what = {"quantile": "quantile", "limit_ratio": "ratio"}.get(expr.op)
+            value = self.bounded(expr.param, what) if what else self.evaluate(expr.param)
             assert isinstance(value, str | np.ndarray)
             param = value
-        if (find := range_functions.PARAM_PROBLEMS.get(expr.op)) is not None:
-            assert expr.param is not None
-            assert isinstance(param, np.ndarray)
-            if problem := find(param):
-                self.query.notes.warn(problem, expr.param.span)
         value = self.vector(expr.expr)
         self.query.budget.check(value.values.size)
         natives = self.query.pool.mask(value)
@@ -308,11 +271,19 @@ class TreeEvaluator(ABC):
 
     def _windows(self, expr: MatrixSelector) -> Windows:
         columns = drop_stale(self._samples(expr.selector))
+        columns = replace(columns, values=self._values(columns))
         ends = self.times(expr.selector.at, expr.selector.offset_ms)
         self.query.counts.windows(columns.timestamps_ms, ends, expr.range_ms)
         named = np.zeros(len(columns.labels), np.bool_)
         edges = expr.selector.edges or ""
         return Windows(columns, ends, expr.range_ms, named, edges, self.query.lookback_ms)
+
+    def _values(self, columns: Columns, places: I64 | None = None) -> F64:
+        """The columns' values; where hints are compared, those at `places`, or all, have them."""
+        if not (self.compares_hints and self.query.pool):
+            return columns.values
+        places = np.arange(columns.samples) if places is None else places
+        return self.query.pool.compared(columns, places)
 
     def _samples(self, expr: VectorSelector) -> Columns:
         loaded = self.query.samples[expr.span.start]
@@ -321,10 +292,7 @@ class TreeEvaluator(ABC):
 
     def _subquery(self, expr: Subquery) -> Windows:
         ends = self.times(expr.at, 0)
-        default_ms = self.query.options.subquery_step_ms
-        first_ms, last_ms, step_ms = subquery_times(
-            int(ends.min()), int(ends.max()), expr, default_ms
-        )
+        first_ms, last_ms, step_ms = subquery_times(int(ends.min()), int(ends.max()), expr)
         ends = ends - expr.offset_ms
         if first_ms > last_ms:
             return Windows(Columns.empty(), ends, expr.range_ms, np.zeros(0, np.bool_))

@@ -40,12 +40,21 @@ def stopping_at(checkpoint: Callable[[], None]) -> Iterator[None]:
         CHECKPOINT.reset(token)
 
 
-def runs(rows: Sequence[T]) -> Iterator[Sequence[T]]:
-    """The rows, ROWS_AT_ONCE at a time, each time after a checkpoint."""
-    checkpoint = CHECKPOINT.get()
-    for start in range(0, len(rows), ROWS_AT_ONCE):
+def checkpoint() -> None:
+    """The query, if there is one, may be stopped here by an exception."""
+    CHECKPOINT.get()()
+
+
+def runs(rows: Sequence[T], size: int = ROWS_AT_ONCE) -> Iterator[Sequence[T]]:
+    """The rows, `size` at a time, each time after a checkpoint."""
+    for start in range(0, len(rows), size):
         checkpoint()
-        yield rows[start : start + ROWS_AT_ONCE]
+        yield rows[start : start + size]
+
+
+def checked(rows: Sequence[T], every: int = ROWS_AT_ONCE) -> Iterator[T]:
+    """The rows one by one; before each `every` of them is a checkpoint."""
+    return chain.from_iterable(runs(rows, every))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +78,7 @@ class Vector:
         """The chosen rows, by index or by mask."""
         indexes = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
         return type(self)(
-            [self.labels[i] for some in runs(indexes.tolist()) for i in some],
+            [self.labels[i] for i in checked(indexes.tolist())],
             self.values[indexes],
             self.present[indexes],
             self.unnamed[indexes],
@@ -114,6 +123,16 @@ def empty(steps: int) -> Vector:
     return vector([], np.empty((0, steps)), np.empty((0, steps), np.bool_))
 
 
+def stacked(parts: Sequence[Vector]) -> Vector:
+    """The rows of all parts, one below the other."""
+    return Vector(
+        [labels for part in parts for labels in part.labels],
+        np.concatenate([part.values for part in parts]),
+        np.concatenate([part.present for part in parts]),
+        np.concatenate([part.unnamed for part in parts]),
+    )
+
+
 def one_row(values: F64) -> Vector:
     """A series without labels, present at every step."""
     return vector([{}], values.reshape(1, -1), np.ones((1, values.size), np.bool_))
@@ -147,20 +166,17 @@ def label_keys(labels: Sequence[Labels], names: Sequence[str], *, excluded: bool
         if len(names) > FEW_NAMES:
             carried = set().union(*labels)  # what no series has tells none apart
             names = [name for name in dict.fromkeys(names) if name in carried]
-        return [
-            tuple(series.get(name, "") for name in names)
-            for some in runs(labels)
-            for series in some
-        ]
+        return [tuple(series.get(name, "") for name in names) for series in checked(labels)]
     ignored = frozenset(names) | {METRIC_NAME}
     return [
         frozenset(item for item in series.items() if item[0] not in ignored)
-        for some in runs(labels)
-        for series in some
+        for series in checked(labels)
     ]
 
 
-def ordered(keys: Sequence[Any], checkpoint: Callable[[], None], *, descending: bool) -> I64:
+def ordered(
+    keys: Sequence[Any], checkpoint: Callable[[], None] = checkpoint, *, descending: bool
+) -> I64:
     """Indexes of `keys` in their order; stable.
 
     Some thousand are sorted at once, because no other thread goes on meanwhile.
@@ -176,12 +192,10 @@ def ordered(keys: Sequence[Any], checkpoint: Callable[[], None], *, descending: 
     return np.fromiter(merged, np.int64, len(keys))
 
 
-def by_labels(labels: Sequence[Labels], checkpoint: Callable[[], None]) -> I64:
+def by_labels(labels: Sequence[Labels], checkpoint: Callable[[], None] = checkpoint) -> I64:
     """Indexes of label sets in Prometheus's order, whatever the order of each set's names."""
     # One text a set: twice as fast to compare as pairs; no stored label has a zero byte.
-    keys = [
-        "\0".join(chain.from_iterable(sorted(one.items()))) for some in runs(labels) for one in some
-    ]
+    keys = ["\0".join(chain.from_iterable(sorted(one.items()))) for one in checked(labels)]
     return ordered(keys, checkpoint, descending=False)
 
 
@@ -190,7 +204,6 @@ def group_rows(keys: Iterable[Hashable]) -> tuple[I64, list[int]]:
     numbers: dict[Hashable, int] = {}
     firsts: list[int] = []
     groups: list[int] = []
-    checkpoint = CHECKPOINT.get()
     for row, group in enumerate(keys):
         if row % ROWS_AT_ONCE == 0:
             checkpoint()
@@ -223,10 +236,9 @@ def drop_names(value: Vector) -> Vector:
 
     Rows of one metric differ elsewhere, so they stay different: only several metrics can clash.
     """
-    labels = [without(old, SCHEMA_LABELS) for some in runs(value.labels) for old in some]
+    labels = [without(old, SCHEMA_LABELS) for old in checked(value.labels)]
     bare = replace(value, labels=labels, unnamed=np.zeros(value.rows, np.bool_))
-    rows = chain.from_iterable(runs(value.labels))
-    metrics = {tuple(map(old.get, SCHEMA_LABELS)) for old in rows}
+    metrics = {tuple(map(old.get, SCHEMA_LABELS)) for old in checked(value.labels)}
     return bare if len(metrics) <= 1 else merge_equal(bare)
 
 

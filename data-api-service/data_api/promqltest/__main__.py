@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from data_api.promqltest.outcomes import CLASSES, Outcome, run_script
+from data_api.promqltest.outcomes import CLASSES, run_script
 from data_api.promqltest.script import BadScript
 
 
@@ -35,21 +35,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     failed = [outcome for outcome in outcomes if outcome.problem is not None]
     if given.json:
-        sys.stdout.write(json.dumps(_report(outcomes, failed)) + "\n")
+        report = {"passed": len(outcomes) - len(failed), "failed": len(failed)}
+        evals = [asdict(outcome) for outcome in outcomes]
+        sys.stdout.write(json.dumps(report | {"evals": evals}) + "\n")
     else:
         for outcome in failed:
             where = f"{outcome.file}:{outcome.line}"
             sys.stdout.write(f"{where}: {outcome.query}\n    {outcome.problem}\n")
         sys.stdout.write(f"{len(outcomes) - len(failed)} passed, {len(failed)} failed\n")
     return 1 if failed else 0
-
-
-def _report(outcomes: Sequence[Outcome], failed: Sequence[Outcome]) -> dict[str, object]:
-    return {
-        "passed": len(outcomes) - len(failed),
-        "failed": len(failed),
-        "evals": [asdict(outcome) for outcome in outcomes],
-    }
 
 
 if __name__ == "__main__":

@@ -19,10 +19,17 @@ HINTS = {
     "not_reset": Hint.NOT_RESET,
     "gauge": Hint.GAUGE,
 }
-KEYS = frozenset(
-    "schema sum count z_bucket z_bucket_w buckets offset n_buckets n_offset custom_values"  # noqa: SIM905 - as the docstring has them
-    " counter_reset_hint".split()
-)
+LISTS = frozenset({"buckets", "n_buckets", "custom_values"})
+KEYS = LISTS | {
+    "schema",
+    "sum",
+    "count",
+    "z_bucket",
+    "z_bucket_w",
+    "offset",
+    "n_offset",
+    "counter_reset_hint",
+}
 TOLERANCE = 1e-6
 _ITEM = re.compile(r"\{\{(?P<one>.*?)\}\}(?:(?P<sign>[+-])\{\{(?P<delta>.*?)\}\})?(?:x(?P<n>\d+))?")
 _FIELD = re.compile(r"(\w+):(?:\[([^\]]*)\]|(\S+))")
@@ -117,7 +124,8 @@ def with_hints(samples: Mapping[int, float | Histogram]) -> dict[int, float | Hi
     return hinted
 
 
-def _near(a: float, b: float) -> bool:
+def near(a: float, b: float) -> bool:
+    """Whether two values agree, as upstream's `almost.Equal` decides it."""
     if a == b or (math.isnan(a) and math.isnan(b)):
         return True
     both = abs(a) + abs(b)
@@ -126,21 +134,12 @@ def _near(a: float, b: float) -> bool:
 
 def same(wanted: Literal, got: Histogram) -> bool:
     """Whether they agree, as upstream's `compareNativeHistogram` decides it."""
-    one, (keys, counts), (other_keys, other_counts) = (
-        wanted.histogram,
-        wanted.histogram.filled(),
-        got.filled(),
-    )
+    one = wanted.histogram
+    (keys, counts), (other_keys, other_counts) = one.filled(), got.filled()
+    numbers = np.concatenate((one.numbers[:2], counts)).tolist()
     return (
         one.layout == got.layout
         and np.array_equal(keys, other_keys)
-        and all(
-            _near(a, b)
-            for a, b in zip(
-                [*one.numbers[:2].tolist(), *counts.tolist()],
-                [*got.numbers[:2].tolist(), *other_counts.tolist()],
-                strict=True,
-            )
-        )
+        and all(map(near, numbers, [got.count, got.sum, *other_counts.tolist()]))
         and (not wanted.says_hint or one.hint is got.hint)
     )

@@ -1,7 +1,5 @@
 """The samples of a script in memory, answering selector spans the way the store does."""
 
-import struct
-
 import numpy as np
 
 from data_api.model import HISTOGRAM_BITS, METRIC_NAME, Columns, SelectorSpan
@@ -32,7 +30,7 @@ class MemoryStore:
         labels: list[dict[str, str]] = []
         offsets: list[int] = [0]
         times: list[int] = []
-        bits: list[int] = []
+        bits: list[np.int64] = []
         histograms: list[Histogram] = []
         for pairs, written in self.samples.items():
             samples = written
@@ -51,10 +49,10 @@ class MemoryStore:
             for t in chosen:
                 value = samples[t]
                 if isinstance(value, Histogram):
-                    bits.append(HISTOGRAM_BITS | len(histograms))
+                    bits.append(np.int64(HISTOGRAM_BITS | len(histograms)))
                     histograms.append(value)
                 else:
-                    bits.append(struct.unpack("<q", struct.pack("<d", value))[0])
+                    bits.append(np.float64(value).view(np.int64))
         return Columns(
             labels,
             np.array(offsets, np.int64),

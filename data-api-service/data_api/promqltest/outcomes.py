@@ -12,7 +12,7 @@ from pathlib import Path
 from data_api import promql
 from data_api.promql.functions import FUNCTIONS
 from data_api.promql.nodes import Aggregate, Call, Expr, children
-from data_api.promqltest.check import OPTIONS, check, check_middle
+from data_api.promqltest.check import OPTIONS, check
 from data_api.promqltest.literals import Literal
 from data_api.promqltest.memory_store import MemoryStore, load_block
 from data_api.promqltest.script import BadScript, Eval, blocks, parse_eval
@@ -79,7 +79,7 @@ def run_script(path: Path, options: promql.Options = OPTIONS) -> list[Outcome]:
         except (BadScript, ValueError) as error:
             raise BadScript(f"{path}:{line}: {error}") from error
         store.touched_native = False
-        problem = check(store, ev, options) or check_middle(store, ev, options)
+        problem = check(store, ev, options)
         kind = _class_of(ev, path.stem, touched_native=store.touched_native)
         outcomes.append(Outcome(path.stem, line, ev.query, kind, problem))
     return outcomes

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from data_api.model import METRIC_NAME, STALE_BITS
-from data_api.promql.lexer import Kind, tokens
+from data_api.promql.lexer import Kind, parse_duration_ms, tokens
 from data_api.promqltest.literals import Literal, literals
 
 T = TypeVar("T")
@@ -83,9 +83,7 @@ def duration_ms(text: str) -> int:
     try:
         return round(float(text) * 1000)
     except ValueError:
-        units = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-        parts = re.findall(r"(\d+)(ms|[smhd])", text)
-        return sum(int(n) * units[u] for n, u in parts) * (-1 if text.startswith("-") else 1)
+        return parse_duration_ms(text) * (-1 if text.startswith("-") else 1)
 
 
 def parse_labels(text: str) -> tuple[dict[str, str], str]:
@@ -149,41 +147,26 @@ def blocks(text: str) -> Iterator[tuple[int, list[str]]]:
     """Runs of lines without a blank one between, no comments, with the first line's number."""
     block: list[str] = []
     first = 0
-    for index, raw in enumerate(text.splitlines(), 1):
+    for index, raw in enumerate([*text.splitlines(), ""], 1):
         line = raw.strip()
         if line.startswith("#"):
             continue
-        if not line:
-            if block:
-                yield first, block
-            block = []
-            continue
-        starts = re.match(r"(load|eval|clear)", line) and not raw[:1].isspace()
-        if starts and block:
+        is_head = re.match(r"(load|eval|clear)", line) and not raw[:1].isspace()
+        if block and (is_head or not line):
             yield first, block
             block = []
-        if not block:
-            first = index
-        block.append(line)
-    if block:
-        yield first, block
+        if line:
+            first = first if block else index
+            block.append(line)
 
 
 def parse_eval(line: int, block: list[str]) -> Eval:
     """An eval block."""
     head = needed(_EVAL.match(block[0]), f"neither load, clear nor eval: {block[0]!r}")
-    if head["at"] is not None:
-        at = duration_ms(head["at"])
-        ev = Eval(line, head["query"], at, at, 60_000, instant=True)
-    else:
-        ev = Eval(
-            line,
-            head["query"],
-            duration_ms(head["start"]),
-            duration_ms(head["end"]),
-            duration_ms(head["step"]),
-            instant=False,
-        )
+    at = head["at"]
+    times = (at, at, "1m") if at else (head["start"], head["end"], head["step"])
+    start_ms, end_ms, step_ms = map(duration_ms, times)
+    ev = Eval(line, head["query"], start_ms, end_ms, step_ms, instant=at is not None)
     ev.fails = head["old"] == "fail"
     ev.ordered = head["old"] == "ordered"
     ev.warn = True if head["old"] == "warn" else None

@@ -136,9 +136,9 @@ def part_of_samples(rows: Rows, names: Sequence[str]) -> Part:
         match name:
             case "count":
                 columns[name] = np.ones(values.size, np.int64)
-            case "last_ms":
+            case "first_ms" | "last_ms":
                 columns[name] = times
-            case "sum_rest":
+            case "sum_rest" | "resets" | "reset_sum":
                 columns[name] = np.zeros(values.size)
             case "is_stale":
                 columns[name] = is_stale

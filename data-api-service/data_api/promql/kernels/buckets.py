@@ -92,6 +92,24 @@ def bucket_quantile(q: float, bounds: F64, counts: F64, n: int) -> float:
     return float(start + (bounds[b] - start) * (rank / count))
 
 
+@kernel(float64(float64, F64S_OUT, F64S_OUT, int64))
+def count_below(value: float, bounds: F64, counts: F64, n: int) -> float:
+    """How many observations are below a value, spread evenly in each bucket."""
+    before = 0.0
+    below = 0.0 if bounds[0] > 0.0 else -np.inf
+    for i in range(n):
+        if below >= value:
+            return before
+        if bounds[i] > value:
+            if not np.isinf(below):
+                before += (counts[i] - before) * (value - below) / (bounds[i] - below)
+                return float(min(before, counts[n - 1]))
+            return float(counts[i])
+        before = counts[i]
+        below = bounds[i]
+    return float(counts[n - 1])
+
+
 @kernel(float64(float64, float64, F64S_OUT, F64S_OUT, int64))
 def bucket_fraction(lower: float, upper: float, bounds: F64, counts: F64, n: int) -> float:
     """Share of observations in [lower, upper]. Source: Prometheus `BucketFraction`."""
@@ -100,34 +118,8 @@ def bucket_fraction(lower: float, upper: float, bounds: F64, counts: F64, n: int
         return np.nan
     if lower >= upper:
         return 0.0
-    rank = 0.0
-    lower_rank = -1.0
-    upper_rank = -1.0
-    for i in range(n):
-        below = -np.inf
-        if i > 0:
-            below = bounds[i - 1]
-        elif bounds[0] > 0.0:
-            below = 0.0
-        above = bounds[i]
-        if lower_rank < 0.0 and below >= lower:
-            lower_rank = rank
-        if upper_rank < 0.0 and below >= upper:
-            upper_rank = rank
-        if lower_rank < 0.0 and below < lower and above > lower:
-            lower_rank = counts[i]
-            if not np.isinf(below):
-                lower_rank = rank + (counts[i] - rank) * (lower - below) / (above - below)
-        if upper_rank < 0.0 and below < upper and above > upper:
-            upper_rank = counts[i]
-            if not np.isinf(below):
-                upper_rank = rank + (counts[i] - rank) * (upper - below) / (above - below)
-        rank = counts[i]
-    if lower_rank < 0.0 or lower_rank > count:
-        lower_rank = count
-    if upper_rank < 0.0 or upper_rank > count:
-        upper_rank = count
-    return float((upper_rank - lower_rank) / count)
+    within = count_below(upper, bounds, counts, n) - count_below(lower, bounds, counts, n)
+    return float(within / count)
 
 
 @kernel(

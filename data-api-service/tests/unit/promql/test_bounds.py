@@ -203,9 +203,9 @@ def test_notes_of_many_series_count_lines_once(store):
     """The place of a note is found once, not for each series: the text may be long."""
     notes = context.Annotations("\n" * 1000 + "x")
     for n in range(20_000):
-        notes.info(f"metric {n}", Span(1000, 1001))
+        notes.add("info", f"metric {n}", Span(1000, 1001))
     assert len(notes.places) == 1
-    assert notes.shown()[1][0].endswith("(1001:1)")
+    assert notes.shown("info")[0].endswith("(1001:1)")
 
 
 def test_columns_of_nothing_are_answered():

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_api.model import STALE_BITS
-from data_api.promql.kernels import grouping, windows
+from data_api.promql.kernels import grouping, growth, windows
 
 finite = st.floats(-1e6, 1e6, allow_nan=False).map(lambda v: round(v, 3))
 awkward = st.one_of(finite, st.sampled_from([math.nan, math.inf, -math.inf, 0.0, -0.0]))
@@ -54,6 +54,14 @@ def blank(samples, ends_ms):
     return np.zeros(shape), np.zeros(shape, np.bool_)
 
 
+def folded(op, samples, ends_ms, length, first=0.0):
+    """Values and presence that the kernel gives, `first` being its parameter at every step."""
+    out, present = blank(samples, ends_ms)
+    firsts, seconds = np.full(ends_ms.size, first), np.zeros(ends_ms.size)
+    windows.fold(op, *samples, ends_ms, length, firsts, seconds, out, present)
+    return out, present
+
+
 def agrees(got, wanted):
     """Equal, or equal but for the last digits."""
     if math.isnan(wanted):
@@ -91,8 +99,7 @@ SIMPLE = {
 @given(samples=rows(), ends_ms=ends, length=lengths)
 def test_sums_agree_with_exact_arithmetic(op, samples, ends_ms, length):
     """Sum, mean and variance of a window agree with rational arithmetic."""
-    out, present = blank(samples, ends_ms)
-    windows.fold(op, *samples, ends_ms, length, out, present)
+    out, present = folded(op, samples, ends_ms, length)
     for row, step, _, _, values in slow_windows(samples, ends_ms, length):
         assert present[row, step] == bool(values)
         if values:
@@ -105,8 +112,7 @@ def test_sums_agree_with_exact_arithmetic(op, samples, ends_ms, length):
 @given(samples=rows(awkward), ends_ms=ends, length=lengths)
 def test_folds_agree_with_python(op, samples, ends_ms, length):
     """The folds of a window agree with a list comprehension, NaN and infinities included."""
-    out, present = blank(samples, ends_ms)
-    windows.fold(op, *samples, ends_ms, length, out, present)
+    out, present = folded(op, samples, ends_ms, length)
     for row, step, _, _, values in slow_windows(samples, ends_ms, length):
         assert present[row, step] == bool(values)
         if values:
@@ -135,13 +141,13 @@ def slow_growth(times, values, start, end, *, counter, rate):
     samples=rows(st.floats(0, 1e6).map(lambda v: round(v, 2))),
     ends_ms=ends,
     length=lengths,
-    counter=st.booleans(),
-    rate=st.booleans(),
+    op=st.sampled_from([growth.RATE, growth.INCREASE, growth.DELTA]),
 )
-def test_growth_agrees_with_python(samples, ends_ms, length, counter, rate):
+def test_growth_agrees_with_python(samples, ends_ms, length, op):
     """rate, increase and delta agree with the extrapolation written plainly."""
     out, present = blank(samples, ends_ms)
-    windows.growth(*samples, ends_ms, length, int(counter), int(rate), out, present)
+    growth.extrapolated(op, *samples, ends_ms, length, out, present)
+    counter, rate = op != growth.DELTA, op == growth.RATE
     for row, step, end, times, values in slow_windows(samples, ends_ms, length):
         wanted = slow_growth(times, values, end - length, end, counter=counter, rate=rate)
         assert present[row, step] == (wanted is not None)
@@ -153,8 +159,7 @@ def test_growth_agrees_with_python(samples, ends_ms, length, counter, rate):
 @given(samples=rows(), ends_ms=ends, length=lengths, q=st.floats(0, 1))
 def test_quantile_agrees_with_numpy(samples, ends_ms, length, q):
     """A window's quantile interpolates between ranks as numpy does by default."""
-    out, present = blank(samples, ends_ms)
-    windows.quantile(*samples, ends_ms, length, np.full(ends_ms.size, q), out, present)
+    out, present = folded(windows.QUANTILE, samples, ends_ms, length, q)
     for row, step, _, _, values in slow_windows(samples, ends_ms, length):
         assert present[row, step] == bool(values)
         if values:
@@ -165,9 +170,7 @@ def test_quantile_agrees_with_numpy(samples, ends_ms, length, q):
 @given(samples=rows(), ends_ms=ends, length=lengths)
 def test_slope_agrees_with_least_squares(samples, ends_ms, length):
     """Deriv is the slope of the least-squares line, a second."""
-    out, present = blank(samples, ends_ms)
-    zeros = np.zeros(ends_ms.size)
-    windows.line(*samples, ends_ms, length, ends_ms, zeros, 0, out, present)
+    out, present = folded(windows.DERIV, samples, ends_ms, length)
     for row, step, _, times, values in slow_windows(samples, ends_ms, length):
         assert present[row, step] == (len(values) > 1)
         if len(values) > 1:

@@ -1,5 +1,6 @@
 """Laws of reading rollups: whatever is mixed, the answer is that of a plain list of samples."""
 
+import contextlib
 import math
 import uuid
 from dataclasses import dataclass, field
@@ -133,7 +134,10 @@ FUNCTIONS = [
 QUERIES = st.one_of(
     st.sampled_from(["x_total", "timestamp(x_total)", "x_total offset 5m", "x_total offset 1h"]),
     st.tuples(
-        st.sampled_from([f"{name}_over_time" for name in FUNCTIONS] + ["rate", "stddev_over_time"]),
+        st.sampled_from(
+            [f"{name}_over_time" for name in FUNCTIONS]
+            + ["rate", "increase", "delta", "stddev_over_time"]
+        ),
         st.sampled_from(["5m", "15m", "1h", "2h"]),
         st.sampled_from(["", " offset 10m", " @ 3600"]),
     ).map(lambda q: f"{q[0]}(x_total[{q[1]}]{q[2]})"),
@@ -182,10 +186,10 @@ def test_rollups_change_no_answer(made, late, query, steps, kept_since_ms):
 def filled(folder):
     """Two hours of a counter each 15 s, of which the first has a rollup of each length."""
     store = Stored(folder)
-    store.block([(1, n * 15_000, float(n % 100)) for n in range(1, 241)])
+    store.block([(1, n * 15_000, float(n % 200)) for n in range(1, 241)])
     store.rollup(R, 0, 11)
     store.rollup(HOUR, 0, 0)
-    store.block([(1, n * 15_000, float(n % 100)) for n in range(241, 481)])
+    store.block([(1, n * 15_000, float(n % 200)) for n in range(241, 481)])
     return store
 
 
@@ -196,7 +200,8 @@ HOURLY = (HOUR, END, HOUR)
     ("query", "steps", "rows"),
     [
         ("max_over_time(x_total[1h])", HOURLY, 1 + 240),
-        ("rate(x_total[1h])", HOURLY, None),
+        ("rate(x_total[1h])", HOURLY, 1 + 240),
+        ("irate(x_total[1h])", HOURLY, None),
         ("x_total", (R, END, R), 12 + 240),
         ("x_total", HOURLY, None),  # of two hours one is not whole, the other has no rollup
         ("avg_over_time(x_total[5m])", (R, END, R), 12 + 240),
@@ -222,6 +227,18 @@ def test_rollups_are_read_where_windows_are_whole_buckets(tmp_path, query, steps
     assert any("read from rollups" in info for info in infos) == (rows is not None)
     if isinstance(loaded, Buckets) and ":" not in query:
         assert loaded.columns["end_ms"].size == rows
+
+
+def test_a_counter_that_falls_twice_in_a_bucket_is_asked_of_samples(tmp_path):
+    """Only the sum of its values before each fall is known then, not how it is rounded."""
+    store = Stored(tmp_path)
+    store.block([(1, n * 15_000, float(n % 100)) for n in range(1, 481)])
+    store.rollup(HOUR, 0, 1)
+    for query, is_exact in (("increase(x_total[1h])", False), ("delta(x_total[1h])", True)):
+        spans = promql.needed(promql.parse(query), *HOURLY)
+        loaded = dict(zip(spans, store.load(spans), strict=True))
+        with contextlib.nullcontext() if is_exact else pytest.raises(promql.InexactRollup):
+            answer(query, loaded, HOURLY)
 
 
 def test_histograms_beside_rollups_are_read_as_samples(tmp_path):
