@@ -57,8 +57,8 @@ LEARNED = 9
 # begin; and for the slow terms the length of a stretch, where those begin, how many there are
 PERIOD, BIN, FIRST, SLOW_BIN, SLOW_FIRST, SLOW_BINS = range(6)
 # columns of `now`, one row a model: what it makes of the sample at hand
-GUESS, ERROR, WIDTH, READY = range(4)
-NOW_FIELDS = 4
+GUESS, ERROR, WIDTH, READY, NEWS = range(5)
+NOW_FIELDS = 5
 # rows of `recent`
 VALUE, STEP = range(2)
 # values of `visits`, one a phase
@@ -106,7 +106,7 @@ def predict(
         model = models[m]
         guess = base + model[OFFSET]
         now[m, GUESS] = guess
-        now[m, ERROR] = x - guess
+        now[m, ERROR] = now[m, NEWS] = x - guess
         now[m, WIDTH] = max(model[SIGMA], MEMORY_SHARE * model[MEMORY], FLOOR * abs(guess))
 
 

@@ -45,6 +45,7 @@ from analysis_processing.kernels.baseline import (
     SEEN,
     TRIAL,
     UNIT,
+    NEWS,
     WIDTH,
     choose_judge,
     learn,
@@ -67,6 +68,18 @@ from analysis_processing.kernels.episodes import (
     follow,
     severity_of,
 )
+from analysis_processing.kernels.levels import (
+    LEVEL,
+    LEVELS,
+    LOG_FIELDS,
+    STAY,
+    STILL,
+    learn_log,
+    log_limit,
+    log_score,
+    nearest_level,
+    stay_at,
+)
 from analysis_processing.kernels.residuals import WINDOW
 from analysis_processing.kernels.tails import LIMIT, SCORE_MAX, TAIL_FIELDS, learn_tails, score_of
 
@@ -86,6 +99,7 @@ def widths(models: int, phases: int, stretches: int) -> tuple[int, int]:
         MARKS + models * (LEARNED + terms.MEAN_FIELDS + terms.PAST_FIELDS) + 2 * terms.PAST_FIELDS
     )
     state += 2 * RECENT + 2 * models * (TAIL_FIELDS) + terms.HABITS + EPISODE
+    state += 2 * LEVELS + LOG_FIELDS
     return state, 2 * (models * WINDOW + phases + (models + 2) * terms.HISTORY + stretches)
 
 
@@ -99,6 +113,8 @@ def cut_state(state: np.ndarray, models: int) -> tuple[np.ndarray, ...]:
     e = d + models * terms.MEAN_FIELDS
     f = e + (models + 2) * terms.PAST_FIELDS
     g = f + terms.HABITS
+    h = g + EPISODE
+    i = h + 2 * LEVELS
     return (
         state[:a],
         state[a:b].reshape(models, LEARNED),
@@ -107,7 +123,9 @@ def cut_state(state: np.ndarray, models: int) -> tuple[np.ndarray, ...]:
         state[d:e].reshape(models, terms.MEAN_FIELDS),
         state[e:f].reshape(models + 2, terms.PAST_FIELDS),
         state[f:g],
-        state[g:],
+        state[g:h],
+        state[h:i].reshape(LEVELS, 2),
+        state[i:],
     )
 
 
@@ -179,7 +197,9 @@ def advance(
     judged = np.zeros(4)
     count = 0
     for s in range(values.shape[0]):
-        mark, learned, recent, tails, means, pasts, habits, episode = cut_state(state[s], models)
+        mark, learned, recent, tails, means, pasts, habits, episode, levels, logs = cut_state(
+            state[s], models
+        )
         rings, ranks, profile, visits, past_rings, past_ranks, raws, shape = cut_memory(
             memory[s], models, n_phases
         )
@@ -196,6 +216,7 @@ def advance(
                 x = raw * mark[UNIT] if mark[UNIT] > 0.0 else raw
             if mark[SEEN] == 0.0:
                 habits[terms.BORN] = at_step
+                levels[0, LEVEL], levels[0, STAY] = x if np.isfinite(x) else 0.0, 0.01
             louder = max(backed_off(habits), caution(at_step, rules, habits))
             unit = mark[UNIT] if mark[UNIT] > 0.0 else 1.0
             learnable = abs(x) <= FAR
@@ -218,37 +239,66 @@ def advance(
                 predict(x, mark[SEEN] > 0.0, phases, learned, profile, visits, now)
                 judge = choose_judge(seasons, learned, now)
                 width = now[judge, WIDTH]
+                base[0], room = nearest_level(x, levels)
+                if terms.narrowest(pasts, models) > 0:
+                    room = 0.0
+                expected = now[judge, GUESS]
+                if room > 0.0:
+                    for m in range(models):
+                        if abs(x - base[0]) < abs(now[m, ERROR]):
+                            now[m, NEWS] = x - base[0]
+                            if m == judge:
+                                expected = base[0]
                 unjudged = mark[SEEN] < rules[terms.WARM_UP] or (
                     mark[RESTARTING] > 0.0 and judge == 0
                 )
                 up, down = tails[judge, 0, LIMIT], tails[judge, 1, LIMIT]
                 unjudged |= down == 0.0
+                if width > 0.0:
+                    up, down = max(up, room / width), max(down, room / width)
                 if not unjudged:
-                    judged[EXPECTED] = bounded(now[judge, GUESS], unit)
-                    judged[LOWER] = bounded(now[judge, GUESS] - down * louder * width, unit)
-                    judged[UPPER] = bounded(now[judge, GUESS] + up * louder * width, unit)
-                    score = score_of(now[judge, ERROR], width)
+                    judged[EXPECTED] = bounded(expected, unit)
+                    judged[LOWER] = bounded(expected - down * louder * width, unit)
+                    judged[UPPER] = bounded(expected + up * louder * width, unit)
+                    score = score_of(now[judge, NEWS], width)
                     spike[terms.SEVERITY] = score / (up if score > 0.0 else down)
-                    spike[terms.USUAL], spike[terms.SHOWN] = (
-                        now[judge, GUESS],
-                        x,
-                    )
+                    spike[terms.USUAL], spike[terms.SHOWN] = expected, x
                 # bursts widen what a single sample may do, not what a mean takes from it
                 robust = (
                     min(width, 1.25 * habits[terms.SCATTER])
                     if habits[terms.SCATTER] > 0.0
                     else width
                 )
+                robust = max(robust, room)
                 terms.judge_run(raw, rules, mark, habits, verdict)
                 terms.move_means(
                     x, at_step, robust, rules, seasons, means, pasts, raws, shape, base
                 )
                 ours = max(terms.narrowest(pasts, models), 0)
                 off = x - base[ours] - means[ours, terms.MEAN]
-                terms.move_spreads(x, width, off, rules, mark, habits, pasts)
+                reference = base[ours] + means[ours, terms.LONG] + pasts[ours, terms.CENTRE]
+                far = log_limit(louder * rules[terms.DEPTH], reference, logs)
+                if not unjudged and far * 1.0 < up * louder * width + expected:
+                    judged[UPPER] = bounded(far, unit)
+                    if x > expected:
+                        spike[terms.SEVERITY] = louder * log_score(x, rules[terms.DEPTH]*louder, reference, logs)
+                if room == 0.0 or abs(off) <= 6.0 * habits[terms.SCATTER]:
+                    terms.move_spreads(x, width, off, rules, mark, habits, pasts)
                 if not unjudged:
                     terms.judge_slow(
-                        at_step, width, rules, seasons, base, means, pasts, raws, habits, verdict
+                        at_step,
+                        learned[0, OFFSET],
+                        room,
+                        width,
+                        rules,
+                        seasons,
+                        base,
+                        means,
+                        pasts,
+                        raws,
+                        habits,
+                        levels,
+                        verdict,
                     )
                 stride = at_step // rules[terms.STRIDE]
                 if stride != habits[terms.STRIDES] and mark[SEEN] >= 32.0:
@@ -256,12 +306,19 @@ def advance(
                     habits[terms.CRIES] *= max(
                         1.0 - rules[terms.STRIDE] / (CRIES_DAYS * rules[terms.DAY]), 0.0
                     )
+                    level = learned[0, OFFSET]
+                    if abs(level - habits[terms.LAST_LEVEL]) <= STILL * width:
+                        stay_at(level, width, 0.0, levels)
+                        terms.settle(x, width, base, means[0], pasts[0], levels)
+                    habits[terms.LAST_LEVEL] = level
                     for k in range(models + 2):
                         if k >= models or means[k, terms.COUNT] >= 32.0:
                             terms.remember_past(pasts[k], past_rings[k], past_ranks[k])
                 echo = episode[BEFORE] > 0.0 and at_step - episode[BEFORE] <= RECENT
                 echo &= at_step - episode[SINCE] <= rules[terms.ACCEPTED]
                 often, changes = habits[terms.CRIES] >= FREE_CRIES, habits[terms.RUNS]
+                if not echo:
+                    learn_log(x, reference, rules[terms.LOG_MEMORY], logs)
                 learn_tails(rules[terms.RATE], echo, often, changes, now, learned, tails)
                 learn(
                     x,
@@ -320,7 +377,7 @@ def describe(state: np.ndarray, seasons: np.ndarray, judges: np.ndarray) -> None
     """
     models = seasons.shape[0]
     for s in range(state.shape[0]):
-        _, learned, _, _, _, pasts, habits, _ = cut_state(state[s], models)
+        _, learned, _, _, _, pasts, habits, _, _, _ = cut_state(state[s], models)
         best = 0.0
         judges[s, 0] = 0.0
         for m in range(1, models):

@@ -16,7 +16,7 @@ Source: Coles, An Introduction to Statistical Modeling of Extreme Values (2001),
 import numpy as np
 
 from analysis_processing.chassis.jit import float64, inlined, kernel, void
-from analysis_processing.kernels.baseline import ERROR, FILLED, READY, RUN, SETTLED, WIDTH
+from analysis_processing.kernels.baseline import FILLED, NEWS, READY, RUN, SETTLED, WIDTH
 from analysis_processing.kernels.residuals import F64_ROW
 
 START = 1.5  # widths; about 7 % of normal noise lies beyond
@@ -105,7 +105,7 @@ def learn_tails(
     for m in range(now.shape[0]):
         if now[m, READY] == 0.0 or learned[m, FILLED] < SETTLED:
             continue
-        score = score_of(now[m, ERROR], now[m, WIDTH])
+        score = score_of(now[m, NEWS], now[m, WIDTH])
         for side in range(2):
             tail = tails[m, side]
             signed = -score if side == 1 else score

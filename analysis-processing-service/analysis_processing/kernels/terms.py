@@ -20,6 +20,7 @@ import numpy as np
 
 from analysis_processing.chassis.jit import inlined
 from analysis_processing.kernels.baseline import GAP, PERIOD, SEEN, SLOW_BIN, SLOW_BINS, SLOW_FIRST
+from analysis_processing.kernels.levels import ACCEPTED_SHARE, APART, STAY, nearest_level, stay_at
 from analysis_processing.kernels.residuals import push
 
 HISTORY = 128
@@ -37,8 +38,8 @@ EXTRA_MAX = 3.0
 
 # what the terms are told: steps, but SHARE_* (of one step in a mean's length), KEEN and RATE
 WARM_UP, REFRACTORY, SIDE, RATE, KEEN, DAY, STRIDE, GAP_MIN, RUN_MIN, ACCEPTED = range(10)
-SUDDEN, SHARE_MEAN, SHARE_SPREAD, NARROW, NARROW_LOG = range(10, 15)
-RULES = 15
+SUDDEN, SHARE_MEAN, SHARE_SPREAD, NARROW, NARROW_LOG, DEPTH, LOG_MEMORY = range(10, 17)
+RULES = 17
 # columns of `means`, one row a model
 MEAN, LONG, COUNT, BIN, BIN_SUM, BIN_COUNT, SUM, BINS, TURNED, TREND = range(10)
 MEAN_FIELDS = 10
@@ -48,7 +49,8 @@ PAST_FIELDS = 6
 # what is known besides
 LAST, LAST_X, EQUAL, LONGEST_RUN, RUNS, LONGEST_GAP, GAPS, SWING, SCATTER = range(9)
 QUIET_STEP, SHIFTED, SPREADING, STRIDES, CRIES, CRIED, LOUDNESS, BORN = range(9, 17)
-HABITS = 17
+LAST_LEVEL = 17
+HABITS = 18
 # rows of `verdict`; a higher one names an episode that shows several
 SPIKE, RHYTHM, SPREAD, DRIFT, SHIFT, STUCK, MISSING = range(1, 8)
 KINDS = 8
@@ -196,8 +198,8 @@ def move_means(
     narrow = rules[NARROW] * width
     for m in range(seasons.shape[0]):
         mean, bins, first = means[m], seasons[m, SLOW_BINS], seasons[m, SLOW_FIRST]
-        base[m] = 0.0
         if m > 0:
+            base[m] = 0.0
             if bins == 0:
                 continue
             at = at_step % seasons[m, PERIOD] // seasons[m, SLOW_BIN]
@@ -261,8 +263,33 @@ def move_spreads(
 
 
 @inlined
-def accept(seasons: np.ndarray, means: np.ndarray, pasts: np.ndarray, raws: np.ndarray) -> None:
-    """Where the means stand now is where they belong, for every season."""
+def settle(
+    at: float, width: float, base: np.ndarray, mean: np.ndarray, past: np.ndarray, levels: np.ndarray
+) -> bool:
+    """A level that is known only now is the reference, and its mean as usual; else False."""
+    level, _ = nearest_level(at, levels)
+    if abs(level - base[0]) <= APART * width:
+        return False
+    base[0] = level
+    mean[MEAN] = mean[LONG] + past[CENTRE]
+    past[NOW] = past[CENTRE]
+    return True
+
+
+@inlined
+def accept(
+    at: float,
+    width: float,
+    seasons: np.ndarray,
+    base: np.ndarray,
+    means: np.ndarray,
+    pasts: np.ndarray,
+    raws: np.ndarray,
+    levels: np.ndarray,
+) -> None:
+    """Where the means stand now is where they belong, for every season. at: the level."""
+    stay_at(at, width, ACCEPTED_SHARE * levels[:, STAY].sum(), levels)
+    settle(at, width, base, means[0], pasts[0], levels)
     for m in range(seasons.shape[0]):
         move = pasts[m, NOW] - pasts[m, CENTRE]
         first = seasons[m, SLOW_FIRST]
@@ -274,6 +301,8 @@ def accept(seasons: np.ndarray, means: np.ndarray, pasts: np.ndarray, raws: np.n
 @inlined
 def judge_slow(
     at_step: int,
+    at: float,
+    room: float,
     width: float,
     rules: np.ndarray,
     seasons: np.ndarray,
@@ -282,6 +311,7 @@ def judge_slow(
     pasts: np.ndarray,
     raws: np.ndarray,
     habits: np.ndarray,
+    levels: np.ndarray,
     verdict: np.ndarray,
 ) -> None:
     """SHIFT or DRIFT, SPREAD, RHYTHM; what lasts as long as ACCEPTED is the new usual."""
@@ -290,7 +320,8 @@ def judge_slow(
     if m < 0:
         habits[QUIET_STEP] = float(at_step)
     else:
-        over = excess(pasts[m], rules[KEEN], rules[NARROW] * width)
+        narrow = rules[NARROW] * width
+        over = excess(pasts[m], rules[KEEN], max(narrow, room) if m == 0 else narrow)
         if abs(over) < QUIET:
             habits[QUIET_STEP] = float(at_step)
         slow = at_step - habits[QUIET_STEP] > rules[SUDDEN]
@@ -308,7 +339,7 @@ def judge_slow(
             habits[SHIFTED] += 1.0
         if habits[SHIFTED] % 1e9 > rules[ACCEPTED]:
             habits[SHIFTED] = 0.0
-            accept(seasons, means, pasts, raws)
+            accept(at, width, seasons, base, means, pasts, raws, levels)
     wide = 0.0
     for kind in (SPREAD, RHYTHM):
         past = pasts[models + (kind == RHYTHM)]

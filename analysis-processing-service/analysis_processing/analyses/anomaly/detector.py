@@ -13,6 +13,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 import cramjam
@@ -29,6 +30,8 @@ SIDES = {"both": 0.0, "up": 1.0, "down": -1.0}
 DAY_MS = 86_400_000
 MINUTE_MS = 60_000
 FALSE_WEEKLY = 0.2
+LOG_DAILY = 0.055
+BURST = 8
 STRETCHES_MIN = 24  # of a season; one of fewer, an hour, is over before a slow term sees it
 THREAD_POINTS = 100_000  # a block smaller than that is not worth a second thread
 
@@ -93,6 +96,8 @@ def rules_of(params: Mapping[str, Any], step_ms: int) -> F64:
     rules[terms.RATE] = weekly / 2.0 / (7.0 * day)
     rules[terms.KEEN] = math.log(looks * 2.0 / weekly) / math.log(looks * 2.0 / FALSE_WEEKLY)
     rules[terms.DAY] = day
+    rules[terms.DEPTH] = -NormalDist().inv_cdf(LOG_DAILY * (weekly/FALSE_WEEKLY) / day)
+    rules[terms.LOG_MEMORY] = max(4000.0, 3.0 * day)
     rules[terms.STRIDE] = max(1.0, round(20 * MINUTE_MS / step_ms))
     rules[terms.GAP_MIN] = max(3.0, math.ceil(10 * MINUTE_MS / step_ms))
     rules[terms.RUN_MIN] = max(10.0, math.ceil(15 * MINUTE_MS / step_ms))
@@ -101,7 +106,7 @@ def rules_of(params: Mapping[str, Any], step_ms: int) -> F64:
     rules[terms.SHARE_MEAN] = min(1.0 / 6.0, 48.0 / day)  # half an hour
     rules[terms.SHARE_SPREAD] = min(1.0 / 9.0, 32.0 / day)
     # no closer are the limits of a shift, in widths (one sample makes none), and of a spread
-    rules[terms.NARROW] = max(0.25, 1.5 * terms.CLIPPED * rules[terms.SHARE_MEAN])
+    rules[terms.NARROW] = max(0.25, terms.CLIPPED * (1.0 - (1.0 - rules[terms.SHARE_MEAN]) ** BURST))
     rules[terms.NARROW_LOG] = max(0.25, 2.0 * math.sqrt(rules[terms.SHARE_SPREAD]))
     return rules
 
