@@ -240,7 +240,8 @@ def advance(
                 judge = choose_judge(seasons, learned, now)
                 width = now[judge, WIDTH]
                 base[0], room = nearest_level(x, levels)
-                if terms.narrowest(pasts, models) > 0:
+                ours = max(terms.narrowest(pasts, models, room), 0)
+                if ours > 0:
                     room = 0.0
                 expected = now[judge, GUESS]
                 if room > 0.0:
@@ -274,7 +275,6 @@ def advance(
                 terms.move_means(
                     x, at_step, robust, rules, seasons, means, pasts, raws, shape, base
                 )
-                ours = max(terms.narrowest(pasts, models), 0)
                 off = x - base[ours] - means[ours, terms.MEAN]
                 reference = base[ours] + means[ours, terms.LONG] + pasts[ours, terms.CENTRE]
                 far = log_limit(louder * rules[terms.DEPTH], reference, logs)
@@ -377,12 +377,13 @@ def describe(state: np.ndarray, seasons: np.ndarray, judges: np.ndarray) -> None
     """
     models = seasons.shape[0]
     for s in range(state.shape[0]):
-        _, learned, _, _, _, pasts, habits, _, _, _ = cut_state(state[s], models)
+        _, learned, _, _, _, pasts, habits, _, levels, _ = cut_state(state[s], models)
         best = 0.0
         judges[s, 0] = 0.0
         for m in range(1, models):
             if learned[m, TRIAL] >= seasons[m, PERIOD] and learned[m, GAIN] > best:
                 best = learned[m, GAIN]
                 judges[s, 0] = m
-        judges[s, 1] = terms.narrowest(pasts, models)
+        _, room = nearest_level(0.0, levels)
+        judges[s, 1] = terms.narrowest(pasts, models, room)
         judges[s, 2] = backed_off(habits)

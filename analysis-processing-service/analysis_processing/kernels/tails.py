@@ -27,7 +27,7 @@ SHAPE_MIN, SHAPE_MAX = -0.15, 1.2
 PRIOR, PRIOR_SHAPE, PRIOR_SCALE, PRIOR_SHARE = 25.0, 0.0, 0.5, 0.05
 YOUNG = 130.0  # scores; the limit of a series that has shown n is (1 + YOUNG / n) times as far
 FEW = 10.0
-DOUBT = 7.0  # exceedances; the shape may be this share of them heavier than it looks
+DOUBT = 10.0  # exceedances; the shape may be this share of them heavier than it looks
 
 # columns of a tail
 SCORES, EXCEEDANCES, SHARE, SHAPE, LOG_SCALE, LIMIT = range(6)

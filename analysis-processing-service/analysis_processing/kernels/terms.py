@@ -31,6 +31,8 @@ FARTHER = 2.2  # a limit is so many times as far as anything in the past but the
 RECENT_PAST = 9
 SEASON_RATE = 0.3  # what the latest turn counts, at least
 CLIPPED = 3.0  # widths
+MEAN_CLIPPED = 2.0
+CLEARLY = 0.75
 QUIET = 0.35  # of a limit; when a statistic was last so small is when its change began
 RUNS_MIN = 20
 EXTRA = 7.0  # ln(1 / how rarely, in rows, one is exceeded by chance)
@@ -218,7 +220,7 @@ def move_means(
         mean[COUNT] += 1.0
         move = x - base[m] - mean[MEAN]
         if mean[COUNT] > 16.0:
-            move = min(max(move, -CLIPPED * width), CLIPPED * width)
+            move = min(max(move, -MEAN_CLIPPED * width), MEAN_CLIPPED * width)
         mean[BIN_SUM] += base[m] + mean[MEAN] + move
         mean[MEAN] += move * max(rules[SHARE_MEAN], 1.0 / mean[COUNT])
         if m == 0 and abs(excess(pasts[m], 1.0, narrow)) < 1.0:
@@ -227,14 +229,18 @@ def move_means(
 
 
 @inlined
-def narrowest(pasts: np.ndarray, models: int) -> int:
-    """The model whose mean strays least, of those with a past; -1 for none."""
-    best = -1
+def narrowest(pasts: np.ndarray, models: int, room: float) -> int:
+    """The model whose mean strays least, of those with a past; -1 for none.
+
+    room: of a series that rests on several levels, whose season must be CLEARLY narrower.
+    """
+    best, least = -1, np.inf
     for m in range(models):
-        if pasts[m, FILLED] >= HISTORY_MIN and (
-            best < 0 or pasts[m, HIGH] - pasts[m, LOW] < pasts[best, HIGH] - pasts[best, LOW]
-        ):
-            best = m
+        reach = pasts[m, HIGH] - pasts[m, LOW]
+        if m == 0 and room > 0.0:
+            reach *= CLEARLY
+        if pasts[m, FILLED] >= HISTORY_MIN and reach < least:
+            best, least = m, reach
     return best
 
 
@@ -316,7 +322,7 @@ def judge_slow(
 ) -> None:
     """SHIFT or DRIFT, SPREAD, RHYTHM; what lasts as long as ACCEPTED is the new usual."""
     models = means.shape[0]
-    m = narrowest(pasts, models)
+    m = narrowest(pasts, models, room)
     if m < 0:
         habits[QUIET_STEP] = float(at_step)
     else:

@@ -31,7 +31,7 @@ DAY_MS = 86_400_000
 MINUTE_MS = 60_000
 FALSE_WEEKLY = 0.2
 LOG_DAILY = 0.055
-BURST = 8
+BURST = 7.0
 STRETCHES_MIN = 24  # of a season; one of fewer, an hour, is over before a slow term sees it
 THREAD_POINTS = 100_000  # a block smaller than that is not worth a second thread
 
@@ -106,8 +106,8 @@ def rules_of(params: Mapping[str, Any], step_ms: int) -> F64:
     rules[terms.SHARE_MEAN] = min(1.0 / 6.0, 48.0 / day)  # half an hour
     rules[terms.SHARE_SPREAD] = min(1.0 / 9.0, 32.0 / day)
     # no closer are the limits of a shift, in widths (one sample makes none), and of a spread
-    rules[terms.NARROW] = max(0.25, terms.CLIPPED * (1.0 - (1.0 - rules[terms.SHARE_MEAN]) ** BURST))
-    rules[terms.NARROW_LOG] = max(0.25, 2.0 * math.sqrt(rules[terms.SHARE_SPREAD]))
+    rules[terms.NARROW] = max(0.25, BURST * terms.MEAN_CLIPPED * rules[terms.SHARE_MEAN])
+    rules[terms.NARROW_LOG] = max(0.25, 2.5 * math.sqrt(rules[terms.SHARE_SPREAD]))
     return rules
 
 
