@@ -11,14 +11,11 @@ import contextlib
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from typing import Any
 
 import structlog
@@ -32,6 +29,7 @@ from analysis_processing.chassis.database import DatabaseUnavailable
 from analysis_processing.chassis.settings import load
 from analysis_processing.jobs import claims
 from analysis_processing.jobs.database import engine_for, transaction
+from analysis_processing.jobs.process import Child, start_child
 from analysis_processing.jobs.repository import CHANNEL
 from analysis_processing.model import Claim
 from analysis_processing.settings import Settings
@@ -41,37 +39,6 @@ log = structlog.get_logger()
 HEARTBEAT_S = 0.5
 CANCEL_GRACE_S = 0.5
 SWEEP_INTERVAL_S = 600.0
-
-
-@dataclass(slots=True)
-class Child:
-    """A job process and what it is doing; times are monotonic seconds."""
-
-    process: subprocess.Popen[bytes]
-    link: Connection
-    idle_since_s: float
-    claim: Claim | None = None
-    began_s: float = 0.0
-    cancelled_s: float | None = None
-
-    def end(self) -> None:
-        """The process is gone. It keeps nothing, so there is nothing to wait for."""
-        with contextlib.suppress(OSError):
-            self.link.close()
-        self.process.kill()
-        self.process.wait()
-
-
-def start_child(now_s: float, module: str = "analysis_processing.jobs.child") -> Child:
-    """A fresh process, idle."""
-    ours, theirs = socket.socketpair()
-    with theirs:
-        process = subprocess.Popen(  # noqa: S603  our own module, no input from outside
-            [sys.executable, "-m", module, str(theirs.fileno())],
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-        )
-    return Child(process, Connection(ours.detach()), now_s)
 
 
 class Bell:

@@ -71,17 +71,8 @@ class Parameter:
             return None
         if self.type == "season":
             return self._season(value, step_ms)
-        checks: dict[str, Callable[[Any], Any]] = {
-            "number": self._number,
-            "integer": self._number,
-            "boolean": self._boolean,
-            "choice": self._choice,
-            "duration": self._duration,
-            "time": self._time,
-            "text": self._text,
-            "labels": self._labels,
-        }
-        return checks[self.type](value)
+        check: Callable[[Any], Any] = getattr(self, f"_{self.type}")
+        return check(value)
 
     def _boolean(self, value: Any) -> bool:
         if not isinstance(value, bool):
@@ -121,6 +112,8 @@ class Parameter:
         if value != int(value):
             self._refuse(value, wanted)
         return int(value)
+
+    _integer = _number
 
     def _duration(self, value: Any) -> int:
         assert self.minimum is not None

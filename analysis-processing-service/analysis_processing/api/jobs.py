@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 from uuid import UUID
@@ -227,8 +228,11 @@ def retry_job(
     text: Annotated[str, Path(alias="id")], caller: Analyst, services: ServicesDep
 ) -> dict[str, Any]:
     """The failed or cancelled job is queued again."""
+    most = services.settings.unfinished_jobs_max
     with transaction(services.engine) as db:
-        return shown(repository.retry(db, caller.tenant, job_id(text), services.now(db)))
+        now = services.now(db)
+        job = repository.retry(db, caller.tenant, job_id(text), now, unfinished_max=most)
+        return shown(job)
 
 
 @router.get("/{id}/events", response_class=StreamingResponse)
@@ -280,30 +284,18 @@ async def changes(
 
 def shown(job: Job) -> dict[str, Any]:
     """The job of docs/contracts.md §5."""
-    request, progress = job.request, job.progress
+    stopping = {"message": "stopping"} if job.cancel_requested and job.state == "running" else {}
     has_notes = bool(job.error or job.summary.get("notes"))
     outcome = "completed with notes" if has_notes else "completed"
     return {
         "id": str(job.id),
-        "kind": request.kind,
-        "query": request.query,
-        "start_ms": request.start_ms,
-        "end_ms": request.end_ms,
-        "step_ms": request.step_ms,
-        "params": request.params,
+        **asdict(job.request),
         "state": job.state,
         "outcome": outcome if job.state is State.SUCCEEDED else None,
         "judged": job.summary.get("judged"),
         "of": job.summary.get("series"),
         "summary": job.summary,
-        "progress": {
-            "done": progress.done,
-            "total": progress.total,
-            "message": "stopping"
-            if job.cancel_requested and job.state == "running"
-            else progress.message,
-            "eta_s": progress.eta_s,
-        },
+        "progress": asdict(job.progress) | stopping,
         "attempts": job.attempts,
         "error": job.error,
         "created_at": instant(job.created_at),

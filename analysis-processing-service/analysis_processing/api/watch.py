@@ -26,6 +26,8 @@ from analysis_processing.watch.watches import Watch
 
 router = APIRouter(prefix="/api/v1/watches", tags=["watches"])
 
+SHOWN = ["name", "query", "step_ms", "params", "enabled", "series", "error", "created_by"]
+
 
 class WatchBody(BaseModel):
     """A watch as its owner writes it; `params` are those of kind `anomaly`."""
@@ -131,16 +133,9 @@ def shown(watch: Watch, now: datetime) -> dict[str, Any]:
         state = "late"
     return {
         "id": str(watch.id),
-        "name": watch.name,
-        "query": watch.query,
-        "step_ms": watch.step_ms,
-        "params": watch.params,
-        "enabled": watch.enabled,
+        **{name: getattr(watch, name) for name in SHOWN},
         "state": state,
-        "series": watch.series,
         "judged_until_ms": watch.next_ms,
-        "error": watch.error,
         "ran_at": instant(watch.ran_at),
-        "created_by": watch.created_by,
         "created_at": instant(watch.created_at),
     }

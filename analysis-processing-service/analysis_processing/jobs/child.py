@@ -32,7 +32,7 @@ from analysis_processing.clients.doors import Doors
 from analysis_processing.jobs import claims
 from analysis_processing.jobs.database import engine_for, transaction
 from analysis_processing.jobs.executors import executor_for
-from analysis_processing.jobs.runner import Bounds, Runner
+from analysis_processing.jobs.runner import Runner
 from analysis_processing.model import Claim
 from analysis_processing.settings import Settings
 
@@ -91,13 +91,7 @@ async def run(claim: Claim, inbox: Inbox, settings: Settings, engine: Engine) ->
             runner = Runner(
                 engine=engine,
                 clock=claims.database_clock,
-                bounds=Bounds(
-                    series_max=settings.series_max,
-                    points_max=settings.points_max,
-                    block_bytes_max=settings.block_bytes_max,
-                    write_back_samples_max=settings.write_back_samples_max,
-                    attempts_max=settings.attempts_max,
-                ),
+                settings=settings,
                 monotonic=time.monotonic,
                 executor=lambda: executor_for(settings.dask_scheduler),
                 data_api=lambda claim: DataApi(doors.das(claim.job.tenant)),

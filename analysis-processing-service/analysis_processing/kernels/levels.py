@@ -7,8 +7,6 @@ A place is known once it holds SHARE of the time of the last days. So an outage,
 is news each time, and a level to which a series keeps coming back is not.
 """
 
-# ruff: noqa: PLR0917 - numba compiles signatures, and those are positional
-
 import numpy as np
 
 from analysis_processing.chassis.jit import inlined
@@ -103,9 +101,10 @@ def log_limit(depth: float, reference: float, logs: np.ndarray) -> float:
 
 @inlined
 def log_score(x: float, depth: float, reference: float, logs: np.ndarray) -> float:
-    """How far the logarithm of `x` lies above its mean, in limits."""
+    """How far above its mean the logarithm of `x` lies, in limits; 0 below. See `log_limit`."""
     deviation = np.sqrt(logs[LOG_2] - logs[LOG_1] ** 2)
-    score: float = (np.log(x / reference) - logs[LOG_1]) / deviation / (depth*(1.0 + YOUNG_LOGS / logs[LOGS]))
+    limit = depth * (1.0 + YOUNG_LOGS / logs[LOGS]) * deviation
+    score: float = max((np.log(x / reference) - logs[LOG_1]) / limit, 0.0)
     return score
 
 

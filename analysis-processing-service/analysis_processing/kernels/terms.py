@@ -20,7 +20,6 @@ import numpy as np
 
 from analysis_processing.chassis.jit import inlined
 from analysis_processing.kernels.baseline import GAP, PERIOD, SEEN, SLOW_BIN, SLOW_BINS, SLOW_FIRST
-from analysis_processing.kernels.levels import ACCEPTED_SHARE, APART, STAY, nearest_level, stay_at
 from analysis_processing.kernels.residuals import push
 
 HISTORY = 128
@@ -32,7 +31,7 @@ RECENT_PAST = 9
 SEASON_RATE = 0.3  # what the latest turn counts, at least
 CLIPPED = 3.0  # widths
 MEAN_CLIPPED = 2.0
-CLEARLY = 0.75
+RESTING, SEASONAL = 0.75, 1.5  # `lean` of a series that rests on levels, and by a season
 QUIET = 0.35  # of a limit; when a statistic was last so small is when its change began
 RUNS_MIN = 20
 EXTRA = 7.0  # ln(1 / how rarely, in rows, one is exceeded by chance)
@@ -229,16 +228,16 @@ def move_means(
 
 
 @inlined
-def narrowest(pasts: np.ndarray, models: int, room: float) -> int:
+def narrowest(pasts: np.ndarray, models: int, lean: float) -> int:
     """The model whose mean strays least, of those with a past; -1 for none.
 
-    room: of a series that rests on several levels, whose season must be CLEARLY narrower.
+    lean: what the first, the series without a season, counts as straying, in terms of what it does.
     """
     best, least = -1, np.inf
     for m in range(models):
         reach = pasts[m, HIGH] - pasts[m, LOW]
-        if m == 0 and room > 0.0:
-            reach *= CLEARLY
+        if m == 0:
+            reach *= lean
         if pasts[m, FILLED] >= HISTORY_MIN and reach < least:
             best, least = m, reach
     return best
@@ -266,94 +265,3 @@ def move_spreads(
     if width > 0.0:
         spread[NOW] = np.log(max(habits[SWING], 1e-3 * width))
         rhythm[NOW] = np.log(max(habits[SCATTER], 1e-3 * width))
-
-
-@inlined
-def settle(
-    at: float, width: float, base: np.ndarray, mean: np.ndarray, past: np.ndarray, levels: np.ndarray
-) -> bool:
-    """A level that is known only now is the reference, and its mean as usual; else False."""
-    level, _ = nearest_level(at, levels)
-    if abs(level - base[0]) <= APART * width:
-        return False
-    base[0] = level
-    mean[MEAN] = mean[LONG] + past[CENTRE]
-    past[NOW] = past[CENTRE]
-    return True
-
-
-@inlined
-def accept(
-    at: float,
-    width: float,
-    seasons: np.ndarray,
-    base: np.ndarray,
-    means: np.ndarray,
-    pasts: np.ndarray,
-    raws: np.ndarray,
-    levels: np.ndarray,
-) -> None:
-    """Where the means stand now is where they belong, for every season. at: the level."""
-    stay_at(at, width, ACCEPTED_SHARE * levels[:, STAY].sum(), levels)
-    settle(at, width, base, means[0], pasts[0], levels)
-    for m in range(seasons.shape[0]):
-        move = pasts[m, NOW] - pasts[m, CENTRE]
-        first = seasons[m, SLOW_FIRST]
-        raws[first : first + seasons[m, SLOW_BINS]] += np.float32(move)
-        means[m, SUM] += move * means[m, BINS]
-        means[m, LONG] += move
-
-
-@inlined
-def judge_slow(
-    at_step: int,
-    at: float,
-    room: float,
-    width: float,
-    rules: np.ndarray,
-    seasons: np.ndarray,
-    base: np.ndarray,
-    means: np.ndarray,
-    pasts: np.ndarray,
-    raws: np.ndarray,
-    habits: np.ndarray,
-    levels: np.ndarray,
-    verdict: np.ndarray,
-) -> None:
-    """SHIFT or DRIFT, SPREAD, RHYTHM; what lasts as long as ACCEPTED is the new usual."""
-    models = means.shape[0]
-    m = narrowest(pasts, models, room)
-    if m < 0:
-        habits[QUIET_STEP] = float(at_step)
-    else:
-        narrow = rules[NARROW] * width
-        over = excess(pasts[m], rules[KEEN], max(narrow, room) if m == 0 else narrow)
-        if abs(over) < QUIET:
-            habits[QUIET_STEP] = float(at_step)
-        slow = at_step - habits[QUIET_STEP] > rules[SUDDEN]
-        if habits[SHIFTED] > 0.0:
-            slow = habits[SHIFTED] > 1e9
-        kind = DRIFT if slow else SHIFT
-        verdict[kind, SEVERITY] = over
-        verdict[kind, USUAL] = base[m] + means[m, LONG] + pasts[m, CENTRE]
-        verdict[kind, SHOWN] = base[m] + means[m, MEAN]
-        if abs(over) < 1.0:
-            habits[SHIFTED] = 0.0
-        elif habits[SHIFTED] == 0.0:
-            habits[SHIFTED] = 2e9 if slow else 1.0
-        else:
-            habits[SHIFTED] += 1.0
-        if habits[SHIFTED] % 1e9 > rules[ACCEPTED]:
-            habits[SHIFTED] = 0.0
-            accept(at, width, seasons, base, means, pasts, raws, levels)
-    wide = 0.0
-    for kind in (SPREAD, RHYTHM):
-        past = pasts[models + (kind == RHYTHM)]
-        verdict[kind, SEVERITY] = excess(past, rules[KEEN], rules[NARROW_LOG])
-        verdict[kind, USUAL], verdict[kind, SHOWN] = np.exp(past[CENTRE]), np.exp(past[NOW])
-        wide = max(wide, abs(verdict[kind, SEVERITY]))
-    habits[SPREADING] = habits[SPREADING] + 1.0 if wide >= 1.0 else 0.0
-    if habits[SPREADING] > rules[ACCEPTED] and verdict[STUCK, SEVERITY] < 1.0:
-        habits[SPREADING] = 0.0
-        pasts[models, FILLED] = pasts[models + 1, FILLED] = 0.0
-        pasts[models, CURSOR] = pasts[models + 1, CURSOR] = 0.0

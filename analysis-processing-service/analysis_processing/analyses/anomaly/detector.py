@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis_processing.analyses.block import F64, I64
-from analysis_processing.analyses.parameters import UNITS_MS, season_steps
+from analysis_processing.analyses.parameters import duration_text, season_steps
 from analysis_processing.kernels import baseline, detector, episodes, terms
 
 F32 = npt.NDArray[np.float32]
@@ -96,7 +96,7 @@ def rules_of(params: Mapping[str, Any], step_ms: int) -> F64:
     rules[terms.RATE] = weekly / 2.0 / (7.0 * day)
     rules[terms.KEEN] = math.log(looks * 2.0 / weekly) / math.log(looks * 2.0 / FALSE_WEEKLY)
     rules[terms.DAY] = day
-    rules[terms.DEPTH] = -NormalDist().inv_cdf(LOG_DAILY * (weekly/FALSE_WEEKLY) / day)
+    rules[terms.DEPTH] = -NormalDist().inv_cdf(LOG_DAILY * (weekly / FALSE_WEEKLY) / day)
     rules[terms.LOG_MEMORY] = max(4000.0, 3.0 * day)
     rules[terms.STRIDE] = max(1.0, round(20 * MINUTE_MS / step_ms))
     rules[terms.GAP_MIN] = max(3.0, math.ceil(10 * MINUTE_MS / step_ms))
@@ -131,7 +131,7 @@ class Detector:
     params: the resolved parameters of the kind. About 26 KB a series at a minute's step.
     """
 
-    FORMAT = 3
+    FORMAT = 4
 
     def __init__(self, series: int, params: Mapping[str, Any], step_ms: int) -> None:
         self.params = dict(params)
@@ -198,7 +198,7 @@ class Detector:
         """
         judges = np.empty((self.series, 3))
         detector.describe(self.state, self._seasons, judges)
-        names = ("none", *(spelt(steps * self.step_ms) for steps in self.seasons))
+        names = ("none", *(duration_text(steps * self.step_ms) for steps in self.seasons))
         return [
             {
                 "season": names[int(season)],
@@ -253,12 +253,6 @@ class Detector:
         made.state.flat[:] = np.frombuffer(raw[4 + length : split], dtype="<f8")
         made.memory.flat[:] = np.frombuffer(raw[split:], dtype="<f4")
         return made
-
-
-def spelt(season_ms: int) -> str:
-    """A season as the parameter spells it: 1d, 90m."""
-    unit = max((size, name) for name, size in UNITS_MS.items() if season_ms % size == 0)
-    return f"{season_ms // unit[0]}{unit[1]}"
 
 
 def episode_of(row: list[float]) -> Episode:
