@@ -121,15 +121,11 @@ class Worker:
                     self.turn()
                 except DatabaseUnavailable as error:
                     log.warning("database_unavailable", reason=str(error))
-                self.show_life()
+                if (alive := self.settings.worker_alive_file) is not None:
+                    alive.touch()  # its age tells a probe, which has no port to ask
                 self.rest()
         finally:
             self.leave()
-
-    def show_life(self) -> None:
-        """A probe that has no port to ask sees by the file's age that rounds go on."""
-        if self.settings.worker_alive_file is not None:
-            self.settings.worker_alive_file.touch()
 
     def turn(self) -> None:
         """One round: reap, heartbeat, claim what there is room for, sweep now and then."""
@@ -239,22 +235,16 @@ class Worker:
         self.children.remove(child)
 
     def end_job(self, claim: Claim, act: Callable[[Db, datetime], None]) -> None:
-        """The job's end is written unless somebody else has it, or the database is away.
-
-        In that case its lease runs out and another worker decides.
-        """
-        try:
-            with transaction(self.engine) as db:
-                act(db, claims.database_clock(db))
-        except (claims.LeaseLost, DatabaseUnavailable) as error:
-            log.warning("job_left_to_its_lease", job=str(claim.job.id), reason=repr(error))
+        """The job's end is written; see `claims.write`."""
+        claims.write(self.engine, act, "job_left_to_its_lease", job=str(claim.job.id))
 
     def rest(self) -> None:
         """Until something happens: work was submitted, a child spoke or died, a beat is due."""
         timeout_s = HEARTBEAT_S if self.busy() else self.settings.worker_poll_s
         bell = self._bell.connection()
         watched: list[Any] = [self._wake_read, *(child.link for child in self.children)]
-        watched += self.watches.links()
+        if self.watches.child is not None:
+            watched.append(self.watches.child.link)
         ready = wait([*watched, *([bell] if bell is not None else [])], timeout_s)
         if bell is not None and bell in ready:
             self._bell.silence()

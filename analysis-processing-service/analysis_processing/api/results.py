@@ -8,14 +8,14 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 from sqlalchemy import Connection
 
 from analysis_processing.analyses.selector import selected_labels
 from analysis_processing.api.deps import Reader, Services, ServicesDep, cursor_of, place_of
-from analysis_processing.api.jobs import job_id
+from analysis_processing.api.jobs import JobId
 from analysis_processing.errors import InvalidPage, ResultChanged
 from analysis_processing.jobs import repository
 from analysis_processing.jobs.database import transaction
@@ -35,6 +35,7 @@ MEDIA: Final = {
 }
 PAGE: Final = 50
 """Series of a JSON page unless asked otherwise; for more, columns come only when asked for."""
+PLACE: Final = ("score", "chunk_no", "row_no")
 TOGETHER: Final = 10
 
 
@@ -64,9 +65,9 @@ class Wanted(BaseModel):
         return Selection(labels, bool(self.only))
 
 
-@router.get("/{id}/result", response_class=StreamingResponse)
+@router.get("/{id}/result", response_class=StreamingResponse)  # noqa: FAST003  job_id reads it
 def read_result(
-    text: Annotated[str, Path(alias="id")],
+    identity: JobId,
     caller: Reader,
     services: ServicesDep,
     request: Request,
@@ -75,7 +76,7 @@ def read_result(
     """The result, or the series wanted of it; 409 while there is none."""
     media = media_of(wanted.format, request.headers.get("accept", ""))
     with transaction(services.engine) as db:
-        stored = repository.finished(db, caller.tenant, job_id(text))
+        stored = repository.finished(db, caller.tenant, identity)
     if media == "json":
         return StreamingResponse(page(services, stored, wanted), media_type=MEDIA[media])
     if wanted.limit is not None or wanted.cursor is not None:
@@ -96,12 +97,6 @@ def media_of(wanted: str, accept: str) -> str:
     accepted = [one.partition(";")[0].strip() for one in accept.split(",")]
     names = {media: name for name, media in MEDIA.items()}
     return next((names[one] for one in accepted if one in names), "json")
-
-
-def cursor_after(stored: Job, row: dict[str, Any]) -> str:
-    """The cursor of what follows this row of analysis.series, in this run's result."""
-    run = str(stored.finished_at)
-    return cursor_of(run, row["score"], row["chunk_no"], row["row_no"])
 
 
 def place(stored: Job, cursor: str | None) -> repository.Place | None:
@@ -128,9 +123,12 @@ def page(services: Services, stored: Job, wanted: Wanted) -> Iterator[str]:
         beginnings = repository.heads(db, stored, numbers)
     heads = {number: results.Head.read(beginning) for number, beginning in beginnings.items()}
     axis: results.Head | AskedFor = heads.get(0, stored.request)
+    last = None
+    if has_more:
+        last = cursor_of(str(stored.finished_at), *(rows[-1][name] for name in PLACE))
     tail = {
         "axis": {name: getattr(axis, name) for name in ("start_ms", "step_ms", "steps")},
-        "next": cursor_after(stored, rows[-1]) if has_more else None,
+        "next": last,
         "summary": stored.summary,
         "written_series": stored.written_series,
     }

@@ -14,6 +14,7 @@ from analysis_processing.api.deps import (
     PostedJson,
     Reader,
     ServicesDep,
+    document,
     identity_of,
     instant,
     validated,
@@ -41,14 +42,6 @@ class WatchBody(BaseModel):
     enabled: bool = True
 
 
-DOCUMENT = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/json": {"schema": WatchBody.model_json_schema()}},
-    }
-}
-
-
 def wanted_watch(posted: PostedJson) -> dict[str, Any]:
     """The body, checked and in its one spelling; raises RequestValidationError, InvalidJob."""
     body = validated(WatchBody, posted)
@@ -71,7 +64,7 @@ OwnWatch = Annotated[UUID, Depends(own_watch)]
 Wanted = Annotated[dict[str, Any], Depends(wanted_watch)]
 
 
-@router.post("", status_code=201, openapi_extra=DOCUMENT)
+@router.post("", status_code=201, openapi_extra=document(WatchBody))
 def make_watch(wanted: Wanted, caller: Analyst, held: ServicesDep) -> dict[str, Any]:
     """A new watch, which runs from now on; 409 when its name is taken."""
     anyio.from_thread.run(check_query, held, caller.tenant, wanted["query"])
@@ -103,7 +96,7 @@ def read_watch(
         return shown(stored, held.now(db))
 
 
-@router.put("/{id}", openapi_extra=DOCUMENT)  # noqa: FAST003  own_watch reads it
+@router.put("/{id}", openapi_extra=document(WatchBody))  # noqa: FAST003  own_watch reads it
 def change_watch(
     identity: OwnWatch, wanted: Wanted, caller: Analyst, held: ServicesDep
 ) -> dict[str, Any]:

@@ -42,15 +42,13 @@ def settle(
     mean: np.ndarray,
     past: np.ndarray,
     levels: np.ndarray,
-) -> bool:
-    """A level that is known only now is the reference, and its mean as usual; else False."""
+) -> None:
+    """A level that is known only now is the reference, and its mean as usual."""
     level, _ = places.nearest_level(at, levels)
-    if abs(level - base[0]) <= places.APART * width:
-        return False
-    base[0] = level
-    mean[terms.MEAN] = mean[terms.LONG] + past[terms.CENTRE]
-    past[terms.NOW] = past[terms.CENTRE]
-    return True
+    if abs(level - base[0]) > places.APART * width:
+        base[0] = level
+        mean[terms.MEAN] = mean[terms.LONG] + past[terms.CENTRE]
+        past[terms.NOW] = past[terms.CENTRE]
 
 
 @inlined

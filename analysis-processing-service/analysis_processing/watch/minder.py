@@ -9,15 +9,13 @@ IDLE_S without one. As light as the worker: nothing here computes.
 import contextlib
 from collections.abc import Callable
 from datetime import datetime
-from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
 import structlog
 from sqlalchemy import Connection as Db
 from sqlalchemy import Engine
 
-from analysis_processing.chassis.database import DatabaseUnavailable
-from analysis_processing.jobs.claims import database_clock
+from analysis_processing.jobs.claims import database_clock, write
 from analysis_processing.jobs.database import transaction
 from analysis_processing.jobs.process import Child
 from analysis_processing.settings import Settings
@@ -55,10 +53,6 @@ class Minder:
         self.token: UUID | None = None
         self._since_s = self._beat_s = 0.0
         self._swept_s = float("-inf")
-
-    def links(self) -> list[Connection]:
-        """What to wait on."""
-        return [self.child.link] if self.child is not None else []
 
     def turn(self) -> None:
         """One round: reap, heartbeat, claim what is due, sweep events now and then."""
@@ -122,9 +116,4 @@ class Minder:
         self.child = self.token = None
 
     def _write(self, act: Callable[[Db, datetime], object]) -> None:
-        """Written, unless the database is away: then leases run out and somebody else decides."""
-        try:
-            with transaction(self.engine) as db:
-                act(db, database_clock(db))
-        except DatabaseUnavailable as error:
-            log.warning("watches_left_to_their_lease", reason=str(error))
+        write(self.engine, act, "watches_left_to_their_lease")

@@ -85,7 +85,7 @@ def test_the_life_of_a_watch(call):
 
 
 def test_a_query_that_das_cannot_parse_is_refused(call, neighbours):
-    """POST and PUT of a watch say where the query is wrong, in the words of das; nothing changes."""
+    """POST and PUT of a watch say where the query is wrong, as das says it; nothing changes."""
     path = "/api/v1/watches"
     made = call("POST", path, json=BODY).json()
     words = {"status": "error", "error": '1:9: parse error: unexpected ")"'}

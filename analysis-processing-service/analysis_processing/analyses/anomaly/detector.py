@@ -78,16 +78,10 @@ class Judgement:
     episodes: list[Episode]
 
 
-def false_alarms_a_week(sensitivity: float) -> float:
-    """What a series may cry for nothing: 0.2 at a half, 10 at 1, 0.004 at 0."""
-    weekly: float = FALSE_WEEKLY * 50.0 ** (2.0 * sensitivity - 1.0)
-    return weekly
-
-
 def rules_of(params: Mapping[str, Any], step_ms: int) -> F64:
     """The parameters as the kernel takes them, in steps and rates; see `kernels.terms`."""
     day = max(DAY_MS / step_ms, 1.0)
-    weekly = false_alarms_a_week(params["sensitivity"])
+    weekly = FALSE_WEEKLY * 50.0 ** (2.0 * params["sensitivity"] - 1.0)
     looks = 7.0 * min(72.0, day)  # a week, of which a slow statistic is another one
     rules = np.zeros(terms.RULES)
     rules[terms.WARM_UP] = params["warm_up"]
@@ -146,11 +140,6 @@ class Detector:
         self.state: F64 = np.zeros((series, state))
         self.memory: F32 = np.zeros((series, memory), dtype=np.float32)
 
-    @property
-    def series(self) -> int:
-        """How many series."""
-        return len(self.state)
-
     def advance(self, values: F64, first_step: int) -> Judgement:
         """The judgement of the next columns; what is known has moved past them.
 
@@ -158,9 +147,10 @@ class Detector:
         step` since the epoch, and follows the last one of the call before. Releases the GIL.
         """
         block = np.ascontiguousarray(values, dtype=np.float64)
-        assert block.shape[0] == self.series
-        threads = max(1, min(os.cpu_count() or 1, block.size // THREAD_POINTS, self.series))
-        bounds = [self.series * i // threads for i in range(threads + 1)]
+        series = len(self.state)
+        assert block.shape[0] == series
+        threads = max(1, min(os.cpu_count() or 1, block.size // THREAD_POINTS, series))
+        bounds = [series * i // threads for i in range(threads + 1)]
 
         def part(first: int, last: int) -> tuple[F64, F64]:
             room = block.shape[1] // (int(self._rules[terms.REFRACTORY]) + 2) + 2
@@ -180,7 +170,7 @@ class Detector:
             return judged, events[:count].copy()
 
         if threads == 1:
-            judgement, events = part(0, self.series)
+            judgement, events = part(0, series)
         else:
             with ThreadPoolExecutor(threads) as pool:
                 parts = list(pool.map(part, bounds[:-1], bounds[1:]))
@@ -196,7 +186,7 @@ class Detector:
         season: of a single sample; reference: of shifts and drifts, None while too little is known;
         seasons are durations, `none` is the recent level. backed_off: times the usual limits.
         """
-        judges = np.empty((self.series, 3))
+        judges = np.empty((len(self.state), 3))
         detector.describe(self.state, self._seasons, judges)
         names = ("none", *(duration_text(steps * self.step_ms) for steps in self.seasons))
         return [
@@ -221,7 +211,7 @@ class Detector:
         """Everything: a line of JSON, then state and memory, little-endian; zstd."""
         head = {
             "format": self.FORMAT,
-            "series": self.series,
+            "series": len(self.state),
             "params": self.params,
             "step_ms": self.step_ms,
         }
@@ -257,21 +247,21 @@ class Detector:
 
 def episode_of(row: list[float]) -> Episode:
     """An event of the kernel as an episode."""
-    at = episodes
-    fields = row[2:]
+    at, fields = episodes, row[2:]
     kind = int(fields[at.KIND])
     side = fields[at.SIGN] if kind < terms.STUCK else 0.0
+    size, value, expected, lower, upper = fields[at.SIZE : at.SIGN]
     return Episode(
-        series=int(row[0]),
-        kind=KINDS[kind],
-        start_step=int(fields[at.SINCE]),
-        end_step=int(fields[at.END]),
-        peak_step=int(fields[at.PEAK]),
-        size=fields[at.SIZE],
-        value=fields[at.VALUE],
-        expected=fields[at.EXPECT],
-        lower=fields[at.BELOW],
-        upper=fields[at.ABOVE],
+        int(row[0]),
+        KINDS[kind],
+        int(fields[at.SINCE]),
+        int(fields[at.END]),
+        int(fields[at.PEAK]),
+        size,
+        value,
+        expected,
+        lower,
+        upper,
         direction="up" if side > 0 else "down" if side < 0 else "none",
         usual=fields[at.USED],
         shown=fields[at.SEEN_NOW],

@@ -69,10 +69,6 @@ def causes(changed: list[SeriesResult]) -> list[dict[str, Any]]:
     events = [one for one in changed if CAUSE.search(one.labels.get("__name__", ""))]
     events.sort(key=lambda one: one.findings[0].start_ms)
     return [
-        {
-            "labels": one.labels,
-            "start_ms": one.findings[0].start_ms,
-            "text": one.findings[0].text,
-        }
+        {"labels": one.labels, "start_ms": one.findings[0].start_ms, "text": one.findings[0].text}
         for one in events[:CAUSES_MAX]
     ]
