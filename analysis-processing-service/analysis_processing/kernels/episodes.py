@@ -23,7 +23,7 @@ FREE_CRIES = (
 LOUDER = 1.5
 CRIES_DAYS = 2.0  # until a cry counts for a third of one
 YOUNG_DAYS = 2.0
-CAUTION = 8.0  # more times as far lie the limits of a series that begins, none after a day
+CAUTION = 8.0  # more times as far lie the limits of a series that begins, none after YOUNG_DAYS
 
 # an episode, and a row of `events` with the series and whether it is over in front
 OPEN, KIND, SINCE, END, PEAK, SIZE, VALUE, EXPECT, BELOW, ABOVE, SIGN, USED, SEEN_NOW = range(13)
@@ -49,7 +49,7 @@ def backed_off(habits: np.ndarray) -> float:
 
 @inlined
 def caution(at_step: int, rules: np.ndarray, habits: np.ndarray) -> float:
-    """How many times as far the limits of a series lie because it is younger than a day."""
+    """How many times as far the limits of a series lie because it is younger than YOUNG_DAYS."""
     left: float = max(1.0 - (at_step - habits[terms.BORN]) / (YOUNG_DAYS * rules[terms.DAY]), 0.0)
     return 1.0 + CAUTION * left * left
 

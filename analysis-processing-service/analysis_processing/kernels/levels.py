@@ -15,20 +15,20 @@ LEVELS = 6
 APART = 2.0  # widths; what is nearer is the same level
 NEAR = 0.05  # of the distance of the farthest levels: nearer is the same one, too
 STILL = 1.0  # widths; the level has moved no more than this in a stride
-SHARE = 0.05
+SHARE = 0.05  # of the time, from which on a level is known
 BEYOND = 0.5  # of the distance of the farthest known levels: no farther is no news
-ACCEPTED_SHARE = 0.15
-STAY_MIN = 3.0  # strides
+ACCEPTED_SHARE = 0.15  # of a level at which a shift has lasted: known for a week and more
+STAY_MIN = 3.0  # strides (20 min) at a known level at least
 DECAY = 1.0 / 504.0  # a stride: a week
 LEVEL, STAY = range(2)
 
 LOGS, LOG_1, LOG_2, LOG_3, LOG_4 = range(5)
 LOG_FIELDS = 5
-LOGS_MIN = 1000.0
+LOGS_MIN = 1000.0  # samples that tell whether logarithms are normal
 LOG_SPREAD_MIN = 0.15  # below it a logarithm is as good as a straight line
-SKEW_MAX, HEAVY_MAX, LIGHT_MAX = 0.25, 0.4, 0.5
-YOUNG_LOGS = 30.0
-LOG_CLIP = 6.0
+SKEW_MAX, HEAVY_MAX, LIGHT_MAX = 0.25, 0.4, 0.5  # skewness; excess kurtosis up and down
+YOUNG_LOGS = 30.0  # of n logarithms the limit lies (1 + YOUNG_LOGS / n) times as far
+LOG_CLIP = 6.0  # deviations
 
 
 @inlined

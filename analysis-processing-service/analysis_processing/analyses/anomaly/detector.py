@@ -30,8 +30,8 @@ SIDES = {"both": 0.0, "up": 1.0, "down": -1.0}
 DAY_MS = 86_400_000
 MINUTE_MS = 60_000
 FALSE_WEEKLY = 0.2
-LOG_DAILY = 0.055
-BURST = 7.0
+LOG_DAILY = 0.055  # false alarms of normal logarithms at FALSE_WEEKLY
+BURST = 7.0  # clipped samples in a row that make no shift
 STRETCHES_MIN = 24  # of a season; one of fewer, an hour, is over before a slow term sees it
 THREAD_POINTS = 100_000  # a block smaller than that is not worth a second thread
 
