@@ -22,17 +22,15 @@ from analysis_processing.clients.doors import Doors
 from analysis_processing.jobs.claims import TimeOf, database_clock
 from analysis_processing.jobs.database import engine_for, transaction
 from analysis_processing.jobs.metrics import QueueMetrics
-from analysis_processing.jobs.usage import deliver_for_ever
+from analysis_processing.jobs.rounds import for_ever
+from analysis_processing.jobs.usage import deliver
 from analysis_processing.reports.issues import Issuer
 from analysis_processing.settings import Settings
 from analysis_processing.watch.defaults import Seeder
 
 
 def create_app(
-    settings: Settings,
-    *,
-    http: httpx.AsyncClient | None = None,
-    clock: Clock | None = None,
+    settings: Settings, *, http: httpx.AsyncClient | None = None, clock: Clock | None = None
 ) -> FastAPI:
     """The service; it connects to nothing before its lifespan begins.
 
@@ -57,11 +55,13 @@ def create_app(
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await identity.start()
         REGISTRY.register(queue)
-        tasks = [
-            asyncio.create_task(deliver_for_ever(engine, billing)),
-            asyncio.create_task(seeder.for_ever()),
-            asyncio.create_task(issuer.for_ever()),
+        works = [
+            for_ever("usage_waits", lambda: deliver(engine, billing)),
+            for_ever("reports_wait", lambda: anyio.to_thread.run_sync(issuer.round)),
         ]
+        if settings.watch_defaults:
+            works.append(for_ever("default_watches_wait", seeder.round))
+        tasks = [asyncio.create_task(work) for work in works]
         try:
             yield
         finally:

@@ -25,14 +25,8 @@ VALUE_BYTES = 8
 
 
 def series_name(labels: Labels) -> str:
-    """The labels as one string: equal labels give equal strings."""
+    """The labels as one JSON text: equal labels give equal texts."""
     return json.dumps(labels, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-
-
-def labels_of(name: str) -> Labels:
-    """The labels behind a column's name."""
-    labels: Labels = json.loads(name)
-    return labels
 
 
 class Grid:
@@ -87,7 +81,7 @@ class Grid:
         place and gives a view of them. Raises NoData when there is no sample.
         """
         names = list(self.rows)
-        labels = [labels_of(name) for name in names]
+        labels = [json.loads(name) for name in names]
         rows = self._values[: len(names)]
         is_converted = [convert(one, row) for one, row in zip(labels, rows, strict=True)]
         is_empty = [bool(np.isnan(row).all()) for row in rows]

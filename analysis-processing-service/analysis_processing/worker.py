@@ -11,14 +11,11 @@ import contextlib
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from typing import Any
 
 import structlog
@@ -32,6 +29,7 @@ from analysis_processing.chassis.database import DatabaseUnavailable
 from analysis_processing.chassis.settings import load
 from analysis_processing.jobs import claims
 from analysis_processing.jobs.database import engine_for, transaction
+from analysis_processing.jobs.process import Child, start_child
 from analysis_processing.jobs.repository import CHANNEL
 from analysis_processing.model import Claim
 from analysis_processing.settings import Settings
@@ -41,37 +39,6 @@ log = structlog.get_logger()
 HEARTBEAT_S = 0.5
 CANCEL_GRACE_S = 0.5
 SWEEP_INTERVAL_S = 600.0
-
-
-@dataclass(slots=True)
-class Child:
-    """A job process and what it is doing; times are monotonic seconds."""
-
-    process: subprocess.Popen[bytes]
-    link: Connection
-    idle_since_s: float
-    claim: Claim | None = None
-    began_s: float = 0.0
-    cancelled_s: float | None = None
-
-    def end(self) -> None:
-        """The process is gone. It keeps nothing, so there is nothing to wait for."""
-        with contextlib.suppress(OSError):
-            self.link.close()
-        self.process.kill()
-        self.process.wait()
-
-
-def start_child(now_s: float, module: str = "analysis_processing.jobs.child") -> Child:
-    """A fresh process, idle."""
-    ours, theirs = socket.socketpair()
-    with theirs:
-        process = subprocess.Popen(  # noqa: S603  our own module, no input from outside
-            [sys.executable, "-m", module, str(theirs.fileno())],
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-        )
-    return Child(process, Connection(ours.detach()), now_s)
 
 
 class Bell:
@@ -154,15 +121,11 @@ class Worker:
                     self.turn()
                 except DatabaseUnavailable as error:
                     log.warning("database_unavailable", reason=str(error))
-                self.show_life()
+                if (alive := self.settings.worker_alive_file) is not None:
+                    alive.touch()  # its age tells a probe, which has no port to ask
                 self.rest()
         finally:
             self.leave()
-
-    def show_life(self) -> None:
-        """A probe that has no port to ask sees by the file's age that rounds go on."""
-        if self.settings.worker_alive_file is not None:
-            self.settings.worker_alive_file.touch()
 
     def turn(self) -> None:
         """One round: reap, heartbeat, claim what there is room for, sweep now and then."""
@@ -272,22 +235,16 @@ class Worker:
         self.children.remove(child)
 
     def end_job(self, claim: Claim, act: Callable[[Db, datetime], None]) -> None:
-        """The job's end is written unless somebody else has it, or the database is away.
-
-        In that case its lease runs out and another worker decides.
-        """
-        try:
-            with transaction(self.engine) as db:
-                act(db, claims.database_clock(db))
-        except (claims.LeaseLost, DatabaseUnavailable) as error:
-            log.warning("job_left_to_its_lease", job=str(claim.job.id), reason=repr(error))
+        """The job's end is written; see `claims.write`."""
+        claims.write(self.engine, act, "job_left_to_its_lease", job=str(claim.job.id))
 
     def rest(self) -> None:
         """Until something happens: work was submitted, a child spoke or died, a beat is due."""
         timeout_s = HEARTBEAT_S if self.busy() else self.settings.worker_poll_s
         bell = self._bell.connection()
         watched: list[Any] = [self._wake_read, *(child.link for child in self.children)]
-        watched += self.watches.links()
+        if self.watches.child is not None:
+            watched.append(self.watches.child.link)
         ready = wait([*watched, *([bell] if bell is not None else [])], timeout_s)
         if bell is not None and bell in ready:
             self._bell.silence()

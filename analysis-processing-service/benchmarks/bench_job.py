@@ -31,6 +31,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parent / "tests")]
 
 from embedded_postgres import fresh_database, running_postgres  # noqa: E402  beside the tests
+from job_world import settings_of  # noqa: E402
 from neighbours import TENANT_A  # noqa: E402
 
 from analysis_processing import migrate  # noqa: E402
@@ -42,7 +43,7 @@ from analysis_processing.jobs import claims, repository  # noqa: E402
 from analysis_processing.jobs.chunks import Outcome  # noqa: E402
 from analysis_processing.jobs.database import engine_for  # noqa: E402
 from analysis_processing.jobs.executors import Executor, executor_for  # noqa: E402
-from analysis_processing.jobs.runner import Bounds, Runner  # noqa: E402
+from analysis_processing.jobs.runner import Runner  # noqa: E402
 from analysis_processing.model import Claim, Request  # noqa: E402
 
 CASES = {"day": (1_000, 5_760, 15_000), "week": (10_000, 10_080, 60_000)}
@@ -98,6 +99,9 @@ def lossy(executor: Any, parts: int) -> Any:
     return executor
 
 
+BOUNDS = {"series_max": 10_000, "points_max": 110_000_000, "block_bytes_max": 2**30}
+
+
 def main() -> None:
     """Print the seconds of each attempt, the summary and the peak."""
     parser = argparse.ArgumentParser()
@@ -124,7 +128,9 @@ def main() -> None:
             runner = Runner(
                 engine=engine,
                 clock=claims.database_clock,
-                bounds=Bounds(10_000, 110_000_000, 2**30, 200_000, 4),
+                settings=settings_of(
+                    series_max=10_000, points_max=110_000_000, block_bytes_max=2**30
+                ),
                 monotonic=time.monotonic,
                 data_api=lambda _claim: DataApi(door),
                 data_ingest=lambda _claim: DataIngest(door),

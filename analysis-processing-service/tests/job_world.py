@@ -16,14 +16,24 @@ from analysis_processing.clients.data_ingest import DataIngest
 from analysis_processing.clients.http import Door
 from analysis_processing.jobs import claims, repository
 from analysis_processing.jobs.executors import Local
-from analysis_processing.jobs.runner import Bounds, Runner
+from analysis_processing.jobs.runner import Runner
 from analysis_processing.jobs.tables import chunk, series
 from analysis_processing.model import Request
+from analysis_processing.settings import Settings
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 STEP_MS = 60_000
 STEPS = 50
 ATTEMPTS = 4
+
+
+def settings_of(**changed):
+    """Settings of a run with small bounds."""
+    urls = dict.fromkeys(("ubs_url", "das_url", "dis_url"), "http://n.test")
+    bounds = {"series_max": 100, "points_max": 10**6, "block_bytes_max": 10**7}
+    bounds |= {"write_back_samples_max": 10_000, "attempts_max": ATTEMPTS}
+    secrets = {"database_url": "postgresql://n.test", "service_token": "x" * 43}
+    return Settings(**urls, **secrets, **bounds | changed)
 
 
 class Failing(Local):
@@ -44,7 +54,7 @@ class World:
     def __init__(self, engine):
         self.engine = engine
         self.fakes = Neighbours()
-        self.bounds = Bounds(100, 10**6, 10**7, 10_000, ATTEMPTS)
+        self.settings = settings_of()
         self.now = NOW
         self.fail = lambda _labels: None
         self.in_flight = 3
@@ -93,7 +103,7 @@ class World:
                 runner = Runner(
                     engine=self.engine,
                     clock=lambda _db: self.now,
-                    bounds=self.bounds,
+                    settings=self.settings,
                     monotonic=lambda: 0.0,
                     data_api=lambda _claim: DataApi(door),
                     data_ingest=lambda _claim: DataIngest(door),

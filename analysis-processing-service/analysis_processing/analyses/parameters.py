@@ -6,19 +6,12 @@ Pure and light: the web process refuses a bad parameter at once, with the bound 
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from analysis_processing.errors import InvalidJob
 
-UNITS_MS = {
-    "ms": 1,
-    "s": 1_000,
-    "m": 60_000,
-    "h": 3_600_000,
-    "d": 86_400_000,
-    "w": 604_800_000,
-}
+UNITS_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 DURATION = re.compile(r"(\d{1,12})(ms|[smhdw])", re.ASCII)
 PHASES_MIN = 4
 PHASES_MAX = 20_160  # two weeks of minutes
@@ -53,17 +46,12 @@ class Parameter:
 
     def as_json(self) -> dict[str, Any]:
         """As the page's form reads it; bounds and choices only where there are some."""
-        shown = {
-            "name": self.name,
-            "type": self.type,
-            "default": self.default,
-            "description": self.description,
+        always = {"name", "type", "default", "description"}
+        return {
+            name: value
+            for name, value in asdict(self).items()
+            if name in always or value not in (None, ())
         }
-        bounds = {"minimum": self.minimum, "maximum": self.maximum}
-        shown |= {name: bound for name, bound in bounds.items() if bound is not None}
-        if self.choices:
-            shown["choices"] = list(self.choices)
-        return shown
 
     def check(self, value: Any, step_ms: int) -> Any:
         """`value` in its one spelling; raises InvalidJob naming the parameter and its bound."""
@@ -71,17 +59,8 @@ class Parameter:
             return None
         if self.type == "season":
             return self._season(value, step_ms)
-        checks: dict[str, Callable[[Any], Any]] = {
-            "number": self._number,
-            "integer": self._number,
-            "boolean": self._boolean,
-            "choice": self._choice,
-            "duration": self._duration,
-            "time": self._time,
-            "text": self._text,
-            "labels": self._labels,
-        }
-        return checks[self.type](value)
+        check: Callable[[Any], Any] = getattr(self, f"_{self.type}")
+        return check(value)
 
     def _boolean(self, value: Any) -> bool:
         if not isinstance(value, bool):
@@ -121,6 +100,8 @@ class Parameter:
         if value != int(value):
             self._refuse(value, wanted)
         return int(value)
+
+    _integer = _number
 
     def _duration(self, value: Any) -> int:
         assert self.minimum is not None
@@ -190,13 +171,9 @@ class Analysis:
 
     def as_json(self) -> dict[str, Any]:
         """The kind, its parameters, their defaults and bounds, as a page needs them for a form."""
-        return {
-            "kind": self.kind,
-            "title": self.title,
-            "description": self.description,
-            "version": self.version,
-            "parameters": [parameter.as_json() for parameter in self.parameters],
-        }
+        plain = ("kind", "title", "description", "version")
+        parameters = [parameter.as_json() for parameter in self.parameters]
+        return {name: getattr(self, name) for name in plain} | {"parameters": parameters}
 
 
 def resolve(

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar, cast
 from uuid import UUID
 
 from fastapi import Depends, Request
@@ -45,29 +45,25 @@ class Services:
 
 def services(request: Request) -> Services:
     """The app's adapters."""
-    services: Services = request.app.state.services
-    return services
+    return cast("Services", request.app.state.services)
 
 
 ServicesDep = Annotated[Services, Depends(services)]
 
 
-async def reader(request: Request, held: ServicesDep) -> Principal:
-    """The caller, who may read."""
-    principal = await held.identity.authenticate(request.headers)
-    principal.require("metrics:read")
-    return principal
+def caller_with(scope: str) -> Any:
+    """The caller as a dependency; without the scope, refused."""
+
+    async def caller(request: Request, held: ServicesDep) -> Principal:
+        principal = await held.identity.authenticate(request.headers)
+        principal.require(scope)
+        return principal
+
+    return Depends(caller)
 
 
-async def analyst(request: Request, held: ServicesDep) -> Principal:
-    """The caller, who may run analyses."""
-    principal = await held.identity.authenticate(request.headers)
-    principal.require("analysis:run")
-    return principal
-
-
-Reader = Annotated[Principal, Depends(reader)]
-Analyst = Annotated[Principal, Depends(analyst)]
+Reader = Annotated[Principal, caller_with("metrics:read")]
+Analyst = Annotated[Principal, caller_with("analysis:run")]
 
 
 async def posted_json(request: Request, _: Analyst) -> Any:
@@ -93,6 +89,12 @@ def validated(model: type[Body], posted: Any) -> Body:
     except ValidationError as exc:
         faults = [error | {"loc": ("body", *error["loc"])} for error in exc.errors()]
         raise RequestValidationError(faults) from exc
+
+
+def document(model: type[Body]) -> dict[str, Any]:
+    """What OpenAPI says of a body that `posted_json` reads."""
+    content = {"application/json": {"schema": model.model_json_schema()}}
+    return {"requestBody": {"required": True, "content": content}}
 
 
 def identity_of(text: str, absent: type[ServiceError]) -> UUID:

@@ -1,6 +1,6 @@
 """The feed of events, and silences."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -127,18 +127,15 @@ def end_silence(
 
 def shown(row: RowMapping) -> dict[str, Any]:
     """An event for people; `end_ms` null while it lasts."""
-    names = "watch labels kind start_ms end_ms peak_ms size value expected lower upper direction"
-    times: dict[str, datetime | None] = {
-        name: row[name] for name in ("acknowledged_at", "silenced_until")
-    }
+    names = (
+        "watch labels kind start_ms end_ms peak_ms size value expected lower upper direction text"
+    )
+    names += " acknowledged_by"
     return {
-        "id": str(row["id"]),
-        "watch_id": str(row["watch_id"]),
+        **{name: str(row[name]) for name in ("id", "watch_id")},
         **{name: row[name] for name in names.split()},
-        "text": row["text"],
         "because_of": row["because_of"] or [],
-        "acknowledged_by": row["acknowledged_by"],
-        **{name: instant(at) for name, at in times.items()},
+        **{name: instant(row[name]) for name in ("acknowledged_at", "silenced_until")},
     }
 
 
@@ -146,9 +143,6 @@ def shown_silence(row: RowMapping) -> dict[str, Any]:
     """A silence for people."""
     return {
         "id": str(row["id"]),
-        "matchers": row["matchers"],
-        "comment": row["comment"],
-        "created_by": row["created_by"],
-        "created_at": instant(row["created_at"]),
-        "until": instant(row["until"]),
+        **{name: row[name] for name in ("matchers", "comment", "created_by")},
+        **{name: instant(row[name]) for name in ("created_at", "until")},
     }

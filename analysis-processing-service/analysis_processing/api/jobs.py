@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 from uuid import UUID
@@ -24,6 +25,7 @@ from analysis_processing.api.deps import (
     Services,
     ServicesDep,
     cursor_of,
+    document,
     identity_of,
     instant,
     place_of,
@@ -78,17 +80,12 @@ def submission(posted: PostedJson) -> Submission:
     return validated(Submission, posted)
 
 
-SUBMIT_DOCUMENT = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/json": {"schema": Submission.model_json_schema()}},
-    }
-}
-
-
-def job_id(text: str) -> UUID:
+def job_id(text: Annotated[str, Path(alias="id")], _: Reader) -> UUID:
     """The id in the path; what is no UUID names no job."""
     return identity_of(text, JobNotFound)
+
+
+JobId = Annotated[UUID, Depends(job_id)]
 
 
 def checked(submitted: Submission, now: datetime, steps_max: int) -> Request:
@@ -127,7 +124,7 @@ async def check_query(services: Services, tenant: UUID, query: str) -> None:
             log.warning("query_not_checked", reason=str(error))
 
 
-@router.post("", status_code=202, openapi_extra=SUBMIT_DOCUMENT)
+@router.post("", status_code=202, openapi_extra=document(Submission))
 def submit(
     submitted: Annotated[Submission, Depends(submission)],
     caller: Analyst,
@@ -195,48 +192,40 @@ def list_jobs(
     return {"jobs": page, "next": following}
 
 
-@router.get("/{id}")
-def read_job(
-    text: Annotated[str, Path(alias="id")], caller: Reader, services: ServicesDep
-) -> dict[str, Any]:
+@router.get("/{id}")  # noqa: FAST003  job_id reads it
+def read_job(identity: JobId, caller: Reader, services: ServicesDep) -> dict[str, Any]:
     """One job."""
     with transaction(services.engine) as db:
-        return shown(repository.get(db, caller.tenant, job_id(text)))
+        return shown(repository.get(db, caller.tenant, identity))
 
 
-@router.delete("/{id}", status_code=204)
-def delete_job(
-    text: Annotated[str, Path(alias="id")], caller: Analyst, services: ServicesDep
-) -> None:
+@router.delete("/{id}", status_code=204)  # noqa: FAST003  job_id reads it
+def delete_job(identity: JobId, caller: Analyst, services: ServicesDep) -> None:
     """The job that has ended is gone, with its result; 409 for one that has not."""
     with transaction(services.engine) as db:
-        repository.remove(db, caller.tenant, job_id(text))
+        repository.remove(db, caller.tenant, identity)
 
 
-@router.post("/{id}/cancel")
-def cancel_job(
-    text: Annotated[str, Path(alias="id")], caller: Analyst, services: ServicesDep
-) -> dict[str, Any]:
+@router.post("/{id}/cancel")  # noqa: FAST003  job_id reads it
+def cancel_job(identity: JobId, caller: Analyst, services: ServicesDep) -> dict[str, Any]:
     """The job is cancelled, or will be within a second or so when it runs."""
     with transaction(services.engine) as db:
-        return shown(repository.cancel(db, caller.tenant, job_id(text), services.now(db)))
+        return shown(repository.cancel(db, caller.tenant, identity, services.now(db)))
 
 
-@router.post("/{id}/retry")
-def retry_job(
-    text: Annotated[str, Path(alias="id")], caller: Analyst, services: ServicesDep
-) -> dict[str, Any]:
+@router.post("/{id}/retry")  # noqa: FAST003  job_id reads it
+def retry_job(identity: JobId, caller: Analyst, services: ServicesDep) -> dict[str, Any]:
     """The failed or cancelled job is queued again."""
+    most = services.settings.unfinished_jobs_max
     with transaction(services.engine) as db:
-        return shown(repository.retry(db, caller.tenant, job_id(text), services.now(db)))
+        now = services.now(db)
+        job = repository.retry(db, caller.tenant, identity, now, unfinished_max=most)
+        return shown(job)
 
 
-@router.get("/{id}/events", response_class=StreamingResponse)
-def watch_job(
-    text: Annotated[str, Path(alias="id")], caller: Reader, services: ServicesDep
-) -> StreamingResponse:
+@router.get("/{id}/events", response_class=StreamingResponse)  # noqa: FAST003  job_id reads it
+def watch_job(identity: JobId, caller: Reader, services: ServicesDep) -> StreamingResponse:
     """The job as a server-sent event `job` whenever it has changed, until it has ended."""
-    identity = job_id(text)
 
     def read() -> Job:
         with transaction(services.engine) as db:
@@ -280,30 +269,18 @@ async def changes(
 
 def shown(job: Job) -> dict[str, Any]:
     """The job of docs/contracts.md §5."""
-    request, progress = job.request, job.progress
+    stopping = {"message": "stopping"} if job.cancel_requested and job.state == "running" else {}
     has_notes = bool(job.error or job.summary.get("notes"))
     outcome = "completed with notes" if has_notes else "completed"
     return {
         "id": str(job.id),
-        "kind": request.kind,
-        "query": request.query,
-        "start_ms": request.start_ms,
-        "end_ms": request.end_ms,
-        "step_ms": request.step_ms,
-        "params": request.params,
+        **asdict(job.request),
         "state": job.state,
         "outcome": outcome if job.state is State.SUCCEEDED else None,
         "judged": job.summary.get("judged"),
         "of": job.summary.get("series"),
         "summary": job.summary,
-        "progress": {
-            "done": progress.done,
-            "total": progress.total,
-            "message": "stopping"
-            if job.cancel_requested and job.state == "running"
-            else progress.message,
-            "eta_s": progress.eta_s,
-        },
+        "progress": asdict(job.progress) | stopping,
         "attempts": job.attempts,
         "error": job.error,
         "created_at": instant(job.created_at),

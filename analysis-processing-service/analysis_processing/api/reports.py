@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Path, Response
+from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from analysis_processing.api.deps import (
@@ -14,11 +14,10 @@ from analysis_processing.api.deps import (
     instant,
     validated,
 )
-from analysis_processing.api.jobs import job_id, shown
-from analysis_processing.errors import JobNotFound, WrongState
+from analysis_processing.api.jobs import JobId, shown
+from analysis_processing.errors import JobNotFound
 from analysis_processing.jobs import repository
 from analysis_processing.jobs.database import transaction
-from analysis_processing.model import State
 from analysis_processing.reports import document, store
 from analysis_processing.reports.issues import Issuer
 from analysis_processing.reports.store import Report
@@ -52,10 +51,7 @@ def list_reports(caller: Reader, held: ServicesDep) -> dict[str, Any]:
 
 @router.put("/{every}", status_code=204)
 def schedule_report(
-    every: Every,
-    hour: Annotated[int, Depends(wanted_hour)],
-    caller: Analyst,
-    held: ServicesDep,
+    every: Every, hour: Annotated[int, Depends(wanted_hour)], caller: Analyst, held: ServicesDep
 ) -> None:
     """An issue is made when each day, week (on Monday) or month has ended at that hour."""
     with transaction(held.engine) as db:
@@ -78,9 +74,9 @@ def run_report(every: Every, caller: Analyst, held: ServicesDep) -> dict[str, An
     return shown(job)
 
 
-@router.get("/issues/{id}")
+@router.get("/issues/{id}")  # noqa: FAST003  job_id reads it
 def read_issue(
-    text: Annotated[str, Path(alias="id")],
+    identity: JobId,
     caller: Reader,
     held: ServicesDep,
     *,
@@ -88,11 +84,9 @@ def read_issue(
 ) -> Response:
     """What the job made, as a page that loads and runs nothing or as a PDF; 409 before it has."""
     with transaction(held.engine) as db:
-        issue = repository.get(db, caller.tenant, job_id(text))
+        issue = repository.finished(db, caller.tenant, identity)
         if issue.request.kind != "report":
             raise JobNotFound(id=issue.id)
-        if issue.state is not State.SUCCEEDED:
-            raise WrongState(state=issue.state, needed="succeeded")
         events = document.events(*store.events(db, caller.tenant, issue.request))
     end = datetime.fromtimestamp(issue.request.end_ms / 1000, UTC)
     title = f"{issue.request.params['title']} to {end:%Y-%m-%d %H:%M} UTC"

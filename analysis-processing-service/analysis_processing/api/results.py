@@ -5,22 +5,22 @@ selection ─▶ rows of analysis.series by score ─▶ the bytes of their batc
 """
 
 import json
-import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 from sqlalchemy import Connection
 
+from analysis_processing.analyses.selector import selected_labels
 from analysis_processing.api.deps import Reader, Services, ServicesDep, cursor_of, place_of
-from analysis_processing.api.jobs import job_id
+from analysis_processing.api.jobs import JobId
 from analysis_processing.errors import InvalidPage, ResultChanged
 from analysis_processing.jobs import repository
 from analysis_processing.jobs.database import transaction
 from analysis_processing.jobs.repository import Selection
-from analysis_processing.model import Job, Labels
+from analysis_processing.model import Job
 from analysis_processing.model import Request as AskedFor
 
 if TYPE_CHECKING:
@@ -35,10 +35,8 @@ MEDIA: Final = {
 }
 PAGE: Final = 50
 """Series of a JSON page unless asked otherwise; for more, columns come only when asked for."""
-SELECTOR: Final = re.compile(r'([^\s{}"=,()]*)\s*(?:\{(.*)\})?', re.DOTALL)
-QUOTED: Final = r'"(?:[^"\\]|\\["\\/bfnrt])*"'
+PLACE: Final = ("score", "chunk_no", "row_no")
 TOGETHER: Final = 10
-MATCHER: Final = re.compile(rf'\s*([^\s="{{}},!~]+|{QUOTED})\s*=\s*({QUOTED})\s*(?:,\s*|$)')
 
 
 class Wanted(BaseModel):
@@ -60,12 +58,16 @@ class Wanted(BaseModel):
     @property
     def selection(self) -> Selection:
         """The condition on series; raises InvalidPage."""
-        return Selection(selector(self.series) if self.series else {}, bool(self.only))
+        try:
+            labels = selected_labels(self.series) if self.series else {}
+        except ValueError as exc:
+            raise InvalidPage(detail=f"series is {exc}") from None
+        return Selection(labels, bool(self.only))
 
 
-@router.get("/{id}/result", response_class=StreamingResponse)
+@router.get("/{id}/result", response_class=StreamingResponse)  # noqa: FAST003  job_id reads it
 def read_result(
-    text: Annotated[str, Path(alias="id")],
+    identity: JobId,
     caller: Reader,
     services: ServicesDep,
     request: Request,
@@ -74,7 +76,7 @@ def read_result(
     """The result, or the series wanted of it; 409 while there is none."""
     media = media_of(wanted.format, request.headers.get("accept", ""))
     with transaction(services.engine) as db:
-        stored = repository.finished(db, caller.tenant, job_id(text))
+        stored = repository.finished(db, caller.tenant, identity)
     if media == "json":
         return StreamingResponse(page(services, stored, wanted), media_type=MEDIA[media])
     if wanted.limit is not None or wanted.cursor is not None:
@@ -95,39 +97,6 @@ def media_of(wanted: str, accept: str) -> str:
     accepted = [one.partition(";")[0].strip() for one in accept.split(",")]
     names = {media: name for name, media in MEDIA.items()}
     return next((names[one] for one in accepted if one in names), "json")
-
-
-def selector(text: str) -> Labels:
-    """Labels that must be equal, of `{a="b"}`, `name{a="b"}`, `name`, or `{"a": "b"}`."""
-    try:
-        name, rest, labels = "", "", json.loads(text)
-    except (ValueError, RecursionError):
-        split = SELECTOR.fullmatch(text.strip())
-        if split is None:
-            raise InvalidPage(detail=f"series is no selector: {text[:60]}") from None
-        name, rest, labels = split[1], (split[2] or "").strip(), {}
-    if name:
-        labels["__name__"] = name
-    while rest:
-        match = MATCHER.match(rest)
-        if match is None:
-            raise InvalidPage(detail=f'series is no list of label="value": {rest[:60]}')
-        label, value = (
-            json.loads(one, strict=False) if one.startswith('"') else one for one in match.groups()
-        )
-        labels[label] = value
-        rest = rest[match.end() :]
-    if not isinstance(labels, dict) or not all(
-        isinstance(one, str) and "\0" not in one for pair in labels.items() for one in pair
-    ):
-        raise InvalidPage(detail="series has a label that is no text, or holds a NUL")
-    return labels
-
-
-def cursor_after(stored: Job, row: dict[str, Any]) -> str:
-    """The cursor of what follows this row of analysis.series, in this run's result."""
-    run = str(stored.finished_at)
-    return cursor_of(run, row["score"], row["chunk_no"], row["row_no"])
 
 
 def place(stored: Job, cursor: str | None) -> repository.Place | None:
@@ -154,9 +123,12 @@ def page(services: Services, stored: Job, wanted: Wanted) -> Iterator[str]:
         beginnings = repository.heads(db, stored, numbers)
     heads = {number: results.Head.read(beginning) for number, beginning in beginnings.items()}
     axis: results.Head | AskedFor = heads.get(0, stored.request)
+    last = None
+    if has_more:
+        last = cursor_of(str(stored.finished_at), *(rows[-1][name] for name in PLACE))
     tail = {
         "axis": {name: getattr(axis, name) for name in ("start_ms", "step_ms", "steps")},
-        "next": cursor_after(stored, rows[-1]) if has_more else None,
+        "next": last,
         "summary": stored.summary,
         "written_series": stored.written_series,
     }

@@ -14,6 +14,7 @@ from analysis_processing.api.deps import (
     PostedJson,
     Reader,
     ServicesDep,
+    document,
     identity_of,
     instant,
     validated,
@@ -26,6 +27,8 @@ from analysis_processing.watch.watches import Watch
 
 router = APIRouter(prefix="/api/v1/watches", tags=["watches"])
 
+SHOWN = ["name", "query", "step_ms", "params", "enabled", "series", "error", "created_by"]
+
 
 class WatchBody(BaseModel):
     """A watch as its owner writes it; `params` are those of kind `anomaly`."""
@@ -37,14 +40,6 @@ class WatchBody(BaseModel):
     step_ms: int = Field(60_000, ge=15_000, le=3_600_000)
     params: dict[str, Any] = Field(default_factory=dict)
     enabled: bool = True
-
-
-DOCUMENT = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/json": {"schema": WatchBody.model_json_schema()}},
-    }
-}
 
 
 def wanted_watch(posted: PostedJson) -> dict[str, Any]:
@@ -69,7 +64,7 @@ OwnWatch = Annotated[UUID, Depends(own_watch)]
 Wanted = Annotated[dict[str, Any], Depends(wanted_watch)]
 
 
-@router.post("", status_code=201, openapi_extra=DOCUMENT)
+@router.post("", status_code=201, openapi_extra=document(WatchBody))
 def make_watch(wanted: Wanted, caller: Analyst, held: ServicesDep) -> dict[str, Any]:
     """A new watch, which runs from now on; 409 when its name is taken."""
     anyio.from_thread.run(check_query, held, caller.tenant, wanted["query"])
@@ -101,7 +96,7 @@ def read_watch(
         return shown(stored, held.now(db))
 
 
-@router.put("/{id}", openapi_extra=DOCUMENT)  # noqa: FAST003  own_watch reads it
+@router.put("/{id}", openapi_extra=document(WatchBody))  # noqa: FAST003  own_watch reads it
 def change_watch(
     identity: OwnWatch, wanted: Wanted, caller: Analyst, held: ServicesDep
 ) -> dict[str, Any]:
@@ -131,16 +126,9 @@ def shown(watch: Watch, now: datetime) -> dict[str, Any]:
         state = "late"
     return {
         "id": str(watch.id),
-        "name": watch.name,
-        "query": watch.query,
-        "step_ms": watch.step_ms,
-        "params": watch.params,
-        "enabled": watch.enabled,
+        **{name: getattr(watch, name) for name in SHOWN},
         "state": state,
-        "series": watch.series,
         "judged_until_ms": watch.next_ms,
-        "error": watch.error,
         "ran_at": instant(watch.ran_at),
-        "created_by": watch.created_by,
         "created_at": instant(watch.created_at),
     }

@@ -11,7 +11,6 @@ import contextlib
 import ctypes
 import gc
 import os
-import signal
 import sys
 import threading
 import time
@@ -23,16 +22,15 @@ import httpx
 import structlog
 from sqlalchemy import Engine
 
-from analysis_processing.chassis import telemetry
 from analysis_processing.chassis.database import DatabaseUnavailable
-from analysis_processing.chassis.settings import load
 from analysis_processing.clients.data_api import DataApi
 from analysis_processing.clients.data_ingest import DataIngest
 from analysis_processing.clients.doors import Doors
 from analysis_processing.jobs import claims
-from analysis_processing.jobs.database import engine_for, transaction
+from analysis_processing.jobs.database import transaction
 from analysis_processing.jobs.executors import executor_for
-from analysis_processing.jobs.runner import Bounds, Runner
+from analysis_processing.jobs.process import begin
+from analysis_processing.jobs.runner import Runner
 from analysis_processing.model import Claim
 from analysis_processing.settings import Settings
 
@@ -91,13 +89,7 @@ async def run(claim: Claim, inbox: Inbox, settings: Settings, engine: Engine) ->
             runner = Runner(
                 engine=engine,
                 clock=claims.database_clock,
-                bounds=Bounds(
-                    series_max=settings.series_max,
-                    points_max=settings.points_max,
-                    block_bytes_max=settings.block_bytes_max,
-                    write_back_samples_max=settings.write_back_samples_max,
-                    attempts_max=settings.attempts_max,
-                ),
+                settings=settings,
                 monotonic=time.monotonic,
                 executor=lambda: executor_for(settings.dask_scheduler),
                 data_api=lambda claim: DataApi(doors.das(claim.job.tenant)),
@@ -113,11 +105,7 @@ async def run(claim: Claim, inbox: Inbox, settings: Settings, engine: Engine) ->
 
 def main(socket_fd: int) -> None:
     """Serve the worker on the other end of the socket until it closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    settings = load(Settings)
-    telemetry.configure("aps-job", settings.log_level)
-    engine = engine_for(settings.database_url.get_secret_value(), pool_size=1)
+    settings, engine = begin("aps-job")
     worker = Connection(socket_fd)
     inbox = Inbox(worker)
     while True:

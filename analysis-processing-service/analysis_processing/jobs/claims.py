@@ -14,13 +14,17 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import Connection, delete, func, select, text, update
+import structlog
+from sqlalchemy import Connection, Engine, delete, func, select, text, update
 
+from analysis_processing.chassis.database import DatabaseUnavailable
+from analysis_processing.jobs.database import transaction
 from analysis_processing.jobs.repository import notify
 from analysis_processing.jobs.tables import chunk, job, series, to_job
 from analysis_processing.jobs.usage import count_run
 from analysis_processing.model import Claim, Progress, State
 
+log = structlog.get_logger()
 TimeOf = Callable[["Connection"], datetime]
 
 BACK_OFF_S = 2.0
@@ -230,6 +234,20 @@ def sweep(db: Connection, now: datetime, retention_days: int) -> int:
         .with_for_update(skip_locked=True)
     )
     return db.execute(delete(job).where(job.c.id.in_(old.scalar_subquery()))).rowcount
+
+
+def write(
+    engine: Engine, act: Callable[[Connection, datetime], object], event: str, **facts: object
+) -> None:
+    """Written, unless it is somebody else's by now, or the database is away: see `event`.
+
+    Then a lease runs out, and another worker decides.
+    """
+    try:
+        with transaction(engine) as db:
+            act(db, database_clock(db))
+    except (LeaseLost, DatabaseUnavailable) as error:
+        log.warning(event, reason=repr(error), **facts)
 
 
 def hold(db: Connection, claim: Claim) -> None:

@@ -9,7 +9,7 @@ import os
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import asynccontextmanager
-from typing import Any, Protocol
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -27,17 +27,6 @@ CLOSE_S = 1.0
 
 class ChunkLost(Exception):
     """The chunk took the process that computed it with it, more than once."""
-
-
-class Executor(Protocol):
-    """Computes chunks, `in_flight` of them at a time."""
-
-    in_flight: int
-
-    async def run(
-        self, key: str, question: Question, block: Block, is_rate: Sequence[bool]
-    ) -> Outcome:
-        """The chunk's outcome; raises ChunkLost or Unreachable."""
 
 
 class Local:
@@ -72,7 +61,7 @@ class Dask:
     async def run(
         self, key: str, question: Question, block: Block, is_rate: Sequence[bool]
     ) -> Outcome:
-        """The chunk's outcome; its task is forgotten when nobody waits for it any more."""
+        """The chunk's outcome; its task is forgotten when nobody waits. ChunkLost, Unreachable."""
         self._room.total_tokens = IN_FLIGHT * max(1, len(await self._client.nthreads()))
         async with self._room:
             future = self._client.submit(compute, question, block, is_rate, key=key)
@@ -86,6 +75,10 @@ class Dask:
             finally:
                 future.release()
         return computed
+
+
+Executor = Local | Dask
+"""Computes chunks, `in_flight` of them at a time."""
 
 
 @asynccontextmanager

@@ -5,9 +5,8 @@ deleted and run again, so their ends are gauges of the last hour, not counters.
 """
 
 from collections.abc import Iterator
-from itertools import accumulate
 
-from prometheus_client.core import GaugeHistogramMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from sqlalchemy import Engine, text
 
@@ -18,18 +17,14 @@ UNFINISHED = text("""
 SELECT state, count(*), extract(epoch FROM clock_timestamp() - min(run_after))
 FROM analysis.job WHERE state IN ('queued', 'running') GROUP BY state
 """)
-DURATIONS_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0)
 ENDED = text("""
-SELECT kind, state, width_bucket(seconds, :bounds) AS bucket,
-       count(*) AS jobs, sum(seconds) AS total_s
-FROM (SELECT kind, state, extract(epoch FROM finished_at - started_at)::float8 AS seconds
-      FROM analysis.job WHERE finished_at > clock_timestamp() - interval '1 hour') AS ended
-GROUP BY kind, state, bucket
+SELECT kind, state, count(*) AS jobs FROM analysis.job
+WHERE finished_at > clock_timestamp() - interval '1 hour' GROUP BY kind, state ORDER BY kind, state
 """)
 
 
 class QueueMetrics(Collector):
-    """Unfinished jobs, the oldest queued one's wait, ends by kind and state, and durations."""
+    """Unfinished jobs, the oldest queued one's wait, and ends by kind and state."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -45,7 +40,7 @@ class QueueMetrics(Collector):
                 unfinished = {
                     state: (count, age_s) for state, count, age_s in db.execute(UNFINISHED)
                 }
-                ended = db.execute(ENDED, {"bounds": list(DURATIONS_S)}).all()
+                ended = db.execute(ENDED).all()
         except ServiceError:
             return
         jobs = GaugeMetricFamily(
@@ -65,22 +60,6 @@ class QueueMetrics(Collector):
             "Jobs that ended within the last hour.",
             labels=["kind", "state"],
         )
-        for kind, state in sorted({(row.kind, row.state) for row in ended}):
-            same = [row.jobs for row in ended if (row.kind, row.state) == (kind, state)]
-            ends.add_metric([kind, state], sum(same))
+        for row in ended:
+            ends.add_metric([row.kind, row.state], row.jobs)
         yield ends
-        durations = GaugeHistogramMetricFamily(
-            "cloudopshub_analysis_job_duration_seconds",
-            "Time from the start to the end of the jobs that ended within the last hour.",
-            labels=["kind"],
-        )
-        timed = [row for row in ended if row.bucket is not None]
-        for kind in sorted({row.kind for row in timed}):
-            counts = [0] * (len(DURATIONS_S) + 1)
-            for row in timed:
-                counts[row.bucket] += row.jobs if row.kind == kind else 0
-            bounds = [*map(str, DURATIONS_S), "+Inf"]
-            buckets = list(zip(bounds, accumulate(counts), strict=True))
-            total_s = sum(row.total_s for row in timed if row.kind == kind)
-            durations.add_metric([kind], buckets, total_s)
-        yield durations

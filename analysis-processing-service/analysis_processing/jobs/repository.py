@@ -8,7 +8,7 @@ caller holds no connection, and two runs are never mixed.
 import hashlib
 import json
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -103,26 +103,10 @@ def submit(
     existing = _find(db, tenant, identity)
     if existing is not None and is_answer(existing, now, force=force):
         return existing, False
-    db.execute(
-        text("SELECT pg_advisory_xact_lock(hashtextextended('submit:' || :tenant, 0))"),
-        {"tenant": str(tenant)},
-    )
-    unfinished = db.scalar(
-        select(func.count()).where(job.c.tenant_id == tenant, job.c.state.in_(UNFINISHED))
-    )
+    unfinished = _lock_queue(db, tenant)
     fresh = {"created_by": created_by, "created_at": now, "run_after": now, **AFRESH}
-    row = insert(job).values(
-        id=identity,
-        tenant_id=tenant,
-        kind=request.kind,
-        query=request.query,
-        start_ms=request.start_ms,
-        end_ms=request.end_ms,
-        step_ms=request.step_ms,
-        params=request.params,
-        code_version=version,
-        **fresh,
-    )
+    mine = {"id": identity, "tenant_id": tenant, "code_version": version}
+    row = insert(job).values(**mine, **asdict(request), **fresh)
     ended = job.c.state.not_in(UNFINISHED)
     changed = fresh | ({"written_series": []} if force else {})
     queued = row.on_conflict_do_update(index_elements=["id"], set_=changed, where=ended)
@@ -130,7 +114,7 @@ def submit(
     if existing is not None and is_answer(existing, now, force=force):
         return existing, False
     is_new = db.execute(queued).rowcount == 1
-    if is_new and (unfinished or 0) >= unfinished_max:
+    if is_new and unfinished >= unfinished_max:
         raise TooManyJobs(unfinished=unfinished, limit=unfinished_max, retry_after_s=10)
     for table in (chunk, series) if is_new and force else ():
         db.execute(delete(table).where(table.c.tenant_id == tenant, table.c.job_id == identity))
@@ -220,11 +204,16 @@ def cancel(db: Connection, tenant: UUID, identity: UUID, now: datetime) -> Job:
     return get(db, tenant, identity)
 
 
-def retry(db: Connection, tenant: UUID, identity: UUID, now: datetime) -> Job:
-    """A failed or cancelled job is queued afresh."""
+def retry(
+    db: Connection, tenant: UUID, identity: UUID, now: datetime, *, unfinished_max: int
+) -> Job:
+    """A failed or cancelled job is queued afresh; raises TooManyJobs as `submit` does."""
+    unfinished = _lock_queue(db, tenant)
     stored = _lock(db, tenant, identity)
     if stored.state not in (State.FAILED, State.CANCELLED):
         raise WrongState(state=stored.state, wanted="failed or cancelled")
+    if unfinished >= unfinished_max:
+        raise TooManyJobs(unfinished=unfinished, limit=unfinished_max, retry_after_s=10)
     mine = update(job).where(job.c.tenant_id == tenant, job.c.id == identity)
     db.execute(mine.values(**AFRESH, run_after=now))
     notify(db)
@@ -337,6 +326,14 @@ def _of_run(table: Table, stored: Job) -> list[ColumnElement[bool]]:
 def _find(db: Connection, tenant: UUID, identity: UUID) -> Job | None:
     row = db.execute(select(job).where(job.c.tenant_id == tenant, job.c.id == identity)).first()
     return None if row is None else to_job(row)
+
+
+def _lock_queue(db: Connection, tenant: UUID) -> int:
+    """The tenant's unfinished jobs; until this transaction ends nobody else adds one."""
+    lock = text("SELECT pg_advisory_xact_lock(hashtextextended('submit:' || :tenant, 0))")
+    db.execute(lock, {"tenant": str(tenant)})
+    mine = (job.c.tenant_id == tenant, job.c.state.in_(UNFINISHED))
+    return db.scalar(select(func.count()).where(*mine)) or 0
 
 
 def _lock(db: Connection, tenant: UUID, identity: UUID) -> Job:

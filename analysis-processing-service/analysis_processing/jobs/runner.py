@@ -38,6 +38,7 @@ from analysis_processing.jobs.executors import ChunkLost, Executor
 from analysis_processing.jobs.progress import Reporter
 from analysis_processing.jobs.write_back import WriteBack
 from analysis_processing.model import Claim, Labels, Progress
+from analysis_processing.settings import Settings
 
 log = structlog.get_logger()
 RETRIED = frozenset({Kind.UNAVAILABLE, Kind.TIMEOUT, Kind.RATE_LIMITED})
@@ -46,17 +47,6 @@ LOSSES_MAX = 2
 NO_SAMPLES = "no samples in this range"
 LOST = f"{chunks.NOT_JUDGED}: the process that computed it was lost"
 NOTES_MAX = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """What one job may use."""
-
-    series_max: int
-    points_max: int
-    block_bytes_max: int
-    write_back_samples_max: int
-    attempts_max: int
 
 
 @dataclass(slots=True)
@@ -86,7 +76,7 @@ class Runner:
 
     engine: Engine
     clock: claims.TimeOf
-    bounds: Bounds
+    settings: Settings
     monotonic: Callable[[], float]
     data_api: Callable[[Claim], DataApi]
     data_ingest: Callable[[Claim], DataIngest]
@@ -151,7 +141,7 @@ class Runner:
         self, claim: Claim, progress: Reporter
     ) -> tuple[Block, list[bool], list[Labels]]:
         """The block, which of its series are rates of counters, and the series without samples."""
-        request, bounds = claim.job.request, self.bounds
+        request, bounds = claim.job.request, self.settings
         grid = Grid(
             request.steps,
             series_max=bounds.series_max,
@@ -189,7 +179,7 @@ class Runner:
         question = Question.of(analysis, request, context)
         write_back = WriteBack(
             self.data_ingest(claim),
-            self.bounds.write_back_samples_max,
+            self.settings.write_back_samples_max,
             [*claim.job.written_series],
         )
         return Work(claim, executor, progress, block, is_rate, points, question, write_back)
@@ -294,7 +284,7 @@ class Runner:
     async def _end(self, claim: Claim, error: str, *, again: bool) -> None:
         def end(db: Connection, now: Any) -> None:
             if again:
-                claims.try_again(db, claim, now, error, self.bounds.attempts_max)
+                claims.try_again(db, claim, now, error, self.settings.attempts_max)
             else:
                 claims.fail(db, claim, now, error)
 

@@ -1,5 +1,7 @@
 """The tables of schema `analysis` as SQLAlchemy sees them; migrations/ makes them."""
 
+from dataclasses import fields
+
 from sqlalchemy import (
     ARRAY,
     JSON,
@@ -94,35 +96,23 @@ usage_hour = Table(
     Column("delivered", BigInteger, nullable=False),
 )
 
+AS_STORED: tuple[str, ...] = ("id", "attempts", "error", "created_by", "created_at", "started_at")
+AS_STORED += ("finished_at", "cancel_requested", "summary")
+
 
 def to_job(row: Row[tuple[object, ...]]) -> Job:
     """The noun behind a row of `job`."""
-    columns = row._mapping  # noqa: SLF001  SQLAlchemy's documented accessor
+    columns = dict(row._mapping)  # noqa: SLF001  SQLAlchemy's documented accessor
     return Job(
-        id=columns["id"],
         tenant=columns["tenant_id"],
-        request=Request(
-            kind=columns["kind"],
-            query=columns["query"],
-            start_ms=columns["start_ms"],
-            end_ms=columns["end_ms"],
-            step_ms=columns["step_ms"],
-            params=columns["params"],
-        ),
+        request=Request(**{one.name: columns[one.name] for one in fields(Request)}),
         state=State(columns["state"]),
         progress=Progress(
-            done=columns["progress_done"],
-            total=columns["progress_total"],
-            message=columns["progress_message"],
-            eta_s=columns["eta_s"],
+            columns["progress_done"],
+            columns["progress_total"],
+            columns["progress_message"],
+            columns["eta_s"],
         ),
-        attempts=columns["attempts"],
-        error=columns["error"],
-        created_by=columns["created_by"],
-        created_at=columns["created_at"],
-        started_at=columns["started_at"],
-        finished_at=columns["finished_at"],
-        cancel_requested=columns["cancel_requested"],
         written_series=tuple(columns["written_series"]),
-        summary=columns["summary"],
+        **{name: columns[name] for name in AS_STORED},
     )

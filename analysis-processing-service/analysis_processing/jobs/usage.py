@@ -7,7 +7,6 @@ A job's result is stored once (its claim fences), so it is counted once. Runs of
 so they are also the revision of its report. Source: docs/adr/0028-usage-delivery.md.
 """
 
-import asyncio
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -20,11 +19,9 @@ from sqlalchemy import Connection, Engine, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from analysis_processing.chassis.identity.billing import Billing
-from analysis_processing.chassis.kinds import ServiceError
 from analysis_processing.jobs.database import transaction
 from analysis_processing.jobs.tables import usage_hour
 
-DELIVERY_S: Final = 60.0
 PAGE: Final = 50
 """Reports in one request."""
 SETTLED: Final = timedelta(minutes=2)
@@ -101,13 +98,3 @@ def report(tenant: UUID, hour: datetime, runs: int) -> dict[str, Any]:
         "revision": runs,
         "meters": {"analysis_runs": {"quantity": str(runs)}},
     }
-
-
-async def deliver_for_ever(engine: Engine, billing: Billing) -> None:
-    """Reported each DELIVERY_S until cancelled; a service that is away is logged."""
-    while True:
-        try:
-            await deliver(engine, billing)
-        except ServiceError as exc:
-            log.warning("usage_waits", reason=str(exc))
-        await asyncio.sleep(DELIVERY_S)

@@ -46,6 +46,7 @@ MEMORY_RATE = 0.18
 MEMORY_SHARE = 0.25  # a surprise of the remembered size scores 1 / this
 MEMORY_DECAY = 1.0 / 2048.0
 EXCUSE = 0.5  # a model on trial judges what it was off by less than this share of the error
+SEASONAL = 0.03  # gain of a season that is sure to be one
 ERROR_CAP = 8.0  # scales, in the contest between models
 
 # marks of a series: samples, unit, steps since the last one, the recent ring, a restart's end
@@ -57,8 +58,8 @@ LEARNED = 9
 # begin; and for the slow terms the length of a stretch, where those begin, how many there are
 PERIOD, BIN, FIRST, SLOW_BIN, SLOW_FIRST, SLOW_BINS = range(6)
 # columns of `now`, one row a model: what it makes of the sample at hand
-GUESS, ERROR, WIDTH, READY = range(4)
-NOW_FIELDS = 4
+GUESS, ERROR, WIDTH, READY, NEWS = range(5)
+NOW_FIELDS = 5
 # rows of `recent`
 VALUE, STEP = range(2)
 # values of `visits`, one a phase
@@ -106,7 +107,7 @@ def predict(
         model = models[m]
         guess = base + model[OFFSET]
         now[m, GUESS] = guess
-        now[m, ERROR] = x - guess
+        now[m, ERROR] = now[m, NEWS] = x - guess
         now[m, WIDTH] = max(model[SIGMA], MEMORY_SHARE * model[MEMORY], FLOOR * abs(guess))
 
 
@@ -129,6 +130,15 @@ def choose_judge(seasons: np.ndarray, models: np.ndarray, now: np.ndarray) -> in
         if on_trial and abs(now[m, ERROR]) < EXCUSE * abs(now[judge, ERROR]):
             judge = m
     return judge
+
+
+@step
+def is_seasonal(seasons: np.ndarray, models: np.ndarray) -> bool:
+    """Whether a season that was tried avoids much of the level's error."""
+    for m in range(1, seasons.shape[0]):
+        if models[m, TRIAL] >= seasons[m, PERIOD] and models[m, GAIN] > SEASONAL:
+            return True
+    return False
 
 
 @step

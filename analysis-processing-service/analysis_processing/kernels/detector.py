@@ -29,43 +29,17 @@ from analysis_processing.chassis.jit import (
     types,
     void,
 )
-from analysis_processing.kernels import terms
-from analysis_processing.kernels.baseline import (
-    BIN,
-    ERROR,
-    GAIN,
-    GAP,
-    GUESS,
-    LEARNED,
-    NOW_FIELDS,
-    OFFSET,
-    PERIOD,
-    RECENT,
-    RESTARTING,
-    SEEN,
-    TRIAL,
-    UNIT,
-    WIDTH,
-    choose_judge,
-    learn,
-    notice_gap,
-    phase_of,
-    predict,
-)
-from analysis_processing.kernels.episodes import (
-    BEFORE,
-    CHANGED,
-    CRIES_DAYS,
-    EPISODE,
-    FREE_CRIES,
-    SINCE,
-    backed_off,
-    bounded,
-    caution,
-    count_cry,
-    emit,
-    follow,
-    severity_of,
+from analysis_processing.kernels import baseline, episodes, slow, terms
+from analysis_processing.kernels.levels import (
+    LEVEL,
+    LEVELS,
+    LOG_FIELDS,
+    STAY,
+    STILL,
+    learn_log,
+    log_limit,
+    log_score,
+    stay_at,
 )
 from analysis_processing.kernels.residuals import WINDOW
 from analysis_processing.kernels.tails import LIMIT, SCORE_MAX, TAIL_FIELDS, learn_tails, score_of
@@ -83,9 +57,12 @@ JUDGEMENT_OUT = types.Array(types.float64, 3, "C")
 def widths(models: int, phases: int, stretches: int) -> tuple[int, int]:
     """How many float64 and how many float32 are known of one series."""
     state = (
-        MARKS + models * (LEARNED + terms.MEAN_FIELDS + terms.PAST_FIELDS) + 2 * terms.PAST_FIELDS
+        MARKS
+        + models * (baseline.LEARNED + terms.MEAN_FIELDS + terms.PAST_FIELDS)
+        + 2 * terms.PAST_FIELDS
     )
-    state += 2 * RECENT + 2 * models * (TAIL_FIELDS) + terms.HABITS + EPISODE
+    state += 2 * baseline.RECENT + 2 * models * (TAIL_FIELDS) + terms.HABITS + episodes.EPISODE
+    state += 2 * LEVELS + LOG_FIELDS
     return state, 2 * (models * WINDOW + phases + (models + 2) * terms.HISTORY + stretches)
 
 
@@ -93,21 +70,25 @@ def widths(models: int, phases: int, stretches: int) -> tuple[int, int]:
 def cut_state(state: np.ndarray, models: int) -> tuple[np.ndarray, ...]:
     """The parts of a series' state, as views, in the order of the drawing above."""
     a = MARKS
-    b = a + models * LEARNED
-    c = b + 2 * RECENT
+    b = a + models * baseline.LEARNED
+    c = b + 2 * baseline.RECENT
     d = c + 2 * models * (TAIL_FIELDS)
     e = d + models * terms.MEAN_FIELDS
     f = e + (models + 2) * terms.PAST_FIELDS
     g = f + terms.HABITS
+    h = g + episodes.EPISODE
+    i = h + 2 * LEVELS
     return (
         state[:a],
-        state[a:b].reshape(models, LEARNED),
-        state[b:c].reshape(2, RECENT),
+        state[a:b].reshape(models, baseline.LEARNED),
+        state[b:c].reshape(2, baseline.RECENT),
         state[c:d].reshape(models, 2, TAIL_FIELDS),
         state[d:e].reshape(models, terms.MEAN_FIELDS),
         state[e:f].reshape(models + 2, terms.PAST_FIELDS),
         state[f:g],
-        state[g:],
+        state[g:h],
+        state[h:i].reshape(LEVELS, 2),
+        state[i:],
     )
 
 
@@ -138,7 +119,9 @@ def phases_of(seasons: np.ndarray) -> int:
     """How many phases the seasons have together, at least 1."""
     total = 1
     for m in range(1, seasons.shape[0]):
-        total += (seasons[m, PERIOD] + seasons[m, BIN] - 1) // seasons[m, BIN]
+        total += (seasons[m, baseline.PERIOD] + seasons[m, baseline.BIN] - 1) // seasons[
+            m, baseline.BIN
+        ]
     return total
 
 
@@ -171,15 +154,17 @@ def advance(
     """
     models = seasons.shape[0]
     n_phases = phases_of(seasons)
-    now = np.zeros((models, NOW_FIELDS))
+    now = np.zeros((models, baseline.NOW_FIELDS))
     phases = np.zeros(models, dtype=np.int64)
     base = np.zeros(models)
-    scratch = np.zeros(RECENT)
+    scratch = np.zeros(baseline.RECENT)
     verdict = np.zeros((terms.KINDS, 3))
     judged = np.zeros(4)
     count = 0
     for s in range(values.shape[0]):
-        mark, learned, recent, tails, means, pasts, habits, episode = cut_state(state[s], models)
+        mark, learned, recent, tails, means, pasts, habits, episode, levels, logs = cut_state(
+            state[s], models
+        )
         rings, ranks, profile, visits, past_rings, past_ranks, raws, shape = cut_memory(
             memory[s], models, n_phases
         )
@@ -191,79 +176,110 @@ def advance(
             spike = verdict[terms.SPIKE]
             x = raw
             if not np.isnan(raw):
-                if mark[UNIT] == 0.0 and raw != 0.0 and np.isfinite(raw):
-                    mark[UNIT] = unit_of(raw)
-                x = raw * mark[UNIT] if mark[UNIT] > 0.0 else raw
-            if mark[SEEN] == 0.0:
+                if mark[baseline.UNIT] == 0.0 and raw != 0.0 and np.isfinite(raw):
+                    mark[baseline.UNIT] = unit_of(raw)
+                x = raw * mark[baseline.UNIT] if mark[baseline.UNIT] > 0.0 else raw
+            if mark[baseline.SEEN] == 0.0:
                 habits[terms.BORN] = at_step
-            louder = max(backed_off(habits), caution(at_step, rules, habits))
-            unit = mark[UNIT] if mark[UNIT] > 0.0 else 1.0
+                levels[0, LEVEL], levels[0, STAY] = x if np.isfinite(x) else 0.0, 0.01
+            louder = max(episodes.backed_off(habits), episodes.caution(at_step, rules, habits))
+            unit = mark[baseline.UNIT] if mark[baseline.UNIT] > 0.0 else 1.0
             learnable = abs(x) <= FAR
             if np.isnan(raw):
-                mark[GAP] += 1.0
+                mark[baseline.GAP] += 1.0
                 terms.judge_gap(rules, mark, habits, verdict)
             elif not learnable:
-                mark[GAP] = 0.0
-                if mark[SEEN] >= rules[terms.WARM_UP]:
+                mark[baseline.GAP] = 0.0
+                if mark[baseline.SEEN] >= rules[terms.WARM_UP]:
                     spike[terms.SEVERITY] = louder * SCORE_MAX * np.sign(x)
-                    spike[terms.USUAL], spike[terms.SHOWN] = (
-                        learned[0, OFFSET],
-                        x,
-                    )
+                    spike[terms.USUAL], spike[terms.SHOWN] = learned[0, baseline.OFFSET], x
             else:
                 terms.end_gap(rules, mark, habits)
-                notice_gap(mark)
+                baseline.notice_gap(mark)
                 for m in range(1, models):
-                    phases[m] = phase_of(seasons[m], at_step)
-                predict(x, mark[SEEN] > 0.0, phases, learned, profile, visits, now)
-                judge = choose_judge(seasons, learned, now)
-                width = now[judge, WIDTH]
-                unjudged = mark[SEEN] < rules[terms.WARM_UP] or (
-                    mark[RESTARTING] > 0.0 and judge == 0
+                    phases[m] = baseline.phase_of(seasons[m], at_step)
+                baseline.predict(
+                    x, mark[baseline.SEEN] > 0.0, phases, learned, profile, visits, now
+                )
+                judge = baseline.choose_judge(seasons, learned, now)
+                width = now[judge, baseline.WIDTH]
+                ours, room, lean = slow.choose_reference(x, seasons, learned, pasts, levels, base)
+                expected = now[judge, baseline.GUESS]
+                if room > 0.0:
+                    for m in range(models):
+                        if abs(x - base[0]) < abs(now[m, baseline.ERROR]):
+                            now[m, baseline.NEWS] = x - base[0]
+                    if now[judge, baseline.NEWS] != now[judge, baseline.ERROR]:
+                        expected = base[0]
+                unjudged = mark[baseline.SEEN] < rules[terms.WARM_UP] or (
+                    mark[baseline.RESTARTING] > 0.0 and judge == 0
                 )
                 up, down = tails[judge, 0, LIMIT], tails[judge, 1, LIMIT]
                 unjudged |= down == 0.0
+                if width > 0.0:
+                    up, down = max(up, room / width), max(down, room / width)
                 if not unjudged:
-                    judged[EXPECTED] = bounded(now[judge, GUESS], unit)
-                    judged[LOWER] = bounded(now[judge, GUESS] - down * louder * width, unit)
-                    judged[UPPER] = bounded(now[judge, GUESS] + up * louder * width, unit)
-                    score = score_of(now[judge, ERROR], width)
+                    judged[EXPECTED] = episodes.bounded(expected, unit)
+                    judged[LOWER] = episodes.bounded(expected - down * louder * width, unit)
+                    judged[UPPER] = episodes.bounded(expected + up * louder * width, unit)
+                    score = score_of(now[judge, baseline.NEWS], width)
                     spike[terms.SEVERITY] = score / (up if score > 0.0 else down)
-                    spike[terms.USUAL], spike[terms.SHOWN] = (
-                        now[judge, GUESS],
-                        x,
-                    )
+                    spike[terms.USUAL], spike[terms.SHOWN] = expected, x
                 # bursts widen what a single sample may do, not what a mean takes from it
-                robust = (
-                    min(width, 1.25 * habits[terms.SCATTER])
-                    if habits[terms.SCATTER] > 0.0
-                    else width
-                )
+                scatter = 1.25 * habits[terms.SCATTER]
+                robust = max(min(width, scatter) if scatter > 0.0 else width, room)
                 terms.judge_run(raw, rules, mark, habits, verdict)
                 terms.move_means(
                     x, at_step, robust, rules, seasons, means, pasts, raws, shape, base
                 )
-                ours = max(terms.narrowest(pasts, models), 0)
                 off = x - base[ours] - means[ours, terms.MEAN]
-                terms.move_spreads(x, width, off, rules, mark, habits, pasts)
+                reference = base[ours] + means[ours, terms.LONG] + pasts[ours, terms.CENTRE]
+                far = log_limit(louder * rules[terms.DEPTH], reference, logs)
+                if not unjudged and far < expected + up * louder * width:
+                    judged[UPPER] = episodes.bounded(far, unit)
+                    if x > expected:
+                        spike[terms.SEVERITY] = log_score(x, rules[terms.DEPTH], reference, logs)
+                if room == 0.0 or abs(off) <= 6.0 * habits[terms.SCATTER]:
+                    terms.move_spreads(x, width, off, rules, mark, habits, pasts)
                 if not unjudged:
-                    terms.judge_slow(
-                        at_step, width, rules, seasons, base, means, pasts, raws, habits, verdict
+                    slow.judge_slow(
+                        at_step,
+                        learned[0, baseline.OFFSET],
+                        room,
+                        lean,
+                        width,
+                        rules,
+                        seasons,
+                        base,
+                        means,
+                        pasts,
+                        raws,
+                        habits,
+                        levels,
+                        verdict,
                     )
                 stride = at_step // rules[terms.STRIDE]
-                if stride != habits[terms.STRIDES] and mark[SEEN] >= 32.0:
+                if stride != habits[terms.STRIDES] and mark[baseline.SEEN] >= 32.0:
                     habits[terms.STRIDES] = stride
                     habits[terms.CRIES] *= max(
-                        1.0 - rules[terms.STRIDE] / (CRIES_DAYS * rules[terms.DAY]), 0.0
+                        1.0 - rules[terms.STRIDE] / (episodes.CRIES_DAYS * rules[terms.DAY]), 0.0
                     )
+                    level = learned[0, baseline.OFFSET]
+                    if abs(level - habits[terms.LAST_LEVEL]) <= STILL * width:
+                        stay_at(level, width, 0.0, levels)
+                        slow.settle(x, width, base, means[0], pasts[0], levels)
+                    habits[terms.LAST_LEVEL] = level
                     for k in range(models + 2):
                         if k >= models or means[k, terms.COUNT] >= 32.0:
                             terms.remember_past(pasts[k], past_rings[k], past_ranks[k])
-                echo = episode[BEFORE] > 0.0 and at_step - episode[BEFORE] <= RECENT
-                echo &= at_step - episode[SINCE] <= rules[terms.ACCEPTED]
-                often, changes = habits[terms.CRIES] >= FREE_CRIES, habits[terms.RUNS]
+                before = episode[episodes.BEFORE]
+                echo = before > 0.0 and at_step - before <= baseline.RECENT
+                echo &= at_step - episode[episodes.SINCE] <= rules[terms.ACCEPTED]
+                often, changes = habits[terms.CRIES] >= episodes.FREE_CRIES, habits[terms.RUNS]
+                if not echo:
+                    learn_log(x, reference, rules[terms.LOG_MEMORY], logs)
                 learn_tails(rules[terms.RATE], echo, often, changes, now, learned, tails)
-                learn(
+                baseline.learn(
                     x,
                     at_step,
                     echo,
@@ -279,18 +295,16 @@ def advance(
                     visits,
                     scratch,
                 )
-            severity, naming = severity_of(louder, rules, verdict)
+            severity, naming = episodes.severity_of(louder, rules, verdict)
             if not np.isnan(raw):
-                cry = max(
-                    abs(spike[terms.SEVERITY]),
-                    abs(verdict[terms.SHIFT, terms.SEVERITY]),
-                )
-                cry = max(cry, abs(verdict[terms.SPREAD, terms.SEVERITY]))
-                count_cry(at_step, min(cry, 100.0), rules, habits)
+                cry = abs(spike[terms.SEVERITY])
+                for kind in (terms.SHIFT, terms.SPREAD):
+                    cry = max(cry, abs(verdict[kind, terms.SEVERITY]))
+                episodes.count_cry(at_step, min(cry, 100.0), rules, habits)
             judged[SCORE] = severity
-            if naming == 0 if np.isnan(raw) else mark[SEEN] <= rules[terms.WARM_UP]:
+            if naming == 0 if np.isnan(raw) else mark[baseline.SEEN] <= rules[terms.WARM_UP]:
                 judged[SCORE] = np.nan
-            count = follow(
+            count = episodes.follow(
                 s,
                 at_step,
                 raw,
@@ -306,9 +320,9 @@ def advance(
                 count,
             )
             judgement[:, s, i] = judged
-        if episode[CHANGED] > 0.0:
-            unit = mark[UNIT] if mark[UNIT] > 0.0 else 1.0
-            count = emit(s, False, unit, episode, events, count)
+        if episode[episodes.CHANGED] > 0.0:
+            unit = mark[baseline.UNIT] if mark[baseline.UNIT] > 0.0 else 1.0
+            count = episodes.emit(s, False, unit, episode, events, count)
     return count
 
 
@@ -319,13 +333,14 @@ def describe(state: np.ndarray, seasons: np.ndarray, judges: np.ndarray) -> None
     -1 for the means while too little is known.
     """
     models = seasons.shape[0]
+    base = np.zeros(models)
     for s in range(state.shape[0]):
-        _, learned, _, _, _, pasts, habits, _ = cut_state(state[s], models)
-        best = 0.0
-        judges[s, 0] = 0.0
+        _, learned, _, _, _, pasts, habits, _, levels, _ = cut_state(state[s], models)
+        best = judges[s, 0] = 0.0
         for m in range(1, models):
-            if learned[m, TRIAL] >= seasons[m, PERIOD] and learned[m, GAIN] > best:
-                best = learned[m, GAIN]
-                judges[s, 0] = m
-        judges[s, 1] = terms.narrowest(pasts, models)
-        judges[s, 2] = backed_off(habits)
+            gain = learned[m, baseline.GAIN]
+            if learned[m, baseline.TRIAL] >= seasons[m, baseline.PERIOD] and gain > best:
+                best, judges[s, 0] = gain, m
+        reference, _, lean = slow.choose_reference(0.0, seasons, learned, pasts, levels, base)
+        judges[s, 1] = reference if terms.narrowest(pasts, models, lean) >= 0 else -1.0
+        judges[s, 2] = episodes.backed_off(habits)

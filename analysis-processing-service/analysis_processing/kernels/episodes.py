@@ -13,25 +13,8 @@ series that cries more than FREE_CRIES times in CRIES_DAYS backs off: its limits
 import numpy as np
 
 from analysis_processing.chassis.jit import inlined
+from analysis_processing.kernels import terms
 from analysis_processing.kernels.tails import SCORE_MAX
-from analysis_processing.kernels.terms import (
-    ACCEPTED,
-    BORN,
-    CRIED,
-    CRIES,
-    DAY,
-    DRIFT,
-    KINDS,
-    LOUDNESS,
-    QUIET_STEP,
-    REFRACTORY,
-    SEVERITY,
-    SHIFT,
-    SHOWN,
-    SIDE,
-    STUCK,
-    USUAL,
-)
 
 LARGEST = 1.7e308
 FREE_CRIES = (
@@ -39,7 +22,8 @@ FREE_CRIES = (
 )
 LOUDER = 1.5
 CRIES_DAYS = 2.0  # until a cry counts for a third of one
-CAUTION = 1.0  # more times as far lie the limits of a series that begins, none after a day
+YOUNG_DAYS = 2.0
+CAUTION = 8.0  # more times as far lie the limits of a series that begins, none after YOUNG_DAYS
 
 # an episode, and a row of `events` with the series and whether it is over in front
 OPEN, KIND, SINCE, END, PEAK, SIZE, VALUE, EXPECT, BELOW, ABOVE, SIGN, USED, SEEN_NOW = range(13)
@@ -58,16 +42,16 @@ def bounded(x: float, unit: float) -> float:
 @inlined
 def backed_off(habits: np.ndarray) -> float:
     """How many times as far the limits of a series lie because it cries often."""
-    often = min(max(habits[CRIES] - FREE_CRIES, 0.0), 1.0)
-    louder: float = 1.0 + often * max(LOUDER * habits[LOUDNESS] - 1.0, 0.0)
+    often = min(max(habits[terms.CRIES] - FREE_CRIES, 0.0), 1.0)
+    louder: float = 1.0 + often * max(LOUDER * habits[terms.LOUDNESS] - 1.0, 0.0)
     return louder
 
 
 @inlined
 def caution(at_step: int, rules: np.ndarray, habits: np.ndarray) -> float:
-    """How many times as far the limits of a series lie because it is younger than a day."""
-    left: float = 1.0 - (at_step - habits[BORN]) / rules[DAY]
-    return 1.0 + CAUTION * max(left, 0.0)
+    """How many times as far the limits of a series lie because it is younger than YOUNG_DAYS."""
+    left: float = max(1.0 - (at_step - habits[terms.BORN]) / (YOUNG_DAYS * rules[terms.DAY]), 0.0)
+    return 1.0 + CAUTION * left * left
 
 
 @inlined
@@ -75,21 +59,21 @@ def count_cry(at_step: int, severity: float, rules: np.ndarray, habits: np.ndarr
     """A step that would be an alarm without the back-off begins a cry, or belongs to one."""
     if severity < 1.0:
         return
-    if habits[CRIED] == 0.0 or at_step - habits[CRIED] > rules[REFRACTORY]:
-        habits[CRIES] += 1.0
-        habits[LOUDNESS] += 0.3 * (severity - habits[LOUDNESS])
-    habits[LOUDNESS] = max(habits[LOUDNESS], 0.9 * severity)
-    habits[CRIED] = at_step
+    if habits[terms.CRIED] == 0.0 or at_step - habits[terms.CRIED] > rules[terms.REFRACTORY]:
+        habits[terms.CRIES] += 1.0
+        habits[terms.LOUDNESS] += 0.3 * (severity - habits[terms.LOUDNESS])
+    habits[terms.LOUDNESS] = max(habits[terms.LOUDNESS], 0.9 * severity)
+    habits[terms.CRIED] = at_step
 
 
 @inlined
 def severity_of(louder: float, rules: np.ndarray, verdict: np.ndarray) -> tuple[float, int]:
     """The largest severity on the side that matters, and the kind that names it; 0 for no alarm."""
     worst, naming = 0.0, 0
-    for kind in range(1, KINDS):
-        severity = verdict[kind, SEVERITY]
-        if kind < STUCK:
-            severity = 0.0 if severity * rules[SIDE] < 0.0 else severity / louder
+    for kind in range(1, terms.KINDS):
+        severity = verdict[kind, terms.SEVERITY]
+        if kind < terms.STUCK:
+            severity = 0.0 if severity * rules[terms.SIDE] < 0.0 else severity / louder
         severity = min(abs(severity), SCORE_MAX)
         worst = max(worst, severity)
         if severity >= 1.0:
@@ -105,7 +89,7 @@ def emit(
     events[count, 0] = row
     events[count, 1] = closed
     events[count, 2:] = episode
-    if episode[KIND] < STUCK:
+    if episode[KIND] < terms.STUCK:
         events[count, 2 + USED] = bounded(episode[USED], unit)
         events[count, 2 + SEEN_NOW] = bounded(episode[SEEN_NOW], unit)
     episode[CHANGED] = episode[NEW] = 0.0
@@ -128,19 +112,19 @@ def lengthen(
     """The alarming step belongs to the open episode, or opens one."""
     if episode[OPEN] == 0.0:
         start = float(at_step)
-        if kind in (SHIFT, DRIFT):
-            start = habits[QUIET_STEP] + 1.0
-        elif kind >= STUCK:
-            start = at_step - verdict[kind, SHOWN] + 1.0
+        if kind in (terms.SHIFT, terms.DRIFT):
+            start = habits[terms.QUIET_STEP] + 1.0
+        elif kind >= terms.STUCK:
+            start = at_step - verdict[kind, terms.SHOWN] + 1.0
         episode[SINCE] = min(max(start, episode[BEFORE] + 1.0), float(at_step))
         episode[OPEN], episode[NEW], episode[KIND], episode[SIZE] = 1.0, 1.0, 0.0, 0.0
-    if kind > episode[KIND] and not (kind == SHIFT and episode[KIND] == DRIFT):
+    if kind > episode[KIND] and not (kind == terms.SHIFT and episode[KIND] == terms.DRIFT):
         episode[KIND] = kind
-        episode[USED], episode[SEEN_NOW] = verdict[kind, USUAL], verdict[kind, SHOWN]
-        episode[SIGN] = np.sign(verdict[kind, SEVERITY])
+        episode[USED], episode[SEEN_NOW] = verdict[kind, terms.USUAL], verdict[kind, terms.SHOWN]
+        episode[SIGN] = np.sign(verdict[kind, terms.SEVERITY])
     ours = int(episode[KIND])
-    if abs(verdict[ours, SEVERITY]) >= severity or ours >= STUCK:
-        episode[USED], episode[SEEN_NOW] = verdict[ours, USUAL], verdict[ours, SHOWN]
+    if abs(verdict[ours, terms.SEVERITY]) >= severity or ours >= terms.STUCK:
+        episode[USED], episode[SEEN_NOW] = verdict[ours, terms.USUAL], verdict[ours, terms.SHOWN]
     if severity > episode[SIZE]:
         episode[SIZE], episode[PEAK], episode[VALUE] = severity, at_step, raw
         episode[EXPECT : ABOVE + 1] = judged[:3]
@@ -166,8 +150,8 @@ def follow(
 ) -> int:
     """The series' episode after this step: opened, lengthened or closed; how many events."""
     quiet = at_step - episode[END]
-    returned = habits[QUIET_STEP] > episode[END] or quiet > rules[ACCEPTED]
-    if episode[OPEN] > 0.0 and quiet > rules[REFRACTORY] and returned:
+    returned = habits[terms.QUIET_STEP] > episode[END] or quiet > rules[terms.ACCEPTED]
+    if episode[OPEN] > 0.0 and quiet > rules[terms.REFRACTORY] and returned:
         count = emit(row, True, unit, episode, events, count)
     if naming > 0:
         lengthen(at_step, raw, severity, naming, habits, verdict, judged, episode)

@@ -205,12 +205,7 @@ def repeat(values: np.ndarray, origins: np.ndarray, seasons: np.ndarray, out: np
 
 @inlined
 def origin_features(
-    series: np.ndarray,
-    origin: int,
-    near: int,
-    far: int,
-    unit: np.ndarray,
-    row: np.ndarray,
+    series: np.ndarray, origin: int, near: int, far: int, unit: np.ndarray, row: np.ndarray
 ) -> None:
     """The features that all steps ahead share, in units of `unit` (level, scale); fills both."""
     level = mean_between(series, origin - near, origin)

@@ -16,7 +16,7 @@ Source: Coles, An Introduction to Statistical Modeling of Extreme Values (2001),
 import numpy as np
 
 from analysis_processing.chassis.jit import float64, inlined, kernel, void
-from analysis_processing.kernels.baseline import ERROR, FILLED, READY, RUN, SETTLED, WIDTH
+from analysis_processing.kernels.baseline import FILLED, NEWS, READY, RUN, SETTLED, WIDTH
 from analysis_processing.kernels.residuals import F64_ROW
 
 START = 1.5  # widths; about 7 % of normal noise lies beyond
@@ -27,7 +27,7 @@ SHAPE_MIN, SHAPE_MAX = -0.15, 1.2
 PRIOR, PRIOR_SHAPE, PRIOR_SCALE, PRIOR_SHARE = 25.0, 0.0, 0.5, 0.05
 YOUNG = 130.0  # scores; the limit of a series that has shown n is (1 + YOUNG / n) times as far
 FEW = 10.0
-DOUBT = 7.0  # exceedances; the shape may be this share of them heavier than it looks
+DOUBT = 10.0  # exceedances; the shape may be this share of them heavier than it looks
 
 # columns of a tail
 SCORES, EXCEEDANCES, SHARE, SHAPE, LOG_SCALE, LIMIT = range(6)
@@ -105,7 +105,7 @@ def learn_tails(
     for m in range(now.shape[0]):
         if now[m, READY] == 0.0 or learned[m, FILLED] < SETTLED:
             continue
-        score = score_of(now[m, ERROR], now[m, WIDTH])
+        score = score_of(now[m, NEWS], now[m, WIDTH])
         for side in range(2):
             tail = tails[m, side]
             signed = -score if side == 1 else score

@@ -30,6 +30,8 @@ FARTHER = 2.2  # a limit is so many times as far as anything in the past but the
 RECENT_PAST = 9
 SEASON_RATE = 0.3  # what the latest turn counts, at least
 CLIPPED = 3.0  # widths
+MEAN_CLIPPED = 2.0
+RESTING, SEASONAL = 0.75, 1.5  # `lean` of a series that rests on levels, and by a season
 QUIET = 0.35  # of a limit; when a statistic was last so small is when its change began
 RUNS_MIN = 20
 EXTRA = 7.0  # ln(1 / how rarely, in rows, one is exceeded by chance)
@@ -37,8 +39,8 @@ EXTRA_MAX = 3.0
 
 # what the terms are told: steps, but SHARE_* (of one step in a mean's length), KEEN and RATE
 WARM_UP, REFRACTORY, SIDE, RATE, KEEN, DAY, STRIDE, GAP_MIN, RUN_MIN, ACCEPTED = range(10)
-SUDDEN, SHARE_MEAN, SHARE_SPREAD, NARROW, NARROW_LOG = range(10, 15)
-RULES = 15
+SUDDEN, SHARE_MEAN, SHARE_SPREAD, NARROW, NARROW_LOG, DEPTH, LOG_MEMORY = range(10, 17)
+RULES = 17
 # columns of `means`, one row a model
 MEAN, LONG, COUNT, BIN, BIN_SUM, BIN_COUNT, SUM, BINS, TURNED, TREND = range(10)
 MEAN_FIELDS = 10
@@ -48,7 +50,8 @@ PAST_FIELDS = 6
 # what is known besides
 LAST, LAST_X, EQUAL, LONGEST_RUN, RUNS, LONGEST_GAP, GAPS, SWING, SCATTER = range(9)
 QUIET_STEP, SHIFTED, SPREADING, STRIDES, CRIES, CRIED, LOUDNESS, BORN = range(9, 17)
-HABITS = 17
+LAST_LEVEL = 17
+HABITS = 18
 # rows of `verdict`; a higher one names an episode that shows several
 SPIKE, RHYTHM, SPREAD, DRIFT, SHIFT, STUCK, MISSING = range(1, 8)
 KINDS = 8
@@ -196,8 +199,8 @@ def move_means(
     narrow = rules[NARROW] * width
     for m in range(seasons.shape[0]):
         mean, bins, first = means[m], seasons[m, SLOW_BINS], seasons[m, SLOW_FIRST]
-        base[m] = 0.0
         if m > 0:
+            base[m] = 0.0
             if bins == 0:
                 continue
             at = at_step % seasons[m, PERIOD] // seasons[m, SLOW_BIN]
@@ -216,7 +219,7 @@ def move_means(
         mean[COUNT] += 1.0
         move = x - base[m] - mean[MEAN]
         if mean[COUNT] > 16.0:
-            move = min(max(move, -CLIPPED * width), CLIPPED * width)
+            move = min(max(move, -MEAN_CLIPPED * width), MEAN_CLIPPED * width)
         mean[BIN_SUM] += base[m] + mean[MEAN] + move
         mean[MEAN] += move * max(rules[SHARE_MEAN], 1.0 / mean[COUNT])
         if m == 0 and abs(excess(pasts[m], 1.0, narrow)) < 1.0:
@@ -225,14 +228,18 @@ def move_means(
 
 
 @inlined
-def narrowest(pasts: np.ndarray, models: int) -> int:
-    """The model whose mean strays least, of those with a past; -1 for none."""
-    best = -1
+def narrowest(pasts: np.ndarray, models: int, lean: float) -> int:
+    """The model whose mean strays least, of those with a past; -1 for none.
+
+    lean: what the first, the series without a season, counts as straying, in terms of what it does.
+    """
+    best, least = -1, np.inf
     for m in range(models):
-        if pasts[m, FILLED] >= HISTORY_MIN and (
-            best < 0 or pasts[m, HIGH] - pasts[m, LOW] < pasts[best, HIGH] - pasts[best, LOW]
-        ):
-            best = m
+        reach = pasts[m, HIGH] - pasts[m, LOW]
+        if m == 0:
+            reach *= lean
+        if pasts[m, FILLED] >= HISTORY_MIN and reach < least:
+            best, least = m, reach
     return best
 
 
@@ -258,65 +265,3 @@ def move_spreads(
     if width > 0.0:
         spread[NOW] = np.log(max(habits[SWING], 1e-3 * width))
         rhythm[NOW] = np.log(max(habits[SCATTER], 1e-3 * width))
-
-
-@inlined
-def accept(seasons: np.ndarray, means: np.ndarray, pasts: np.ndarray, raws: np.ndarray) -> None:
-    """Where the means stand now is where they belong, for every season."""
-    for m in range(seasons.shape[0]):
-        move = pasts[m, NOW] - pasts[m, CENTRE]
-        first = seasons[m, SLOW_FIRST]
-        raws[first : first + seasons[m, SLOW_BINS]] += np.float32(move)
-        means[m, SUM] += move * means[m, BINS]
-        means[m, LONG] += move
-
-
-@inlined
-def judge_slow(
-    at_step: int,
-    width: float,
-    rules: np.ndarray,
-    seasons: np.ndarray,
-    base: np.ndarray,
-    means: np.ndarray,
-    pasts: np.ndarray,
-    raws: np.ndarray,
-    habits: np.ndarray,
-    verdict: np.ndarray,
-) -> None:
-    """SHIFT or DRIFT, SPREAD, RHYTHM; what lasts as long as ACCEPTED is the new usual."""
-    models = means.shape[0]
-    m = narrowest(pasts, models)
-    if m < 0:
-        habits[QUIET_STEP] = float(at_step)
-    else:
-        over = excess(pasts[m], rules[KEEN], rules[NARROW] * width)
-        if abs(over) < QUIET:
-            habits[QUIET_STEP] = float(at_step)
-        slow = at_step - habits[QUIET_STEP] > rules[SUDDEN]
-        if habits[SHIFTED] > 0.0:
-            slow = habits[SHIFTED] > 1e9
-        kind = DRIFT if slow else SHIFT
-        verdict[kind, SEVERITY] = over
-        verdict[kind, USUAL] = base[m] + means[m, LONG] + pasts[m, CENTRE]
-        verdict[kind, SHOWN] = base[m] + means[m, MEAN]
-        if abs(over) < 1.0:
-            habits[SHIFTED] = 0.0
-        elif habits[SHIFTED] == 0.0:
-            habits[SHIFTED] = 2e9 if slow else 1.0
-        else:
-            habits[SHIFTED] += 1.0
-        if habits[SHIFTED] % 1e9 > rules[ACCEPTED]:
-            habits[SHIFTED] = 0.0
-            accept(seasons, means, pasts, raws)
-    wide = 0.0
-    for kind in (SPREAD, RHYTHM):
-        past = pasts[models + (kind == RHYTHM)]
-        verdict[kind, SEVERITY] = excess(past, rules[KEEN], rules[NARROW_LOG])
-        verdict[kind, USUAL], verdict[kind, SHOWN] = np.exp(past[CENTRE]), np.exp(past[NOW])
-        wide = max(wide, abs(verdict[kind, SEVERITY]))
-    habits[SPREADING] = habits[SPREADING] + 1.0 if wide >= 1.0 else 0.0
-    if habits[SPREADING] > rules[ACCEPTED] and verdict[STUCK, SEVERITY] < 1.0:
-        habits[SPREADING] = 0.0
-        pasts[models, FILLED] = pasts[models + 1, FILLED] = 0.0
-        pasts[models, CURSOR] = pasts[models + 1, CURSOR] = 0.0

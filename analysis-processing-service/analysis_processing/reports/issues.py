@@ -6,7 +6,6 @@ Runs in any replica of the web process, in a worker thread. A report that is lat
 has one issue, of the last of them.
 """
 
-import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,7 +31,6 @@ from analysis_processing.reports.store import LENGTHS, Report, period
 from analysis_processing.settings import Settings
 from analysis_processing.watch.defaults import DEFAULTS, instant
 
-ROUND_S = 60.0
 STEPS_MS = {"day": 600_000, "week": 3_600_000, "month": 14_400_000}
 QUERY_MAX = 16_000
 ROOM = ("host: memory available", "host: disk available")
@@ -84,15 +82,6 @@ class Issuer:
     clock: TimeOf
     das: Callable[[UUID], Door]
     settings: Settings
-
-    async def for_ever(self) -> None:
-        """A round each ROUND_S until cancelled; a service that is away is logged."""
-        while True:
-            try:
-                await anyio.to_thread.run_sync(self.round)
-            except ServiceError as error:
-                log.warning("reports_wait", reason=str(error))
-            await asyncio.sleep(ROUND_S)
 
     def round(self) -> None:
         """Each report that was due is queued, unless das is away or the tenant's queue is full."""

@@ -5,7 +5,6 @@ It keeps nothing that is not stored: killed at any moment, its watches are run a
 
 import asyncio
 import os
-import signal
 import sys
 import threading
 from multiprocessing.connection import Connection
@@ -16,12 +15,10 @@ import httpx
 import structlog
 from sqlalchemy import Engine
 
-from analysis_processing.chassis import telemetry
 from analysis_processing.chassis.database import DatabaseUnavailable
-from analysis_processing.chassis.settings import load
 from analysis_processing.clients.doors import Doors
 from analysis_processing.jobs.claims import LeaseLost, database_clock
-from analysis_processing.jobs.database import engine_for
+from analysis_processing.jobs.process import begin
 from analysis_processing.settings import Settings
 from analysis_processing.watch.runner import Runner
 
@@ -62,11 +59,7 @@ async def serve(worker: Connection, settings: Settings, engine: Engine) -> None:
 
 def main(socket_fd: int) -> None:
     """Serve the worker on the other end of the socket until it closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    settings = load(Settings)
-    telemetry.configure("aps-watch", settings.log_level)
-    engine = engine_for(settings.database_url.get_secret_value(), pool_size=1)
+    settings, engine = begin("aps-watch")
     anyio.run(serve, Connection(socket_fd), settings, engine)
 
 

@@ -5,7 +5,6 @@
 Runs in the web process, which computes nothing: any replica looks for any tenant, one at a time.
 """
 
-import asyncio
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -27,7 +26,6 @@ from analysis_processing.model import Labels
 from analysis_processing.settings import Settings
 from analysis_processing.watch import watches
 
-ROUND_S = 60.0
 LOOK_AGAIN = timedelta(minutes=5)
 STEP_MS = 60_000
 DEFAULTS_MAX = 25
@@ -143,15 +141,6 @@ class Seeder:
     billing: Billing
     das: Callable[[UUID], Door]
     settings: Settings
-
-    async def for_ever(self) -> None:
-        """A round each ROUND_S until cancelled; a service that is away is logged."""
-        while self.settings.watch_defaults:
-            try:
-                await self.round()
-            except ServiceError as error:
-                log.warning("default_watches_wait", reason=str(error))
-            await asyncio.sleep(ROUND_S)
 
     async def round(self) -> None:
         """Each tenant that is due was looked at; raises IdentityUnavailable"""

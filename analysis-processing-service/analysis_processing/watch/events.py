@@ -8,6 +8,7 @@ whose labels, with `watch` and `kind`, hold all of its matchers; they are stored
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -65,9 +66,9 @@ SHOWN = (
 )
 
 
-def number(value: float | None) -> float | None:
+def number(value: float) -> float | None:
     """A number that JSON knows; ±Inf and NaN are told by the text alone."""
-    return value if value is not None and math.isfinite(value) else None
+    return value if math.isfinite(value) else None
 
 
 def store(
@@ -89,13 +90,11 @@ def store(
     rows = {
         (json.dumps(labels, sort_keys=True), one.start_ms): {
             "labels": labels,
-            **{name: getattr(one, name) for name in ("kind", "start_ms", "end_ms", "peak_ms")},
             **{
-                name: number(getattr(one, name)) for name in ("value", "expected", "lower", "upper")
+                name: number(value) if isinstance(value, float) else value
+                for name, value in asdict(one).items()
             },
             "size": number(one.size) or 0.0,
-            "direction": one.direction,
-            "text": one.text,
         }
         for labels, one in findings
     }

@@ -18,7 +18,7 @@ import cramjam
 import numpy as np
 
 from analysis_processing.analyses.anomaly.run import Detector, findings
-from analysis_processing.frames import F64, labels_of, series_name
+from analysis_processing.frames import F64, series_name
 from analysis_processing.model import Finding, Labels
 
 CHUNK_ROWS = 256
@@ -92,7 +92,7 @@ class Memory:
             ]
             shown = findings(episodes, self.step_ms)
             judged += [
-                (labels_of(chunk.names[episode.series]), finding, episode.opened)
+                (json.loads(chunk.names[episode.series]), finding, episode.opened)
                 for episode, finding in zip(episodes, shown, strict=True)
             ]
             is_there = ~np.isnan(block)
@@ -109,7 +109,7 @@ class Memory:
         for chunk in self.chunks:
             rows = [row for row, seen_ms in enumerate(chunk.seen_ms) if seen_ms >= before_ms]
             if len(rows) < len(chunk.names):
-                gone += [labels_of(chunk.names[row]) for row in _others(rows, len(chunk.names))]
+                gone += [json.loads(chunk.names[row]) for row in _others(rows, len(chunk.names))]
                 chunk.names = [chunk.names[row] for row in rows]
                 chunk.seen_ms = [chunk.seen_ms[row] for row in rows]
                 chunk.detector = chunk.detector.arranged(rows)

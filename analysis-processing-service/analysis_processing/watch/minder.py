@@ -9,21 +9,19 @@ IDLE_S without one. As light as the worker: nothing here computes.
 import contextlib
 from collections.abc import Callable
 from datetime import datetime
-from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import structlog
 from sqlalchemy import Connection as Db
 from sqlalchemy import Engine
 
-from analysis_processing.chassis.database import DatabaseUnavailable
-from analysis_processing.jobs.claims import database_clock
+from analysis_processing.jobs.claims import database_clock, write
 from analysis_processing.jobs.database import transaction
+from analysis_processing.jobs.process import Child
 from analysis_processing.settings import Settings
 from analysis_processing.watch import claims, events
 
 if TYPE_CHECKING:
-    import subprocess
     from uuid import UUID
 
 log = structlog.get_logger()
@@ -35,16 +33,6 @@ IDLE_S = 600.0
 """Longer than the usual step: a child that ended would load its memory again each minute."""
 
 
-class Process(Protocol):
-    """A child as the worker makes it."""
-
-    process: "subprocess.Popen[bytes]"
-    link: Connection
-
-    def end(self) -> None:
-        """The process is gone."""
-
-
 class Minder:
     """One batch of due watches at a time, in one child. monotonic: seconds that only grow."""
 
@@ -53,7 +41,7 @@ class Minder:
         settings: Settings,
         engine: Engine,
         name: str,
-        start: Callable[[float], Process],
+        start: Callable[[float], Child],
         monotonic: Callable[[], float],
     ) -> None:
         self.settings = settings
@@ -61,14 +49,10 @@ class Minder:
         self.name = name
         self.start = start
         self.monotonic = monotonic
-        self.child: Process | None = None
+        self.child: Child | None = None
         self.token: UUID | None = None
         self._since_s = self._beat_s = 0.0
         self._swept_s = float("-inf")
-
-    def links(self) -> list[Connection]:
-        """What to wait on."""
-        return [self.child.link] if self.child is not None else []
 
     def turn(self) -> None:
         """One round: reap, heartbeat, claim what is due, sweep events now and then."""
@@ -132,9 +116,4 @@ class Minder:
         self.child = self.token = None
 
     def _write(self, act: Callable[[Db, datetime], object]) -> None:
-        """Written, unless the database is away: then leases run out and somebody else decides."""
-        try:
-            with transaction(self.engine) as db:
-                act(db, database_clock(db))
-        except DatabaseUnavailable as error:
-            log.warning("watches_left_to_their_lease", reason=str(error))
+        write(self.engine, act, "watches_left_to_their_lease")

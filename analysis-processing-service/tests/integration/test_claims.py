@@ -247,14 +247,19 @@ def payloads(engine, identity):
 
 
 def test_retry_by_state(engine):
-    """A failed or cancelled job starts over, its parts there to be compared; others conflict."""
+    """A failed or cancelled job starts over, its parts there to be compared; others conflict.
+
+    Nor does it start over where the tenant's queue is full.
+    """
     identity = submit(engine)[0].id
     with pytest.raises(WrongState):
-        act(engine, repository.retry, TENANT_A, identity, NOW)
+        act(engine, repository.retry, TENANT_A, identity, NOW, unfinished_max=9)
     held = claim(engine)
     act(engine, store, held, CHUNK, outcome(b"old"))
     act(engine, claims.fail, held, NOW, "broken")
-    fresh = act(engine, repository.retry, TENANT_A, identity, after(5))
+    with pytest.raises(TooManyJobs, match="limit=0"):
+        act(engine, repository.retry, TENANT_A, identity, NOW, unfinished_max=0)
+    fresh = act(engine, repository.retry, TENANT_A, identity, after(5), unfinished_max=9)
     assert (fresh.state, fresh.attempts, fresh.error) == (State.QUEUED, 0, None)
     assert payloads(engine, identity) == [b"old"]
     assert claim(engine, after(5)).job.attempts == 1
@@ -352,5 +357,5 @@ def test_only_a_lost_process_makes_its_chunks_suspect(engine):
         again = claims.claim(db, "w", after(60), LEASE_S, 9)
     assert act(engine, parts.suspects, again) == ["01", "02"]
     act(engine, claims.fail, again, after(60), "enough")
-    act(engine, repository.retry, TENANT_A, again.job.id, after(61))
+    act(engine, repository.retry, TENANT_A, again.job.id, after(61), unfinished_max=9)
     assert act(engine, parts.suspects, claim(engine, after(61))) == []

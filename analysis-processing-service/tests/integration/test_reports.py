@@ -17,7 +17,7 @@ from analysis_processing.clients.data_api import DataApi
 from analysis_processing.clients.data_ingest import DataIngest
 from analysis_processing.jobs import claims, repository
 from analysis_processing.jobs.executors import Local
-from analysis_processing.jobs.runner import Bounds, Runner
+from analysis_processing.jobs.runner import Runner
 from analysis_processing.reports import store
 from analysis_processing.reports.issues import Issuer
 
@@ -53,12 +53,11 @@ class Stage(World):
 
         with self.engine.begin() as db:
             claim = claims.claim(db, "w", self.now, 15, 4)
-        bounds = Bounds(100, 10**6, 10**8, 0, 4)
         door = self.door(TENANT_A)
         runner = Runner(
             engine=self.engine,
             clock=lambda _: self.now,
-            bounds=bounds,
+            settings=self.settings,
             monotonic=lambda: 0.0,
             data_api=lambda _: DataApi(door),
             data_ingest=lambda _: DataIngest(door),

@@ -6,7 +6,7 @@ from datetime import timedelta
 import httpx
 import probe_kind
 import pytest
-from job_world import ATTEMPTS, STEPS, World
+from job_world import ATTEMPTS, STEPS, World, settings_of
 from probe_kind import PROBE, calls
 from sqlalchemy import select, update
 
@@ -15,7 +15,7 @@ from analysis_processing.analyses.block import Part, SeriesResult
 from analysis_processing.errors import InvalidJob
 from analysis_processing.jobs import chunks, claims, runner
 from analysis_processing.jobs.executors import ChunkLost
-from analysis_processing.jobs.runner import LOST, NO_SAMPLES, Bounds
+from analysis_processing.jobs.runner import LOST, NO_SAMPLES
 from analysis_processing.jobs.tables import job as job_table
 from analysis_processing.jobs.tables import series
 from analysis_processing.model import Finding, State
@@ -254,8 +254,7 @@ def test_a_chunk_that_kills_workers_elsewhere_is_split_and_then_noted(world):
 def test_what_cannot_be_analysed_fails_at_once(world, count, bounds, words):
     """Errors in the data are not tried again, and name the limit."""
     world.serve(count)
-    facts = {name: getattr(world.bounds, name) for name in Bounds.__slots__}
-    world.bounds = Bounds(**facts | bounds)
+    world.settings = settings_of(**bounds)
     world.submit()
     job = world.run()
     assert (job.state, job.attempts) == (State.FAILED, 1)
@@ -297,7 +296,7 @@ def test_what_is_written_back_is_told(world):
 
 def test_beyond_the_bound_only_alarms_are_written(world):
     """A job over more samples than may be written says so and writes its alarms alone."""
-    world.bounds = Bounds(100, 10**6, 10**7, 10 * STEPS - 1, ATTEMPTS)
+    world.settings = settings_of(write_back_samples_max=10 * STEPS - 1)
     world.submit(write_back=True)
     job = world.run()
     assert job.state is State.SUCCEEDED
@@ -308,7 +307,7 @@ def test_beyond_the_bound_only_alarms_are_written(world):
 
 def test_scores_that_were_left_out_stay_so(world):
     """What a lost process left out for its number is neither written nor forgotten by the next."""
-    world.bounds = Bounds(100, 10**6, 10**7, 5 * STEPS, ATTEMPTS)
+    world.settings = settings_of(write_back_samples_max=5 * STEPS)
 
     def fail(labels):
         if labels[0] == "08":

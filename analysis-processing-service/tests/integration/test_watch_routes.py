@@ -4,6 +4,7 @@ import json
 from datetime import timedelta
 from uuid import uuid4
 
+import httpx
 import pytest
 from neighbours import TENANT_A, TENANT_B, Neighbours
 from watching import NOON, NOON_MS
@@ -25,10 +26,15 @@ class FixedClock(Clock):
 
 
 @pytest.fixture
-def app(settings, engine):
+def neighbours():
+    return Neighbours()
+
+
+@pytest.fixture
+def app(settings, engine, neighbours):
     return create_app(
         settings.model_copy(update={"watch_count_max": 3}),
-        http=Neighbours().client(),
+        http=neighbours.client(),
         clock=FixedClock(),
     )
 
@@ -76,6 +82,19 @@ def test_the_life_of_a_watch(call):
     assert call("GET", path, "r").json() == changed
     assert call("DELETE", path).status_code == 204
     assert call("GET", path).status_code == 404
+
+
+def test_a_query_that_das_cannot_parse_is_refused(call, neighbours):
+    """POST and PUT of a watch say where the query is wrong, as das says it; nothing changes."""
+    path = "/api/v1/watches"
+    made = call("POST", path, json=BODY).json()
+    words = {"status": "error", "error": '1:9: parse error: unexpected ")"'}
+    for method, at in (("POST", path), ("PUT", f"{path}/{made['id']}")):
+        neighbours.refuse["/api/v1/format_query"] = [httpx.Response(400, json=words)]
+        answer = call(method, at, json={"name": "other", "query": "rate(up)"})
+        assert answer.status_code == 400
+        assert "1:9: parse error" in answer.text
+    assert [one["query"] for one in call("GET", path).json()["watches"]] == [BODY["query"]]
 
 
 @pytest.mark.parametrize(

@@ -160,8 +160,8 @@ def test_labels_shared_by_chance_are_not_named():
     assert named <= 1
 
 
-def test_what_came_before_and_what_was_deployed():
-    """A deploy two minutes before the others is their companion and a candidate cause."""
+def test_what_was_deployed():
+    """A deploy two minutes before the others is a candidate cause."""
     labels = [{"__name__": "load", "series": str(row)} for row in range(30)]
     labels[0] = {"__name__": "kube_deployment_metadata_generation", "deployment": "shop"}
     values = noise(30)
@@ -170,11 +170,6 @@ def test_what_came_before_and_what_was_deployed():
     values[5:8, SPLIT + 8 :] += 9
     _, summary = judged(block_of(values, labels))
     assert [cause["labels"] for cause in summary["causes"]] == [labels[0]]
-    followers = {one["labels"]["series"]: one["before"] for one in summary["companions"]}
-    assert followers.keys() == {"5", "6", "7"}
-    for before in followers.values():
-        assert before[-1]["labels"] == labels[0]
-        assert abs(before[-1]["lead_ms"] - 8 * STEP_MS) <= STEP_MS
 
 
 @given(cuts=st.sets(st.integers(1, 29), max_size=4), power=st.integers(-40, 40))

@@ -10,7 +10,7 @@ ANOMALY = Analysis(
         "spikes, shifts and drifts of its level against its day or week, changed spread and "
         "rhythm, stuck values and missing data. One alarm an episode."
     ),
-    version="2",
+    version="3",
     parameters=(
         Parameter(
             "sensitivity",
@@ -39,7 +39,7 @@ ANOMALY = Analysis(
             "integer",
             64,
             "Samples of each series that are only learned from, never judged. All but spikes and "
-            "missing data need half a day to a day on top; on the first day limits lie farther.",
+            "missing data need half a day to a day on top; for two days limits lie farther.",
             minimum=16,
             maximum=10_000,
         ),

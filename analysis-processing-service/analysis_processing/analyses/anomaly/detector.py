@@ -13,6 +13,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 import cramjam
@@ -20,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis_processing.analyses.block import F64, I64
-from analysis_processing.analyses.parameters import UNITS_MS, season_steps
+from analysis_processing.analyses.parameters import duration_text, season_steps
 from analysis_processing.kernels import baseline, detector, episodes, terms
 
 F32 = npt.NDArray[np.float32]
@@ -29,6 +30,8 @@ SIDES = {"both": 0.0, "up": 1.0, "down": -1.0}
 DAY_MS = 86_400_000
 MINUTE_MS = 60_000
 FALSE_WEEKLY = 0.2
+LOG_DAILY = 0.055  # false alarms of normal logarithms at FALSE_WEEKLY
+BURST = 7.0  # clipped samples in a row that make no shift
 STRETCHES_MIN = 24  # of a season; one of fewer, an hour, is over before a slow term sees it
 THREAD_POINTS = 100_000  # a block smaller than that is not worth a second thread
 
@@ -75,16 +78,10 @@ class Judgement:
     episodes: list[Episode]
 
 
-def false_alarms_a_week(sensitivity: float) -> float:
-    """What a series may cry for nothing: 0.2 at a half, 10 at 1, 0.004 at 0."""
-    weekly: float = FALSE_WEEKLY * 50.0 ** (2.0 * sensitivity - 1.0)
-    return weekly
-
-
 def rules_of(params: Mapping[str, Any], step_ms: int) -> F64:
     """The parameters as the kernel takes them, in steps and rates; see `kernels.terms`."""
     day = max(DAY_MS / step_ms, 1.0)
-    weekly = false_alarms_a_week(params["sensitivity"])
+    weekly = FALSE_WEEKLY * 50.0 ** (2.0 * params["sensitivity"] - 1.0)
     looks = 7.0 * min(72.0, day)  # a week, of which a slow statistic is another one
     rules = np.zeros(terms.RULES)
     rules[terms.WARM_UP] = params["warm_up"]
@@ -93,6 +90,8 @@ def rules_of(params: Mapping[str, Any], step_ms: int) -> F64:
     rules[terms.RATE] = weekly / 2.0 / (7.0 * day)
     rules[terms.KEEN] = math.log(looks * 2.0 / weekly) / math.log(looks * 2.0 / FALSE_WEEKLY)
     rules[terms.DAY] = day
+    rules[terms.DEPTH] = -NormalDist().inv_cdf(LOG_DAILY * (weekly / FALSE_WEEKLY) / day)
+    rules[terms.LOG_MEMORY] = max(4000.0, 3.0 * day)
     rules[terms.STRIDE] = max(1.0, round(20 * MINUTE_MS / step_ms))
     rules[terms.GAP_MIN] = max(3.0, math.ceil(10 * MINUTE_MS / step_ms))
     rules[terms.RUN_MIN] = max(10.0, math.ceil(15 * MINUTE_MS / step_ms))
@@ -101,8 +100,8 @@ def rules_of(params: Mapping[str, Any], step_ms: int) -> F64:
     rules[terms.SHARE_MEAN] = min(1.0 / 6.0, 48.0 / day)  # half an hour
     rules[terms.SHARE_SPREAD] = min(1.0 / 9.0, 32.0 / day)
     # no closer are the limits of a shift, in widths (one sample makes none), and of a spread
-    rules[terms.NARROW] = max(0.25, 1.5 * terms.CLIPPED * rules[terms.SHARE_MEAN])
-    rules[terms.NARROW_LOG] = max(0.25, 2.0 * math.sqrt(rules[terms.SHARE_SPREAD]))
+    rules[terms.NARROW] = max(0.25, BURST * terms.MEAN_CLIPPED * rules[terms.SHARE_MEAN])
+    rules[terms.NARROW_LOG] = max(0.25, 2.5 * math.sqrt(rules[terms.SHARE_SPREAD]))
     return rules
 
 
@@ -126,7 +125,7 @@ class Detector:
     params: the resolved parameters of the kind. About 26 KB a series at a minute's step.
     """
 
-    FORMAT = 3
+    FORMAT = 4
 
     def __init__(self, series: int, params: Mapping[str, Any], step_ms: int) -> None:
         self.params = dict(params)
@@ -141,11 +140,6 @@ class Detector:
         self.state: F64 = np.zeros((series, state))
         self.memory: F32 = np.zeros((series, memory), dtype=np.float32)
 
-    @property
-    def series(self) -> int:
-        """How many series."""
-        return len(self.state)
-
     def advance(self, values: F64, first_step: int) -> Judgement:
         """The judgement of the next columns; what is known has moved past them.
 
@@ -153,9 +147,10 @@ class Detector:
         step` since the epoch, and follows the last one of the call before. Releases the GIL.
         """
         block = np.ascontiguousarray(values, dtype=np.float64)
-        assert block.shape[0] == self.series
-        threads = max(1, min(os.cpu_count() or 1, block.size // THREAD_POINTS, self.series))
-        bounds = [self.series * i // threads for i in range(threads + 1)]
+        series = len(self.state)
+        assert block.shape[0] == series
+        threads = max(1, min(os.cpu_count() or 1, block.size // THREAD_POINTS, series))
+        bounds = [series * i // threads for i in range(threads + 1)]
 
         def part(first: int, last: int) -> tuple[F64, F64]:
             room = block.shape[1] // (int(self._rules[terms.REFRACTORY]) + 2) + 2
@@ -175,7 +170,7 @@ class Detector:
             return judged, events[:count].copy()
 
         if threads == 1:
-            judgement, events = part(0, self.series)
+            judgement, events = part(0, series)
         else:
             with ThreadPoolExecutor(threads) as pool:
                 parts = list(pool.map(part, bounds[:-1], bounds[1:]))
@@ -191,9 +186,9 @@ class Detector:
         season: of a single sample; reference: of shifts and drifts, None while too little is known;
         seasons are durations, `none` is the recent level. backed_off: times the usual limits.
         """
-        judges = np.empty((self.series, 3))
+        judges = np.empty((len(self.state), 3))
         detector.describe(self.state, self._seasons, judges)
-        names = ("none", *(spelt(steps * self.step_ms) for steps in self.seasons))
+        names = ("none", *(duration_text(steps * self.step_ms) for steps in self.seasons))
         return [
             {
                 "season": names[int(season)],
@@ -216,7 +211,7 @@ class Detector:
         """Everything: a line of JSON, then state and memory, little-endian; zstd."""
         head = {
             "format": self.FORMAT,
-            "series": self.series,
+            "series": len(self.state),
             "params": self.params,
             "step_ms": self.step_ms,
         }
@@ -250,29 +245,23 @@ class Detector:
         return made
 
 
-def spelt(season_ms: int) -> str:
-    """A season as the parameter spells it: 1d, 90m."""
-    unit = max((size, name) for name, size in UNITS_MS.items() if season_ms % size == 0)
-    return f"{season_ms // unit[0]}{unit[1]}"
-
-
 def episode_of(row: list[float]) -> Episode:
     """An event of the kernel as an episode."""
-    at = episodes
-    fields = row[2:]
+    at, fields = episodes, row[2:]
     kind = int(fields[at.KIND])
     side = fields[at.SIGN] if kind < terms.STUCK else 0.0
+    size, value, expected, lower, upper = fields[at.SIZE : at.SIGN]
     return Episode(
-        series=int(row[0]),
-        kind=KINDS[kind],
-        start_step=int(fields[at.SINCE]),
-        end_step=int(fields[at.END]),
-        peak_step=int(fields[at.PEAK]),
-        size=fields[at.SIZE],
-        value=fields[at.VALUE],
-        expected=fields[at.EXPECT],
-        lower=fields[at.BELOW],
-        upper=fields[at.ABOVE],
+        int(row[0]),
+        KINDS[kind],
+        int(fields[at.SINCE]),
+        int(fields[at.END]),
+        int(fields[at.PEAK]),
+        size,
+        value,
+        expected,
+        lower,
+        upper,
         direction="up" if side > 0 else "down" if side < 0 else "none",
         usual=fields[at.USED],
         shown=fields[at.SEEN_NOW],

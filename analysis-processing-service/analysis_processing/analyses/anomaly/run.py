@@ -30,12 +30,7 @@ def run(block: Block, params: dict[str, Any], context: Any) -> Part:
     offset_ms = block.start_ms - first_step * block.step_ms
     series = [
         result_of(
-            block,
-            row,
-            params,
-            judged,
-            findings(episodes[row], block.step_ms, offset_ms),
-            facts,
+            block, row, params, judged, findings(episodes[row], block.step_ms, offset_ms), facts
         )
         for row, facts in enumerate(detector.facts())
     ]

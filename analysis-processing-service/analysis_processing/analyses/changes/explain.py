@@ -1,4 +1,4 @@
-"""Why series changed, as far as the changed ones show it: labels they share, order, deploys."""
+"""Why series changed, as far as the changed ones show it: labels they share, deploys."""
 
 import re
 from collections import Counter
@@ -12,9 +12,6 @@ from analysis_processing.model import Labels
 GROUPS_MAX = 10
 GROUP_CHANGED_MIN = 3
 CHANCE_MAX = 0.01
-FOLLOWED_MAX = 20
-COMPANIONS_MAX = 5
-LEAD_MAX_MS = 900_000
 CAUSES_MAX = 20
 # Names of series that change when something is deployed, restarted or configured.
 CAUSE = re.compile(
@@ -67,32 +64,11 @@ def tail_bound(inside: "np.ndarray[Any, Any]", drawn: int, share: "np.ndarray[An
         return np.where(rate > share, -drawn * (rate * np.log(rate / share) + miss), 0.0)
 
 
-def companions(changed: list[SeriesResult]) -> list[dict[str, Any]]:
-    """For each of the clearest changes, those that came shortly before it, the nearest first."""
-    starts_ms = np.array([one.findings[0].start_ms for one in changed], dtype=np.int64)
-    followed = []
-    for index, one in enumerate(changed[:FOLLOWED_MAX]):
-        leads_ms = starts_ms[index] - starts_ms
-        near = np.flatnonzero((leads_ms > 0) & (leads_ms <= LEAD_MAX_MS))
-        near = near[np.argsort(leads_ms[near], kind="stable")][:COMPANIONS_MAX]
-        if near.size:
-            before = [
-                {"labels": changed[other].labels, "lead_ms": int(leads_ms[other])}
-                for other in near.tolist()
-            ]
-            followed.append({"labels": one.labels, "before": before})
-    return followed
-
-
 def causes(changed: list[SeriesResult]) -> list[dict[str, Any]]:
     """Changed series that tell of a deploy, a restart or a new configuration, in order of time."""
     events = [one for one in changed if CAUSE.search(one.labels.get("__name__", ""))]
     events.sort(key=lambda one: one.findings[0].start_ms)
     return [
-        {
-            "labels": one.labels,
-            "start_ms": one.findings[0].start_ms,
-            "text": one.findings[0].text,
-        }
+        {"labels": one.labels, "start_ms": one.findings[0].start_ms, "text": one.findings[0].text}
         for one in events[:CAUSES_MAX]
     ]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from analysis_processing.analyses.block import F64, Block, Part, SeriesResult
-from analysis_processing.analyses.changes.explain import causes, companions, shared_labels
+from analysis_processing.analyses.changes.explain import causes, shared_labels
 from analysis_processing.analyses.changes.shift import (
     SAMPLES_MIN,
     SCORE_MAX,
@@ -201,7 +201,7 @@ def finding_of(
 def conclude(
     results: list[SeriesResult], params: dict[str, Any], context: Context
 ) -> dict[str, Any]:
-    """What changed, ranked; the labels it shares; what came just before what; likely causes."""
+    """What changed, ranked; the labels it shares; likely causes."""
     changed = sorted(
         (result for result in results if result.findings),
         key=lambda result: (-result.score, result.findings[0].start_ms),
@@ -222,6 +222,5 @@ def conclude(
             for one in changed[:LISTED_MAX]
         ],
         "groups": groups,
-        "companions": companions(changed),
         "causes": causes(changed),
     }

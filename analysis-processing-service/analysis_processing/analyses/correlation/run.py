@@ -8,8 +8,6 @@ sample size of a correlation is corrected for what memory is left, its chance fo
 and a bound on false discoveries over all series is found by `prepare`.
 """
 
-import json
-import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +30,7 @@ from analysis_processing.analyses.seasonality.run import (
     fits,
     foretold,
 )
+from analysis_processing.analyses.selector import selected_labels
 from analysis_processing.errors import DoesNotFit
 from analysis_processing.model import Labels
 
@@ -43,9 +42,6 @@ ORDER_MAX = 8  # past samples that foretell the next
 RHYTHM_MIN = 0.05  # of the variance; a weaker one is left in
 MEMORY_LAGS = 20
 LISTED_MAX = 50
-MATCHER = re.compile(r'\s*([A-Za-z_][\w.]*)\s*=\s*"((?:[^"\\]|\\.)*)"\s*(?:,|$)', re.ASCII)
-ESCAPED = {"n": "\n", "t": "\t", "r": "\r"}
-SELECTOR = re.compile(r"\s*([A-Za-z_:][\w:.]*)?\s*(?:\{(.*)\})?\s*", re.ASCII | re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,31 +87,11 @@ def prepare(block: Block, params: dict[str, Any]) -> Context:
 def labels_of(target: str) -> Labels:
     """The labels that a selector or a JSON object names; raises DoesNotFit for anything else."""
     try:
-        labels = json.loads(target) if target.lstrip()[:1] == "{" else None
-    except ValueError:
-        labels = None
-    labels = selected_labels(target) if labels is None else labels
-    if labels is None or not all(isinstance(value, str) for value in labels.values()):
+        return selected_labels(target)
+    except ValueError as exc:
         raise DoesNotFit(
             detail=f'target is {target[:200]!r}, not a selector such as up{{job="x"}} or JSON'
-        )
-    return dict(labels)
-
-
-def selected_labels(target: str) -> Labels | None:
-    """The labels of a selector whose matchers are all `=`; None for anything else."""
-    selector = SELECTOR.fullmatch(target)
-    if selector is None:
-        return None
-    labels = {"__name__": selector[1]} if selector[1] else {}
-    inside = (selector[2] or "").strip()
-    while inside:
-        matcher = MATCHER.match(inside)
-        if matcher is None:
-            return None
-        labels[matcher[1]] = re.sub(r"\\(.)", lambda one: ESCAPED.get(one[1], one[1]), matcher[2])
-        inside = inside[matcher.end() :]
-    return labels
+        ) from exc
 
 
 def innovations(block: Block) -> tuple[F64, "np.ndarray[Any, np.dtype[np.bool_]]"]:

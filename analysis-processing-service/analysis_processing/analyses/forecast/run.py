@@ -22,7 +22,7 @@ from analysis_processing.analyses.block import (
 )
 from analysis_processing.analyses.forecast import baselines, booster, capacity, intervals
 from analysis_processing.analyses.forecast.history import HELD_OUT_ORIGINS, History, history_of
-from analysis_processing.analyses.parameters import UNITS_MS
+from analysis_processing.analyses.parameters import duration_text
 from analysis_processing.model import Labels
 
 METRIC = "cloudopshub_forecast"
@@ -166,17 +166,6 @@ def columns_of(
     return columns
 
 
-def season_text(seasons: I64, step_ms: int) -> str:
-    """Such as 1d+1w, or none."""
-    return "+".join(duration_text(int(steps) * step_ms) for steps in seasons if steps) or "none"
-
-
-def duration_text(duration_ms: int) -> str:
-    """In the largest unit that it is a whole number of: 24h is 1d."""
-    units = ((unit, unit_ms) for unit, unit_ms in reversed(UNITS_MS.items()))
-    return next(f"{duration_ms // ms}{unit}" for unit, ms in units if duration_ms % ms == 0)
-
-
 def run(block: Block, params: dict[str, Any], context: Any) -> Part:
     """Forecasts of these series; context: from `prepare`."""
     history = history_of(block, params)
@@ -192,9 +181,11 @@ def run(block: Block, params: dict[str, Any], context: Any) -> Part:
         limits = intervals.limits(values, labels.get("__name__", ""), params["full_at"])
         columns = columns_of(chosen, row, history, limits)
         scale = seasonal_move(history.values[row], int(chosen.seasons[row, 0]))
+        lengths = chosen.seasons[row].tolist()
+        seasons = [duration_text(steps * history.step_ms) for steps in lengths if steps]
         facts: dict[str, Any] = {
             "method": chosen.methods[row],
-            "season": season_text(chosen.seasons[row], history.step_ms),
+            "season": "+".join(seasons) or "none",
             "horizon": duration_text(history.ahead * history.step_ms),
             "mase": ratio(chosen.errors[row], scale),
             "mase_naive": ratio(naive[row], scale),
