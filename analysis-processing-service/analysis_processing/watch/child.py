@@ -16,7 +16,7 @@ import httpx
 import structlog
 from sqlalchemy import Engine
 
-from analysis_processing.chassis import telemetry
+from analysis_processing.chassis import memory, telemetry
 from analysis_processing.chassis.database import DatabaseUnavailable
 from analysis_processing.chassis.settings import load
 from analysis_processing.clients.doors import Doors
@@ -57,6 +57,7 @@ async def serve(worker: Connection, settings: Settings, engine: Engine) -> None:
                         await runner.run(claim)
                     except (LeaseLost, DatabaseUnavailable) as error:
                         log.warning("watch_dropped", watch=claim.watch.name, reason=repr(error))
+            memory.give_back()
             worker.send(("done", batch[0].token))
 
 
