@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Literal
 
 from ci import process
-from ci.errors import OutsideFault
+from ci.errors import CiError, OutsideFault
 from ci.screen import Screen
 
 Lock = Literal["requirements.txt", "requirements-dev.txt"]
