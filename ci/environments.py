@@ -30,8 +30,8 @@ RUNTIME: Lock = "requirements.txt"
 DEV: Lock = "requirements-dev.txt"  # contains the runtime set
 STAMP = ".cloudopshub.json"
 WAIT_S, POLL_S = 1200.0, 0.2
-# What the first has fetched is in uv's cache for the others: their files are the same ones, of which
-# memory has the pages once, and four cold ones take 33 s where all at once take 106 s (ADR 50).
+# What the first has fetched is in uv's cache for the others: their files are the same ones, so that
+# memory has the pages once; four cold ones take 33 s, and all at once 106 s (ADR 50).
 FILLING = asyncio.Lock()
 
 
