@@ -165,12 +165,16 @@ def test_environments_are_filled_one_after_the_other(tmp_path, monkeypatch):
             filling.clear()
         return process.Done(0, platform.python_version())
 
+    async def at_once(work):
+        return work()
+
     async def both() -> None:
         screen = Screen(stream=io.StringIO())
         makes = (environments.make_one(tmp_path, name, RUNTIME, screen) for name in ("a", "b"))
         await asyncio.gather(*makes)
 
     monkeypatch.setattr(process, "run_async", done)
+    monkeypatch.setattr(asyncio, "to_thread", at_once)
     monkeypatch.setattr(environments, "pip_settings", dict)
     monkeypatch.setattr(shutil, "which", lambda name, **_: name)
     for name in ("a", "b"):

@@ -41,9 +41,12 @@ def test_what_is_freed_is_given_back():
 def test_a_server_gives_back_now_and_then(monkeypatch):
     """Once in GIVE_BACK_TICKS, beside the event loop, which nothing holds up."""
     given, threads = threading.Event(), []
-    monkeypatch.setattr(
-        memory, "give_back", lambda: (threads.append(threading.current_thread()), given.set())
-    )
+
+    def give_back() -> None:
+        threads.append(threading.current_thread())
+        given.set()
+
+    monkeypatch.setattr(memory, "give_back", give_back)
 
     async def tick() -> None:
         server = DrainingServer(uvicorn.Config("none:none"), Drain(), 0)
