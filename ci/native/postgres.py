@@ -36,7 +36,7 @@ RUN_OPTIONS = (
     "synchronous_commit=on fsync=on wal_level=minimal wal_compression=pglz max_wal_senders=0 "
     "wal_recycle=off min_wal_size=32MB max_wal_size=256MB checkpoint_completion_target=0.9 "
     "max_connections=100 max_worker_processes=4 autovacuum_max_workers=2 jit=off io_method=sync "
-    "shared_buffers=64MB effective_cache_size=1GB work_mem=8MB maintenance_work_mem=64MB "
+    "shared_buffers=32MB effective_cache_size=1GB work_mem=8MB maintenance_work_mem=64MB "
     "dynamic_shared_memory_type=mmap log_min_messages=warning log_timezone=UTC timezone=UTC"
 )
 

@@ -7,8 +7,6 @@ worker does, however that ends (the socket closes). Signals are the worker's to 
 """
 
 import asyncio
-import contextlib
-import ctypes
 import gc
 import os
 import sys
@@ -22,6 +20,7 @@ import httpx
 import structlog
 from sqlalchemy import Engine
 
+from analysis_processing.chassis import memory
 from analysis_processing.chassis.database import DatabaseUnavailable
 from analysis_processing.clients.data_api import DataApi
 from analysis_processing.clients.data_ingest import DataIngest
@@ -115,8 +114,7 @@ def main(socket_fd: int) -> None:
         except (claims.LeaseLost, DatabaseUnavailable) as error:
             log.warning("job_dropped", job=str(claim.job.id), reason=repr(error))
         gc.collect()  # an error's traceback would keep its job's block beside the next one's
-        with contextlib.suppress(AttributeError):  # glibc keeps 100 MB of what a job has freed
-            ctypes.CDLL(None).malloc_trim(0)
+        memory.give_back()
         worker.send(("done", claim.token))
 
 

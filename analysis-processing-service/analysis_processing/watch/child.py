@@ -15,6 +15,7 @@ import httpx
 import structlog
 from sqlalchemy import Engine
 
+from analysis_processing.chassis import memory
 from analysis_processing.chassis.database import DatabaseUnavailable
 from analysis_processing.clients.doors import Doors
 from analysis_processing.jobs.claims import LeaseLost, database_clock
@@ -54,6 +55,7 @@ async def serve(worker: Connection, settings: Settings, engine: Engine) -> None:
                         await runner.run(claim)
                     except (LeaseLost, DatabaseUnavailable) as error:
                         log.warning("watch_dropped", watch=claim.watch.name, reason=repr(error))
+            memory.give_back()
             worker.send(("done", batch[0].token))
 
 

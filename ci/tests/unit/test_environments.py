@@ -148,3 +148,37 @@ def test_an_environment_that_serves_is_never_cleared(folder, monkeypatch, uv):
     assert any("--require-hashes" in words for words in called)
     assert not any("--clear" in words for words in called)
     assert wanted_lock(folder, RUNTIME) is None
+
+
+def test_environments_are_filled_one_after_the_other(tmp_path, monkeypatch):
+    """The second finds in uv's cache what the first has fetched, and they share those files."""
+    filling: list[str] = []
+    overlapped = False
+
+    async def done(argv, *, cwd=tmp_path, **_):
+        nonlocal overlapped
+        if "--require-hashes" in argv:
+            filling.append(cwd.name)
+            for _turn in range(10):
+                await asyncio.sleep(0)
+                overlapped = overlapped or len(filling) > 1
+            filling.clear()
+        return process.Done(0, platform.python_version())
+
+    async def at_once(work):
+        return work()
+
+    async def both() -> None:
+        screen = Screen(stream=io.StringIO())
+        makes = (environments.make_one(tmp_path, name, RUNTIME, screen) for name in ("a", "b"))
+        await asyncio.gather(*makes)
+
+    monkeypatch.setattr(process, "run_async", done)
+    monkeypatch.setattr(asyncio, "to_thread", at_once)
+    monkeypatch.setattr(environments, "pip_settings", dict)
+    monkeypatch.setattr(shutil, "which", lambda name, **_: name)
+    for name in ("a", "b"):
+        (tmp_path / name / ".venv").mkdir(parents=True)
+        (tmp_path / name / RUNTIME).write_text("one==1\n")
+    asyncio.run(both())
+    assert not overlapped

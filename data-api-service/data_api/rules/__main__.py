@@ -13,13 +13,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from uuid import UUID
 
-import anyio
+import anyio.to_thread
 import httpx
 import structlog
 
 from data_api import __version__, usage
 from data_api.admission import SamplePool
-from data_api.chassis import telemetry
+from data_api.chassis import memory, telemetry
 from data_api.chassis.clock import Clock
 from data_api.chassis.identity import IdentityClient
 from data_api.chassis.identity.billing import Billing
@@ -113,6 +113,9 @@ async def run(settings: RulesSettings, clock: Clock, stop: asyncio.Event) -> Non
             partial(Backfills(database).drain, acting),
             query_usage.run,
             partial(usage.repeat, partial(usage.deliver, database, billing), usage.DELIVERY_S),
+            partial(
+                usage.repeat, partial(anyio.to_thread.run_sync, memory.give_back), usage.FLUSH_S
+            ),
         ]
         if settings.rules_folder is not None:
             rules = Rules(database, bounds_of(settings))

@@ -36,6 +36,7 @@ SERIES_PAGE: Final = 20_000
 NO_XID: Final = 2**64 - 1
 IDLE_S_MAX: Final = 3_600.0
 ACQUIRE_TIMEOUT_S: Final = 5.0
+UNUSED_S_MAX: Final = 30.0  # a session of Postgres takes 2 to 9 MiB
 STATEMENT_TIMEOUT_S: Final = 60.0
 
 log = structlog.get_logger()
@@ -77,6 +78,7 @@ class Database:
             self._database_url,
             min_size=0,
             max_size=self._connections,
+            max_inactive_connection_lifetime=UNUSED_S_MAX,
             command_timeout=STATEMENT_TIMEOUT_S,
             timeout=ACQUIRE_TIMEOUT_S,
             reset=_no_reset,

@@ -9,6 +9,7 @@ of one size are merged, so a sample is sorted three or four times in all and a q
 dozen runs at most. A head never changes: the head of a snapshot stays valid while it is read.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -119,11 +120,23 @@ class Head:
         if not columns:
             return self
         run = _run(sorted(columns.items()))
-        overlapping = [old for old in self.runs if _overlap(old, run)]
-        apart = [old for old in self.runs if not _overlap(old, run)]
+        runs: Sequence[HeadRun] = self.runs
+        overlapping = [old for old in runs if _overlap(old, run)]
+        if sum(one.values.size for one in (*overlapping, run)) > RUN_SAMPLES_MAX:
+            runs = [part for old in runs for part in _parts(old, run.batches[0], run.batches[-1])]
+            overlapping = [part for part in runs if _overlap(part, run)]
+        apart = [old for old in runs if not _overlap(old, run)]
         if overlapping:  # a lower xid that committed late, or a batch that an earlier span left out
             run = _joined([*overlapping, run])
         return Head(_tiered(sorted([*apart, run], key=lambda run: run.batches[0])))
+
+
+def _parts(run: HeadRun, first: BatchRef, last: BatchRef) -> list[HeadRun]:
+    """The same samples: of batches before `first`, from there to `last`, and after it."""
+    start, end = bisect_left(run.batches, first), bisect_right(run.batches, last)
+    pieces = (run.batches[:start], run.batches[start:end], run.batches[end:])
+    parts = (_without_dead(run, frozenset(piece)) for piece in pieces)
+    return [part for part in parts if part is not None]
 
 
 def _overlap(a: HeadRun, b: HeadRun) -> bool:

@@ -41,8 +41,20 @@ def _digest() -> str:
 DIGEST = _digest()
 # By itself numba compares time and size of the kernel's own file, and so runs old steps after an
 # update of another one. It has no setting for this; test_jit.py of dis says whether it works.
-locator: Any = importlib.import_module("numba.core.caching")._SourceFileBackedLocatorMixin  # noqa: SLF001
-locator.get_source_stamp = lambda _locator: DIGEST
+caching: Any = importlib.import_module("numba.core.caching")
+caching._SourceFileBackedLocatorMixin.get_source_stamp = lambda _locator: DIGEST  # noqa: SLF001
+
+
+def _load_overload(cache: Any, signature: Any, context: Any) -> Any:
+    """As numba's own, but what only compiling needs (all that numpy functions are compiled from,
+    scipy with it) is not imported: 11 to 19 MiB and 0.2 s of each process; a compile imports it.
+    """
+    runtime.rtsys.initialize(context)
+    return cache._load_overload(signature, context)  # noqa: SLF001
+
+
+runtime: Any = importlib.import_module("numba.core.runtime")
+caching.FunctionCache.load_overload = _load_overload
 void, boolean = types.void, types.boolean
 uint8, int32, int64, uint64, float64 = (
     types.uint8,

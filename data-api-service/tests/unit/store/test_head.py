@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from stored_values import REQUESTS, bits_of, stored
@@ -55,17 +56,20 @@ def read(head, span=ALL):
     ]
 
 
-@given(BATCHES, st.randoms(use_true_random=False))
-def test_batches_take_precedence_by_commit_order_however_they_arrive(batches, random):
+@given(BATCHES, st.randoms(use_true_random=False), st.sampled_from([5, heads.RUN_SAMPLES_MAX]))
+def test_batches_take_precedence_by_commit_order_however_they_arrive(batches, random, largest):
     """Added in any order and grouping, the higher (xid, batch, position) wins."""
     made = make(batches)
     shuffled = made[:]
     random.shuffle(shuffled)
     head = Head()
-    while shuffled:
-        some = [shuffled.pop() for _ in range(random.randint(1, len(shuffled)))]
-        head = head.add({ref: columns(rows) for ref, rows in some})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(heads, "RUN_SAMPLES_MAX", largest)
+        while shuffled:
+            some = [shuffled.pop() for _ in range(random.randint(1, len(shuffled)))]
+            head = head.add({ref: columns(rows) for ref, rows in some})
     assert read(head) == oracle(made)
+    assert head.batches == {ref for ref, _ in made}
 
 
 @given(REQUESTS, st.randoms(use_true_random=False))
@@ -124,6 +128,20 @@ def test_runs_stay_few():
         head = head.add({ref: columns([(s, number, 1.0) for s in range(4)])})
         assert len(head.runs) < FAN_IN * 4
     assert len(head.batches) == 1000
+
+
+def test_batches_between_others_make_no_run_of_all(monkeypatch):
+    """Pages that lie between batches which are there already are joined with their neighbours, not
+    with each other: what is sorted at once is bounded.
+    """
+    monkeypatch.setattr(heads, "RUN_SAMPLES_MAX", 60)
+    refs = [BatchRef(xid, xid, xid, xid, 1) for xid in range(300)]
+    early, late = refs[::5], [ref for ref in refs if ref.xid % 5]
+    head = Head().add({ref: columns([(1, ref.xid, 1.0)]) for ref in early})
+    for start in range(0, len(late), 40):
+        head = head.add({ref: columns([(1, ref.xid, 2.0)]) for ref in late[start : start + 40]})
+    assert head.batches == set(refs)
+    assert max(run.values.size for run in head.runs) <= 60
 
 
 @given(st.lists(st.integers(-(2**40), 2**40), min_size=1), st.integers(0, 2**33))
