@@ -88,8 +88,8 @@ API = (
 
 
 def _warm_up() -> None:
-    promql.warm_up()
     fragments.kernels()
+    promql.warm_up()
 
 
 def _install_errors(app: FastAPI) -> None:

@@ -51,6 +51,11 @@ class Turns:
             self._grant()
         return turn
 
+    def count(self, tenant: UUID) -> None:
+        """The tenant is active, by what was computed for it without a turn."""
+        with self._lock:
+            self._active[tenant] = time.monotonic()
+
     def give(self, tenant: UUID) -> None:
         """One turn of the tenant is free."""
         with self._lock:
@@ -153,6 +158,10 @@ class Turn:
     def is_shared(self) -> bool:
         """Whether other tenants are active, too."""
         return self._turns.is_shared(self._tenant)
+
+    def count(self) -> None:
+        """Its tenant is active, though it needs no turn."""
+        self._turns.count(self._tenant)
 
     async def run(self, work: Callable[[], T], /) -> T:
         """What `work` returns, computed in a thread; the turn is kept until `rest` or `end`.

@@ -1,10 +1,10 @@
 """What routes are given: caller, engine, time, parameters; and work that ends with its client."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Final
 
 import anyio.to_thread
 import structlog
@@ -23,11 +23,11 @@ from data_api.notify.service import Notifications
 from data_api.rules.backfill import Backfills
 from data_api.rules.repository import Rules
 
-T = TypeVar("T")
 FORM: Final = "application/x-www-form-urlencoded"
 BODY_BYTES_MAX: Final = 1024 * 1024
 PIECE_BYTES: Final = 256 * 1024
 PIECE_S_MAX: Final = 60.0
+WATCHED_AFTER_S: Final = 0.02
 
 log = structlog.get_logger()
 
@@ -100,28 +100,38 @@ NowMs = Annotated[int, Depends(_now_ms)]
 Query = Annotated[Params, Depends(read_params)]
 
 
-async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """What `work` returns. When the client leaves, it is cancelled and QueryCanceled raised."""
-    has_left = False
-    waiting = asyncio.current_task()
-    assert waiting is not None
+class Connected:
+    """`async with`: once the client has left, the block is cancelled and QueryCanceled raised.
 
-    async def watch() -> None:
-        nonlocal has_left
-        while (await request.receive())["type"] != "http.disconnect":
+    Noticed from WATCHED_AFTER_S on: a task that watches costs as much as a small query does.
+    """
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._has_left = False
+        self._watcher: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._task = task
+        self._timer = task.get_loop().call_later(WATCHED_AFTER_S, self._begin)
+
+    async def __aexit__(self, _: object, exc: BaseException | None, trace: object) -> None:
+        self._timer.cancel()
+        if self._watcher is not None:
+            self._watcher.cancel()
+        if exc is not None and self._has_left and self._task.uncancel() == 0:
+            raise QueryCanceled from exc  # whatever else its cancellation led to
+
+    def _begin(self) -> None:
+        self._watcher = asyncio.create_task(self._watch())
+
+    async def _watch(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
             pass
-        has_left = True
-        waiting.cancel()
-
-    watcher = asyncio.create_task(watch())
-    try:
-        return await work
-    except BaseException as exc:
-        if has_left and waiting.uncancel() == 0:  # whatever else its cancellation led to
-            raise QueryCanceled from exc
-        raise
-    finally:
-        watcher.cancel()
+        self._has_left = True
+        self._task.cancel()
 
 
 class Held(Response):
@@ -146,9 +156,7 @@ class Held(Response):
         """Makes the answer, then sends it in pieces; both end when the client leaves."""
         has_begun = False
         try:
-            async with AsyncExitStack() as stack:
-                opening = stack.enter_async_context(self._opened)
-                body = await while_connected(self._request, opening)
+            async with Connected(self._request.receive), self._opened as body:
                 del self.headers["content-length"]
                 size = sum(map(len, body)) if isinstance(body, list) else 0
                 if size:
@@ -158,9 +166,8 @@ class Held(Response):
                 has_begun = True
                 if isinstance(body, list) and size <= PIECE_BYTES:
                     await send({"type": "http.response.body", "body": b"".join(body)})
-                    return
-                pieces = _joined(body) if isinstance(body, list) else body
-                await while_connected(self._request, _sent(pieces, send))
+                else:
+                    await _sent(_joined(body) if isinstance(body, list) else body, send)
         except QueryCanceled:
             if not has_begun:
                 raise  # else there is nobody to tell

@@ -10,7 +10,7 @@ from typing import Final
 from fastapi import APIRouter, Depends, Request, Response
 
 from data_api import __version__
-from data_api.api.deps import Caller, EngineDep, Query, reader, while_connected
+from data_api.api.deps import Caller, Connected, EngineDep, Query, reader
 from data_api.api.params import Params
 from data_api.api.routing import answer, readable
 from data_api.chassis.identity import Principal
@@ -32,14 +32,17 @@ STARTED: Final = datetime.now(UTC)
 routes = APIRouter(tags=["prometheus"], dependencies=[Depends(reader)])
 
 
-async def _cardinality(caller: Principal, params: Params, engine: Engine) -> Cardinality:
+async def _cardinality(
+    request: Request, caller: Principal, params: Params, engine: Engine
+) -> Cardinality:
     """The caller's counts, as many of the largest as `limit` says."""
     limit = params.whole_number("limit", TSDB_LIMIT)
     if limit < 1:
         raise BadRequest(detail="limit must be a positive number")
     if limit > TSDB_LIMIT_MAX:
         raise InvalidParameter(name="limit", reason=f"limit must not exceed {TSDB_LIMIT_MAX}")
-    async with engine.cardinality(caller.tenant, caller.limits, limit) as totals:
+    opened = engine.cardinality(caller.tenant, caller.limits, limit)
+    async with Connected(request.receive), opened as totals:
         return totals
 
 
@@ -102,7 +105,7 @@ async def flags(caller: Caller, engine: EngineDep) -> Response:
 @readable(routes, "/status/tsdb", "limit", post=False)
 async def tsdb(request: Request, caller: Caller, params: Query, engine: EngineDep) -> Response:
     """Where the caller's series come from: the largest metrics, labels and pairs."""
-    totals = await while_connected(request, _cardinality(caller, params, engine))
+    totals = await _cardinality(request, caller, params, engine)
     first_ms, last_ms = totals.span or (0, 0)
     shown = {
         name: [{"name": word, "value": count} for word, count in counts]
@@ -169,7 +172,7 @@ async def cardinality(
     request: Request, caller: Caller, params: Query, engine: EngineDep
 ) -> Response:
     """How many series, labels and samples the caller has, and which are the largest."""
-    totals = await while_connected(request, _cardinality(caller, params, engine))
+    totals = await _cardinality(request, caller, params, engine)
     return answer(
         {
             "series": totals.series,

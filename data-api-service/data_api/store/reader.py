@@ -39,10 +39,9 @@ from data_api.store.fragments import Fragment, Rows, as_one, merge
 from data_api.store.postings import SeriesIndex
 from data_api.store.rollups import RollupReader
 from data_api.store.selection import by_id, check_left, first_of_each, of_spans, select_any
-from data_api.store.tenant_state import Snapshot
+from data_api.store.tenant_state import ALL_TIME, Snapshot
 
 T = TypeVar("T")
-ALL_TIME: Final = (-(2**63), 2**63 - 1)
 VIEWED_SAMPLES_MAX: Final = 8_000_000
 """Of sources that fragments keep in memory while they are merged, most of them cached anyway."""
 EXEMPLARS_MAX: Final = 10_000  # of one answer

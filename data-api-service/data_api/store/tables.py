@@ -33,20 +33,24 @@ JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = 'metrics' AND a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p', 'v')
 """
 
+# The name of what is there to be read: two are equal only if no transaction has ended between them,
+# on the same server since its start. Reads no table, so it costs a tenth of a listing that finds
+# nothing new. A standby does not name the transactions that are open: '' there.
+_NAME: Final = """
+  CASE WHEN pg_is_in_recovery() THEN ''
+       ELSE pg_current_snapshot()::text || ' ' || pg_postmaster_start_time()::text END"""
+NAME: Final = f"SELECT {_NAME}"
+
 # What tells one store from another (store/history.py). The timeline is that of the WAL written now:
 # a promoted server's last checkpoint still has the old one. Every role may call these functions.
-_POSITION: Final = """
-       pg_current_snapshot()::text AS snapshot,
+_POSITION: Final = f"""{_NAME} AS name,
        pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS xmin,
        (SELECT system_identifier FROM pg_control_system()) AS system_identifier,
        to_regclass('metrics.series')::oid::bigint AS series_table,
        CASE WHEN NOT pg_is_in_recovery()
             THEN ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int
        END AS timeline,
-       pg_postmaster_start_time() AS started_at"""
-# Reads no table: where the snapshot is the one that was read before, no transaction has ended
-# since, and there is nothing else to read. Costs a tenth of a listing that finds nothing new.
-POSITION: Final = f"SELECT {_POSITION}"
+       pg_postmaster_start_time() AS started_at"""  # noqa: S608 - a text of ours
 
 # $1 tenant, $2 watermark (xid). Ids alone: while any transaction stays open the watermark does not
 # move, and every query lists all series since then again.
