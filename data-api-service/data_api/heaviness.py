@@ -107,11 +107,12 @@ class Meter:
 
     def checkpoint(self) -> None:
         """As a turn's; raises Heavy and TakesLong, too."""
-        self._turn.checkpoint()
-        if time.monotonic() > self._loop_ends_s:
-            if time.thread_time() - self._began_s > ON_LOOP_S_MAX:
+        if self._loop_ends_s != NEVER:
+            is_over = time.monotonic() > self._loop_ends_s
+            if is_over and time.thread_time() - self._began_s > ON_LOOP_S_MAX:
                 raise TakesLong
             return
+        self._turn.checkpoint()
         if self._light_s == NEVER or threading.get_ident() != self._thread:
             return
         # CPU takes at least as long; a thread's own clock is a system call, this one is none
