@@ -32,7 +32,6 @@ from data_api.api import (
     remote_read,
     rules,
     status,
-    status_queries,
     syntax,
     targets,
 )
@@ -79,7 +78,6 @@ API = (
     backtests,
     backfills,
     status,
-    status_queries,
     syntax,
     targets,
     prometheus,

@@ -14,9 +14,9 @@ from typing import Final
 import numpy as np
 import orjson
 import pyarrow as pa
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
 
-from data_api.api.deps import Caller, EngineDep, Held, Query
+from data_api.api.deps import Asked
 from data_api.api.export import FORMATS, SCHEMA, Sink
 from data_api.api.histogram_json import natives
 from data_api.api.prometheus import query_text
@@ -35,20 +35,17 @@ routes = APIRouter(tags=["export"])
 @readable(
     routes, "/query_range_arrow", "query", "start", "end", "step", "timeout", "lookback_delta"
 )
-async def range_query(
-    request: Request, caller: Caller, params: Query, engine: EngineDep
-) -> Response:
+async def range_query(ask: Asked) -> Response:
     """What query_range answers, up to 1,000,000 steps, as an Arrow IPC stream."""
-    opened = engine.query(
-        caller.tenant,
-        caller.limits,
-        query_text(params),
-        params.steps(STEPS_MAX),
+    opened = ask.engine.query(
+        *ask.who,
+        query_text(ask.params),
+        ask.params.steps(STEPS_MAX),
         arrow_answer,
-        timeout_s=params.timeout_s(),
-        lookback_ms=params.lookback_ms(),
+        timeout_s=ask.params.timeout_s(),
+        lookback_ms=ask.params.lookback_ms(),
     )
-    return Held(request, opened, FORMATS["arrow"][0])
+    return ask.held(opened, FORMATS["arrow"][0])
 
 
 def arrow_answer(result: Result, limits: QueryLimits) -> list[bytes]:

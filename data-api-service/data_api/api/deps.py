@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Annotated, Final
+from uuid import UUID
 
 import anyio.to_thread
 import structlog
@@ -15,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 from data_api.api import multipart
 from data_api.api.params import Params
 from data_api.chassis.clock import Clock
-from data_api.chassis.identity import IdentityClient, Principal
+from data_api.chassis.identity import IdentityClient, Limits, Principal
 from data_api.chassis.probes import Drain
 from data_api.engine import Engine
 from data_api.errors import BodyTooLarge, QueryCanceled
@@ -58,17 +59,13 @@ async def reader(request: Request) -> Principal:
     return principal
 
 
-# Coroutines, because FastAPI sends plain functions through a thread.
-async def _engine(request: Request) -> Engine:
-    return services(request).engine
-
-
 async def _now_ms(request: Request) -> int:
+    """The time of day; a coroutine, because FastAPI sends plain functions through a thread."""
     return services(request).clock.now_ms()
 
 
-async def read_params(request: Request, _: Annotated[Principal, Depends(reader)]) -> Params:
-    """URL and form parameters; a form is read only after its sender is known."""
+async def _params(request: Request) -> Params:
+    """URL and form parameters."""
     query: bytes = request.scope["query_string"]
     kind = request.headers.get("content-type", "")
     if request.method == "POST" and kind.lower().startswith(FORM):
@@ -92,12 +89,6 @@ async def body_of(request: Request) -> bytes:
     except ClientDisconnect as exc:
         raise QueryCanceled from exc
     return bytes(body)
-
-
-Caller = Annotated[Principal, Depends(reader)]
-EngineDep = Annotated[Engine, Depends(_engine)]
-NowMs = Annotated[int, Depends(_now_ms)]
-Query = Annotated[Params, Depends(read_params)]
 
 
 class Connected:
@@ -193,3 +184,38 @@ async def _joined(pieces: list[bytes]) -> AsyncIterator[bytes]:
         if size >= PIECE_BYTES or end == len(pieces):
             yield b"".join(pieces[first:end])
             first, size = end, 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A request of a verified caller, with its parameters, and what answers it."""
+
+    request: Request
+    caller: Principal
+    params: Params
+    engine: Engine
+    now_ms: int
+
+    @property
+    def who(self) -> tuple[UUID, Limits]:
+        """Tenant and plan."""
+        return self.caller.tenant, self.caller.limits
+
+    def held(
+        self,
+        opened: AbstractAsyncContextManager[list[bytes] | AsyncIterator[bytes]],
+        media_type: str = "application/json",
+    ) -> Held:
+        """The answer that `opened` makes."""
+        return Held(self.request, opened, media_type)
+
+
+async def ask(request: Request) -> Ask:
+    """The request, read; a form only after its sender is known."""
+    made_of, caller = services(request), await reader(request)
+    return Ask(request, caller, await _params(request), made_of.engine, made_of.clock.now_ms())
+
+
+Asked = Annotated[Ask, Depends(ask)]
+Caller = Annotated[Principal, Depends(reader)]
+NowMs = Annotated[int, Depends(_now_ms)]

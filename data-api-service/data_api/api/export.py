@@ -14,9 +14,9 @@ from typing import Final
 import numpy as np
 import orjson
 import pyarrow as pa
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
 
-from data_api.api.deps import PIECE_BYTES, Caller, EngineDep, Held, Query
+from data_api.api.deps import PIECE_BYTES, Asked
 from data_api.api.histogram_json import histogram_csv, histogram_json, named, natives
 from data_api.api.params import TIME_MS_MAX
 from data_api.api.rendering import labels_json, value_tokens
@@ -33,16 +33,16 @@ routes = APIRouter(tags=["export"])
 
 
 @readable(routes, "/export", "match[]", "start", "end", "format")
-async def export(request: Request, caller: Caller, params: Query, engine: EngineDep) -> Response:
+async def export(ask: Asked) -> Response:
     """Samples of `match[]` with start ≤ time ≤ end (default: all); `format` json, csv or arrow."""
-    kind = params.get("format") or "json"
+    kind = ask.params.get("format") or "json"
     if kind not in FORMATS:
         raise InvalidParameter(name="format", reason=f"it must be one of {', '.join(FORMATS)}")
     media_type, write = FORMATS[kind]
-    span = params.span() or (-TIME_MS_MAX, TIME_MS_MAX)
-    spans = params.selectors(required=True).spans(*span)
-    opened = engine.exported(caller.tenant, caller.limits, spans, lambda parts, _: write(parts))
-    return Held(request, opened, media_type)
+    span = ask.params.span() or (-TIME_MS_MAX, TIME_MS_MAX)
+    spans = ask.params.selectors(required=True).spans(*span)
+    opened = ask.engine.exported(*ask.who, spans, lambda parts, _: write(parts))
+    return ask.held(opened, media_type)
 
 
 def _runs(part: Columns, row: int) -> Iterator[tuple[int, int]]:

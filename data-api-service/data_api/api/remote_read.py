@@ -18,7 +18,7 @@ import re2
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 
-from data_api.api.deps import BODY_BYTES_MAX, Caller, EngineDep, Held, body_of
+from data_api.api.deps import BODY_BYTES_MAX, Asked, body_of
 from data_api.api.export import joined
 from data_api.api.histogram_json import natives
 from data_api.errors import AnswerTooLarge, BadRequest, BodyTooLarge
@@ -81,9 +81,9 @@ class ReadRequest:
 
 
 @routes.post("/read")
-async def remote_read(request: Request, caller: Caller, engine: EngineDep) -> Response:
+async def remote_read(ask: Asked) -> Response:
     """Samples with start ≤ time ≤ end of each query's matchers, every one, series by labels."""
-    body = await body_of(request)
+    body = await body_of(ask.request)
     wanted: list[ReadRequest] = []
 
     def parse() -> Sequence[SelectorSpan]:
@@ -99,7 +99,7 @@ async def remote_read(request: Request, caller: Caller, engine: EngineDep) -> Re
         return one_message(parts, limits)
 
     spans = Text(BODY_BYTES_MAX, parse)  # in a thread: 2 KB unpack to twenty times as much
-    response = Held(request, engine.exported(caller.tenant, caller.limits, spans, write))
+    response = ask.held(ask.engine.exported(*ask.who, spans, write))
     return response
 
 

@@ -9,12 +9,10 @@ from functools import partial
 from typing import Annotated, Any, Final
 
 import anyio.to_thread
-import orjson
 from fastapi import APIRouter, Depends, Request, Response
 
-from data_api.api.deps import Caller, Query, Services, reader
-from data_api.api.rendering import envelope
-from data_api.api.routing import readable
+from data_api.api.deps import Asked, Caller, reader, services
+from data_api.api.routing import answer, readable
 from data_api.chassis.identity import Principal
 from data_api.errors import BadRequest, BodyTooLarge, InvalidParameter, NotFound
 from data_api.rules import parsing, printing, views
@@ -29,8 +27,7 @@ config_routes = APIRouter(prefix="/config/v1/rules", tags=["rules"], dependencie
 
 
 async def _rules(request: Request) -> Rules:
-    services: Services = request.app.state.services
-    return services.rules
+    return services(request).rules
 
 
 async def _changer(caller: Caller) -> Principal:
@@ -61,8 +58,9 @@ Body = Annotated[str, Depends(_text)]
     routes, "/rules", "type", "rule_name[]", "rule_group[]", "file[]", "match[]",
     "exclude_alerts", "group_limit", "group_next_token", post=False,
 )  # fmt: skip
-async def rules(caller: Caller, params: Query, kept: RulesDep) -> Response:
+async def rules(ask: Asked, kept: RulesDep) -> Response:
     """The tenant's groups with their rules, their health and their alerts."""
+    params = ask.params
     kind, limit, token = (params.get(n) for n in ("type", "group_limit", "group_next_token"))
     if kind not in {"", "alert", "record"}:
         raise InvalidParameter(name="type", reason=f'not supported value "{kind}"')
@@ -78,7 +76,7 @@ async def rules(caller: Caller, params: Query, kept: RulesDep) -> Response:
         params.selectors().parse(),
         not TRUTH[params.get("exclude_alerts").lower()],
     )
-    shown = await kept.shown(caller.tenant)
+    shown = await kept.shown(ask.caller.tenant)
     interval_ms = kept.bounds.interval_ms
     groups = await anyio.to_thread.run_sync(partial(views.groups, shown, wanted, interval_ms))
     data: dict[str, Any] = {"groups": groups}
@@ -88,14 +86,14 @@ async def rules(caller: Caller, params: Query, kept: RulesDep) -> Response:
         data["groups"], following = page
         if following:
             data["groupNextToken"] = following
-    return _answer(data)
+    return answer(data)
 
 
 @routes.get("/alerts")
 async def alerts(caller: Caller, kept: RulesDep) -> Response:
     """The tenant's alerts that are pending or fire."""
     shown = await kept.shown(caller.tenant)
-    return _answer({"alerts": await anyio.to_thread.run_sync(views.alerts, shown)})
+    return answer({"alerts": await anyio.to_thread.run_sync(views.alerts, shown)})
 
 
 @routes.post("/rules/check")
@@ -109,7 +107,7 @@ async def check(text: Body, kept: RulesDep) -> Response:
         groups, _ = await _parsed(text, "check", kept)
     except parsing.InvalidRules as exc:
         faults = exc.facts["faults"]
-    return _answer(
+    return answer(
         {
             "valid": not faults,
             "groups": len(groups),
@@ -149,7 +147,7 @@ async def set_groups(namespace: str, caller: Changer, text: Body, kept: RulesDep
     _require_changeable(namespace)
     groups, is_file = await _parsed(text, namespace, kept)
     await kept.put(caller.tenant, namespace, groups, whole=is_file)
-    return Response(envelope(b"null"), 202, media_type="application/json")
+    return answer(None, 202)
 
 
 @config_routes.delete("/{namespace}")
@@ -168,7 +166,7 @@ async def _deleted(caller: Principal, kept: Rules, namespace: str, group: str | 
     _require_changeable(namespace)
     if not await kept.delete(caller.tenant, namespace, group):
         raise NotFound(namespace=namespace, **({} if group is None else {"group": group}))
-    return Response(envelope(b"null"), 202, media_type="application/json")
+    return answer(None, 202)
 
 
 async def _listed(caller: Principal, kept: Rules, namespace: str | None) -> Response:
@@ -192,10 +190,6 @@ def _require_changeable(namespace: str) -> None:
         raise BadRequest(detail=detail, limit=NAME_CHARACTERS_MAX)
     if namespace.startswith(FOLDER):
         raise ReadOnly(namespace=namespace)
-
-
-def _answer(data: Any) -> Response:
-    return Response(envelope(orjson.dumps(data)), media_type="application/json")
 
 
 def _yaml(text: str) -> Response:
