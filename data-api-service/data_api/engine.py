@@ -37,6 +37,12 @@ from data_api.workers.pool import Workers
 T = TypeVar("T")
 A = TypeVar("A")
 LOADED: Final = Counter("cloudopshub_query_samples_total", "Samples loaded for queries.")
+CPU: Final = Counter(
+    "cloudopshub_query_cpu_seconds_total",
+    "CPU that queries took, by where they ended: in the service's process or in a worker.",
+    ["where"],
+)
+CPU_OF: Final = {where: CPU.labels(where) for where in ("process", "worker")}
 COUNTED_S: Final = 1e-6  # a series among the counts of all
 DAY_MS: Final = 86_400_000
 READ: Final = ReadText("read")
@@ -61,7 +67,12 @@ class Running:
     """
 
     def __init__(
-        self, engine: "Engine", tenant: UUID, plan: Limits, timeout_s: float | None, text: ReadText
+        self,
+        engine: "Engine",
+        tenant: UUID,
+        plan: Limits,
+        timeout_s: float | None = None,
+        text: ReadText = READ,
     ) -> None:
         self._engine = engine
         self._tenant = tenant
@@ -105,17 +116,10 @@ class Running:
         if not isinstance(exc, Exception):  # who leaves early is none: what was read counts
             engine.used(self._tenant, cost.samples)
         LOADED.inc(cost.samples)
-        self.turn.end(self._free if self.turn.is_idle else self._free_soon())
+        CPU_OF[self.entry.where].inc(cost.cpu_s)
+        later = partial(asyncio.get_running_loop().call_soon_threadsafe, self._free)
+        self.turn.end(self._free if self.turn.is_idle else later)
         engine.log.end(self._tenant, self.entry, exc)
-
-    def _free_soon(self) -> Callable[[], None]:
-        """`_free`, called from another thread."""
-        loop = asyncio.get_running_loop()
-
-        def free() -> None:
-            loop.call_soon_threadsafe(self._free)
-
-        return free
 
     def _free(self) -> None:
         self.holding.keep(0)
@@ -232,7 +236,7 @@ class Engine:
         """What `work` read; the slot, and the memory of an answer in pieces, are held as long as
         the block. expected_s: seconds of CPU that it will take, roughly.
         """
-        async with self.admitted(tenant, plan, timeout_s, read_text) as query:
+        async with Running(self, tenant, plan, timeout_s, read_text) as query:
             async with query.in_time():
                 answer = await self._answer(tenant, query, work, expected_s)
             answer_bytes = sum(map(len, answer)) if isinstance(answer, list) else 0
@@ -275,12 +279,6 @@ class Engine:
         answer: T = await self._workers.run(tenant, elsewhere, query.limits, *times)
         return answer
 
-    def admitted(
-        self, tenant: UUID, plan: Limits, timeout_s: float | None = None, read_text: ReadText = READ
-    ) -> Running:
-        """A query in flight, which every read of samples or series is."""
-        return Running(self, tenant, plan, timeout_s, read_text)
-
     def listed(
         self,
         tenant: UUID,
@@ -321,7 +319,7 @@ class Engine:
         the tenant; the first is there in time, and slot and samples are held as long as the block.
         """
         read_text = ReadText("export", " ".join(spans.texts))
-        async with self.admitted(tenant, plan, None, read_text) as query:
+        async with Running(self, tenant, plan, None, read_text) as query:
             async with query.in_time():
                 loaded = await self.store.load(
                     tenant, await spans.parsed(query.limits), query.limits

@@ -167,13 +167,10 @@ class Weights:
             return NEVER
         least_s = self._least_s.get((tenant, hash(text)), 0.0)
         index = self._store.catalogue.index(tenant)
-        if index is None or index.is_busy or _is_long(text):
+        # A long text would hold up the event loop already where it is read.
+        is_long = len(text) > LOOP_CHARS_MAX or may_be_large(text)
+        if index is None or index.is_busy or is_long:
             return max(least_s, UNKNOWN_S)
         with contextlib.suppress(BadRequest, QueryError):
             least_s = max(least_s, estimate(index))
         return least_s  # what has errors is told so where it is answered
-
-
-def _is_long(text: str) -> bool:
-    """Whether reading the text would hold up the event loop."""
-    return len(text) > LOOP_CHARS_MAX or may_be_large(text)

@@ -196,7 +196,7 @@ class Turn:
             self._is_held = False
             self._turns.give(self._tenant)
 
-    def end(self, then: Callable[[], None]) -> None:
+    def end(self, then: Callable[[], object]) -> None:
         """The query is over. When its thread has ended, too, the turn is free and `then` called,
         in that thread.
         """

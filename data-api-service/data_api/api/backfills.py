@@ -8,25 +8,21 @@ DELETE /api/v1/rules/backfills/{id}   stops it where it is       admin
 from typing import Any
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Response
 
 from data_api.api.deps import Asked, reader, services
 from data_api.api.routing import answer
 from data_api.errors import InvalidParameter, NotFound
-from data_api.rules.backfill import Backfills, Job
+from data_api.rules.backfill import Job
 
 routes = APIRouter(prefix="/rules/backfills", tags=["rules"], dependencies=[Depends(reader)])
 
 
-def _backfills(request: Request) -> Backfills:
-    return services(request).backfills
-
-
 @routes.get("")
-async def jobs(ask: Asked) -> Response:
+async def listed(ask: Asked) -> Response:
     """The jobs of 30 days, the newest first, with their progress."""
-    listed = await _backfills(ask.request).listed(ask.caller.tenant)
-    return answer([_view(job) for job in listed])
+    jobs = await services(ask.request).backfills.listed(ask.caller.tenant)
+    return answer([_view(job) for job in jobs])
 
 
 @routes.post("")
@@ -36,7 +32,7 @@ async def start(ask: Asked) -> Response:
     if not (rule := ask.params.get("rule")):
         raise InvalidParameter(name="rule", reason="it must be the YAML of one recording rule")
     times, tenant = ask.params.times(), ask.caller.tenant
-    job = await _backfills(ask.request).start(tenant, rule, times, ask.now_ms)
+    job = await services(ask.request).backfills.start(tenant, rule, times, ask.now_ms)
     return answer(_view(job), 202)
 
 
@@ -45,7 +41,9 @@ async def cancel(ask: Asked, backfill_id: str) -> Response:
     """The job goes no further; what it wrote stays."""
     ask.caller.require("admin")
     try:
-        is_stopped = await _backfills(ask.request).cancel(ask.caller.tenant, UUID(backfill_id))
+        is_stopped = await services(ask.request).backfills.cancel(
+            ask.caller.tenant, UUID(backfill_id)
+        )
     except ValueError:
         is_stopped = False
     if not is_stopped:

@@ -78,14 +78,14 @@ async def _params(request: Request) -> Params:
     return Params.parse(query)
 
 
-async def body_of(request: Request) -> bytes:
-    """The whole body. Raises BodyTooLarge."""
+async def body_of(request: Request, limit: int = BODY_BYTES_MAX) -> bytes:
+    """The whole body of at most so many bytes. Raises BodyTooLarge."""
     body = bytearray()
     try:
         async for piece in request.stream():
             body += piece
-            if len(body) > BODY_BYTES_MAX:
-                raise BodyTooLarge(limit_bytes=BODY_BYTES_MAX)
+            if len(body) > limit:
+                raise BodyTooLarge(limit_bytes=limit)
     except ClientDisconnect as exc:
         raise QueryCanceled from exc
     return bytes(body)
@@ -216,6 +216,13 @@ async def ask(request: Request) -> Ask:
     return Ask(request, caller, await _params(request), made_of.engine, made_of.clock.now_ms())
 
 
+async def _admin(caller: Annotated[Principal, Depends(reader)]) -> Principal:
+    caller.require("admin")
+    return caller
+
+
 Asked = Annotated[Ask, Depends(ask)]
 Caller = Annotated[Principal, Depends(reader)]
+Admin = Annotated[Principal, Depends(_admin)]
+"""Who may change what is evaluated and who is notified."""
 NowMs = Annotated[int, Depends(_now_ms)]

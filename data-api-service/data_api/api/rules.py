@@ -11,10 +11,9 @@ from typing import Annotated, Any, Final
 import anyio.to_thread
 from fastapi import APIRouter, Depends, Request, Response
 
-from data_api.api.deps import Asked, Caller, reader, services
+from data_api.api.deps import Admin, Asked, Caller, body_of, reader, services
 from data_api.api.routing import answer, readable
-from data_api.chassis.identity import Principal
-from data_api.errors import BadRequest, BodyTooLarge, InvalidParameter, NotFound
+from data_api.errors import BadRequest, InvalidParameter, NotFound
 from data_api.rules import parsing, printing, views
 from data_api.rules.model import Group
 from data_api.rules.repository import FOLDER, ReadOnly, Rules
@@ -30,19 +29,9 @@ async def _rules(request: Request) -> Rules:
     return services(request).rules
 
 
-async def _changer(caller: Caller) -> Principal:
-    caller.require("admin")
-    return caller
-
-
 async def _text(request: Request, _: Caller) -> str:
     """The body, which has at most as many bytes as a tenant's rules."""
-    limit = (await _rules(request)).bounds.text_bytes
-    body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > limit:
-            raise BodyTooLarge(limit_bytes=limit)
+    body = await body_of(request, services(request).rules.bounds.text_bytes)
     try:
         return body.decode()
     except UnicodeDecodeError as exc:
@@ -50,7 +39,6 @@ async def _text(request: Request, _: Caller) -> str:
 
 
 RulesDep = Annotated[Rules, Depends(_rules)]
-Changer = Annotated[Principal, Depends(_changer)]
 Body = Annotated[str, Depends(_text)]
 
 
@@ -121,15 +109,16 @@ async def check(text: Body, kept: RulesDep) -> Response:
 
 
 @config_routes.get("")
-async def all_groups(caller: Caller, kept: RulesDep) -> Response:
-    """Every namespace with its groups."""
-    return await _listed(caller, kept, None)
-
-
 @config_routes.get("/{namespace}")
-async def namespace_groups(namespace: str, caller: Caller, kept: RulesDep) -> Response:
-    """The groups of one namespace, by its name."""
-    return await _listed(caller, kept, namespace)
+async def groups(caller: Caller, kept: RulesDep, namespace: str | None = None) -> Response:
+    """The groups of one namespace, or of all, by its name."""
+    by_namespace: dict[str, list[Group]] = {}
+    for one in await kept.shown(caller.tenant):
+        if namespace in {None, one.group.namespace}:
+            by_namespace.setdefault(one.group.namespace, []).append(one.group)
+    if namespace is not None and not by_namespace:
+        raise NotFound(namespace=namespace)
+    return _yaml(await anyio.to_thread.run_sync(printing.namespaces_text, by_namespace))
 
 
 @config_routes.get("/{namespace}/{group}")
@@ -142,7 +131,7 @@ async def one_group(namespace: str, group: str, caller: Caller, kept: RulesDep) 
 
 
 @config_routes.post("/{namespace}")
-async def set_groups(namespace: str, caller: Changer, text: Body, kept: RulesDep) -> Response:
+async def set_groups(namespace: str, caller: Admin, text: Body, kept: RulesDep) -> Response:
     """The group of the body is there as it says; a rule file replaces the whole namespace."""
     _require_changeable(namespace)
     groups, is_file = await _parsed(text, namespace, kept)
@@ -151,32 +140,15 @@ async def set_groups(namespace: str, caller: Changer, text: Body, kept: RulesDep
 
 
 @config_routes.delete("/{namespace}")
-async def delete_namespace(namespace: str, caller: Changer, kept: RulesDep) -> Response:
-    """The namespace is gone; its series end, its alerts end by themselves."""
-    return await _deleted(caller, kept, namespace, None)
-
-
 @config_routes.delete("/{namespace}/{group}")
-async def delete_group(namespace: str, group: str, caller: Changer, kept: RulesDep) -> Response:
-    """The group is gone; its series end, its alerts end by themselves."""
-    return await _deleted(caller, kept, namespace, group)
-
-
-async def _deleted(caller: Principal, kept: Rules, namespace: str, group: str | None) -> Response:
+async def delete(
+    namespace: str, caller: Admin, kept: RulesDep, group: str | None = None
+) -> Response:
+    """The namespace or one group of it is gone; its series end, its alerts end by themselves."""
     _require_changeable(namespace)
     if not await kept.delete(caller.tenant, namespace, group):
         raise NotFound(namespace=namespace, **({} if group is None else {"group": group}))
     return answer(None, 202)
-
-
-async def _listed(caller: Principal, kept: Rules, namespace: str | None) -> Response:
-    by_namespace: dict[str, list[Group]] = {}
-    for one in await kept.shown(caller.tenant):
-        if namespace in {None, one.group.namespace}:
-            by_namespace.setdefault(one.group.namespace, []).append(one.group)
-    if namespace is not None and not by_namespace:
-        raise NotFound(namespace=namespace)
-    return _yaml(await anyio.to_thread.run_sync(printing.namespaces_text, by_namespace))
 
 
 async def _parsed(text: str, namespace: str, kept: Rules) -> tuple[list[Group], bool]:

@@ -42,22 +42,6 @@ async def _cardinality(ask: Ask) -> Cardinality:
         return totals
 
 
-@routes.get("/status/buildinfo")
-async def build_info() -> Response:
-    """The API's version. `features` makes Grafana take it for Mimir, whose ruler API it has."""
-    return answer(
-        {
-            "version": COMPATIBLE_VERSION,
-            "revision": f"cloudopshub-{__version__}",
-            "branch": "",
-            "buildUser": "",
-            "buildDate": "",
-            "goVersion": "",
-            "features": {"ruler_config_api": "true"},
-        }
-    )
-
-
 @routes.get("/status/runtimeinfo")
 async def runtime_info(ask: Asked) -> Response:
     """When this process began, and how long the caller's samples are kept."""
@@ -132,25 +116,6 @@ async def blocks(ask: Asked) -> Response:
     return answer({"blocks": shown})
 
 
-@routes.get("/features")
-async def features() -> Response:
-    """What this API can do."""
-    operators = {*PRECEDENCE, *AGGREGATORS}
-    return answer(
-        {
-            "api": {
-                "query_stats": True,
-                "remote_read": True,
-                "exemplars": True,
-                "federation": True,
-            },
-            "promql": {"at_modifier": True, "negative_offset": True, "subqueries": True},
-            "promql_functions": {name: one.supported for name, one in FUNCTIONS.items()},
-            "promql_operators": dict.fromkeys(sorted(operators), True),
-        }
-    )
-
-
 @readable(routes, "/status/queries", post=False)
 async def status_queries(ask: Asked) -> Response:
     """The caller's own queries of this process since its start: `active`, `costliest` by CPU,
@@ -192,6 +157,26 @@ _constant(
     "/status/walreplay",
     {"min": 0, "max": 0, "current": 0, "state": "done"},
     "There is no log to replay: Postgres has done so before it answers.",
+)
+_constant(
+    "/status/buildinfo",
+    {
+        "version": COMPATIBLE_VERSION,
+        "revision": f"cloudopshub-{__version__}",
+        **dict.fromkeys(("branch", "buildUser", "buildDate", "goVersion"), ""),
+        "features": {"ruler_config_api": "true"},
+    },
+    "The API's version. `features` makes Grafana take it for Mimir, whose ruler API it has.",
+)
+_constant(
+    "/features",
+    {
+        "api": dict.fromkeys(("query_stats", "remote_read", "exemplars", "federation"), True),
+        "promql": {"at_modifier": True, "negative_offset": True, "subqueries": True},
+        "promql_functions": {name: one.supported for name, one in FUNCTIONS.items()},
+        "promql_operators": dict.fromkeys(sorted({*PRECEDENCE, *AGGREGATORS}), True),
+    },
+    "What this API can do.",
 )
 _constant("/targets/metadata", [], "Metadata is kept by metric, not by target: see `metadata`.")
 

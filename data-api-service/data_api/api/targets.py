@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import httpx
 import orjson
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Response
 
 from data_api.api.deps import Asked, reader
 from data_api.api.routing import answer, readable
@@ -72,23 +72,18 @@ class Targets:
         return body
 
 
-def _targets(request: Request) -> Targets:
-    targets: Targets = request.app.state.targets
-    return targets
-
-
 @readable(routes, "/targets", "state", "scrapePool", post=False)
 async def targets(ask: Asked) -> Response:
     """The targets by state, each with its health, its last error and when it was scraped."""
     wanted = {"scrapePool": ask.params.get("scrapePool")} if ask.params.get("scrapePool") else {}
     if ask.params.get("state") in STATES:  # any other word means all of them, as in Prometheus
         wanted["state"] = ask.params.get("state")
-    return answer(await _targets(ask.request).of(ask.caller, wanted))
+    return answer(await ask.request.app.state.targets.of(ask.caller, wanted))
 
 
 @routes.get("/scrape_pools")
 async def scrape_pools(ask: Asked) -> Response:
     """The names of the jobs that have targets."""
-    data = await _targets(ask.request).of(ask.caller, {})
+    data = await ask.request.app.state.targets.of(ask.caller, {})
     shown = (*data["activeTargets"], *data["droppedTargets"])
     return answer({"scrapePools": sorted({one.get("scrapePool", "") for one in shown} - {""})})

@@ -15,7 +15,7 @@ higher one.
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Final, Self
 from uuid import UUID
 
@@ -25,11 +25,9 @@ import orjson
 import structlog
 from prometheus_client import Gauge, Histogram
 
-from data_api.chassis.database import DatabaseUnavailable
 from data_api.chassis.postgres_async import LOST, translating
 from data_api.store import batch, tables
 from data_api.store.head import BatchRef, Head, missing, pages, split
-from data_api.store.pinged import pinged
 from data_api.store.postings import SeriesIndex
 from data_api.store.tenant_state import ALL_TIME, NO_TIME, Snapshot, TenantState, covers
 
@@ -97,9 +95,23 @@ class Database:
     def acquire(self) -> Any:
         """One connection for an `async with` block, waited for at most ACQUIRE_TIMEOUT_S."""
         assert self._pool is not None, "the service's lifespan has not begun"
-        if self._pings:
-            return pinged(self._pool, self._connections, ACQUIRE_TIMEOUT_S)
-        return self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S)
+        return self._pinged() if self._pings else self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S)
+
+    @contextlib.asynccontextmanager
+    async def _pinged(self) -> AsyncIterator[Any]:
+        assert self._pool is not None
+        connection = await self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S)
+        try:
+            try:
+                await connection.execute("SELECT")
+            except LOST:
+                connection.terminate()
+                await self._pool.release(connection)
+                await self._pool.expire_connections()  # they will have ended, too
+                connection = await self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S)
+            yield connection
+        finally:
+            await self._pool.release(connection)
 
     async def name(self) -> str:
         """That of what is there to be read (`tables.NAME`), asked for after the call began: once
@@ -209,17 +221,11 @@ class Catalogue:
                 return f"PostgreSQL {await connection.fetchval('SHOW server_version')}"
 
     async def check_schema(self) -> str:
-        """Schema metrics has every column this service reads."""
-        rows = await self.rows(tables.PRESENT_COLUMNS)
-        present = {(row["table_name"], row["column_name"]) for row in rows}
-        missing = [
-            f"metrics.{table}.{column}"
-            for table, columns in tables.COLUMNS.items()
-            for column in columns
-            if (table, column) not in present
-        ]
-        if missing:
-            raise DatabaseUnavailable(detail="schema metrics is not migrated", missing=missing[0])
+        """Schema metrics has every table and column this service reads."""
+        with translating(tables.SCHEMA):
+            async with self._database.acquire() as connection:
+                for statement in tables.STATEMENTS:
+                    await connection.prepare(statement)
         return "schema metrics is complete"
 
     async def _read(

@@ -169,5 +169,5 @@ async def test_an_answer_counts_as_held_whatever_was_read_for_it(engine, tenant)
         return [b"x" * 16_000]
 
     async with engine.reading(tenant, Limits(), names):
-        assert engine._pool._held[tenant] == 1000
-    assert not engine._pool._held
+        assert engine.pool._held[tenant] == 1000
+    assert not engine.pool._held
