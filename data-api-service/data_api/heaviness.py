@@ -48,10 +48,6 @@ def light_s(turn: Turn, of_shared_s: float) -> float:
     return of_shared_s if turn.is_shared else of_shared_s * ALONE_TIMES
 
 
-class TakesLong(Exception):
-    """The event loop has computed as long as it may at once."""
-
-
 class Meter:
     """The CPU that a query takes in this process, and how much it may.
 
@@ -86,8 +82,6 @@ class Meter:
                 return self._timed(work)
             except WouldWait:
                 self.is_on_loop = False
-            except TakesLong:
-                self.is_on_loop, self.least_s = False, UNKNOWN_S
             finally:
                 self._loop_ends_s = NEVER
                 MAY_WAIT.reset(may_wait)
@@ -106,11 +100,12 @@ class Meter:
             self._thread = 0
 
     def checkpoint(self) -> None:
-        """As a turn's; raises Heavy and TakesLong, too."""
+        """As a turn's; raises Heavy and WouldWait, too."""
         if self._loop_ends_s != NEVER:
             is_over = time.monotonic() > self._loop_ends_s
             if is_over and time.thread_time() - self._began_s > ON_LOOP_S_MAX:
-                raise TakesLong
+                self.least_s = UNKNOWN_S
+                raise WouldWait
             return
         self._turn.checkpoint()
         if self._light_s == NEVER or threading.get_ident() != self._thread:

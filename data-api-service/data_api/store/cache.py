@@ -22,7 +22,7 @@ MAY_WAIT: Final = ContextVar("may_wait", default=True)
 
 
 class WouldWait(Exception):
-    """The value has to be made, where nobody may wait for it."""
+    """What takes long, like making a value, is not done where nobody may wait for it."""
 
 
 @dataclass(slots=True)

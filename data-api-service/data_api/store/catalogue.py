@@ -137,7 +137,8 @@ class Database:
 
     async def _asked(self) -> str:
         if self._session is None:
-            self._session = await self.acquire()
+            assert self._pool is not None, "the service's lifespan has not begun"
+            self._session = await self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S)
         name: str = await self._session.fetchval(tables.NAME)
         return name
 
