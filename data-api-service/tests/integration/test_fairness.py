@@ -190,6 +190,7 @@ async def test_a_client_that_leaves_ends_its_query(serve, hub, ingest, tenant, p
     client = await serve()
     key = hub.key(tenant, query_concurrency=1)
     await client.get("/api/v1/labels", headers={"X-API-Key": key})
+    await ingest.write(tenant, {"__name__": "up", "job": "y"}, [(NOW_MS, 1.0)])  # to be listed
     lock = engine_of(client).store.catalogue._tenants[tenant].lock
     gone, sent, first = asyncio.Event(), [], True
     closed, failed = requests("499"), requests("500")
