@@ -32,7 +32,6 @@ from data_api.api import (
     remote_read,
     rules,
     status,
-    status_queries,
     syntax,
     targets,
 )
@@ -79,7 +78,6 @@ API = (
     backtests,
     backfills,
     status,
-    status_queries,
     syntax,
     targets,
     prometheus,
@@ -88,8 +86,8 @@ API = (
 
 
 def _warm_up() -> None:
-    promql.warm_up()
     fragments.kernels()
+    promql.warm_up()
 
 
 def _install_errors(app: FastAPI) -> None:

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
-from typing import Final, TypeVar
+from typing import Final, Self, TypeVar
 from uuid import UUID
 
 from prometheus_client import Counter
@@ -25,7 +25,7 @@ from data_api.admission import Holding, SamplePool, Slots
 from data_api.chassis.identity import Limits
 from data_api.chassis.kinds import ServiceError
 from data_api.errors import QueryTimeout
-from data_api.heaviness import NEVER, Heavy, Meter, Weights, light_s
+from data_api.heaviness import ON_LOOP_S, UNKNOWN_S, Heavy, Meter, Weights, light_s
 from data_api.model import EVER_MS, SAMPLE_BYTES, Columns, Cost, QueryLimits, Result, SelectorSpan
 from data_api.query_log import Entry, QueryLog, ReadText
 from data_api.questions import Find, Question, Render, Selectors, Text, computed, first, listed
@@ -37,6 +37,12 @@ from data_api.workers.pool import Workers
 T = TypeVar("T")
 A = TypeVar("A")
 LOADED: Final = Counter("cloudopshub_query_samples_total", "Samples loaded for queries.")
+CPU: Final = Counter(
+    "cloudopshub_query_cpu_seconds_total",
+    "CPU that queries took, by where they ended: in the service's process or in a worker.",
+    ["where"],
+)
+CPU_OF: Final = {where: CPU.labels(where) for where in ("process", "worker")}
 COUNTED_S: Final = 1e-6  # a series among the counts of all
 DAY_MS: Final = 86_400_000
 READ: Final = ReadText("read")
@@ -54,16 +60,71 @@ class EngineLimits:
     lookback_ms: int
 
 
-@dataclass(frozen=True, slots=True)
 class Running:
-    """One query in flight: what it obeys and what it holds."""
+    """One query in flight: what it obeys and what it holds, from `async with` to the block's end.
 
-    limits: QueryLimits
-    ends_s: float
-    turn: Turn
-    holding: Holding
-    meter: Meter
-    entry: Entry
+    Raises TooManyQueries where the block would begin.
+    """
+
+    def __init__(
+        self,
+        engine: "Engine",
+        tenant: UUID,
+        plan: Limits,
+        timeout_s: float | None = None,
+        text: ReadText = READ,
+    ) -> None:
+        self._engine = engine
+        self._tenant = tenant
+        self._bounds = bounds = engine.bounds(plan)
+        self._allowed_s = min(bounds.timeout_s, timeout_s or bounds.timeout_s)
+        began_s = time.monotonic()
+        self.ends_s = began_s + self._allowed_s
+        self.holding, cost = Holding(engine.pool, tenant), Cost()
+        self.entry = Entry(text, cost, self.holding)
+        queue_ends_s = began_s + bounds.queue_timeout_s
+        self.turn = Turn(engine.turns, tenant, self.ends_s, queue_ends_s)
+        self.meter = Meter(self.turn, cost)
+        self.limits = QueryLimits(
+            samples_max=bounds.samples_max,
+            kept_since_ms=engine.kept_since_ms(plan),
+            answer_bytes_max=bounds.answer_bytes_max,
+            checkpoint=self.meter.checkpoint,
+            reserve=self.holding.reserve,
+            run=self.meter.run,
+            cost=cost,
+        )
+
+    async def __aenter__(self) -> Self:
+        """It has a slot."""
+        engine, bounds = self._engine, self._bounds
+        engine.log.begin(self._tenant, self.entry)
+        try:
+            wait_s = min(bounds.queue_timeout_s, self._allowed_s)
+            await engine.slots.take(self._tenant, bounds.concurrency_max, wait_s)
+        except BaseException as exc:
+            engine.log.end(self._tenant, self.entry, exc)
+            raise
+        engine.turns_alive.add(self.turn)
+        return self
+
+    async def __aexit__(self, _: object, exc: BaseException | None, trace: object) -> None:
+        """The query is over; a thread that is still at work holds the slot until it stops, at its
+        next checkpoint.
+        """
+        engine, cost = self._engine, self.limits.cost
+        if not isinstance(exc, Exception):  # who leaves early is none: what was read counts
+            engine.used(self._tenant, cost.samples)
+        LOADED.inc(cost.samples)
+        CPU_OF[self.entry.where].inc(cost.cpu_s)
+        later = partial(asyncio.get_running_loop().call_soon_threadsafe, self._free)
+        self.turn.end(self._free if self.turn.is_idle else later)
+        engine.log.end(self._tenant, self.entry, exc)
+
+    def _free(self) -> None:
+        self.holding.keep(0)
+        self._engine.turns_alive.discard(self.turn)
+        self._engine.slots.give(self._tenant)
 
     @contextlib.asynccontextmanager
     async def in_time(self) -> AsyncIterator[None]:
@@ -103,23 +164,23 @@ class Engine:
         without them all are computed in this process. used: told the samples that each query read,
         unless it ended in an error.
         """
-        self._used = used
+        self.used = used
         self.log = QueryLog()
         self._workers = workers
         self._weights = Weights(store)
         self.store = store
         self.limits = replace(limits, samples_max=min(limits.samples_max, pool.tenant_max))
-        self._turns = turns
-        self._pool = pool
+        self.turns = turns
+        self.pool = pool
         self._now_ms = now_ms
-        self._slots = Slots(waiting_max)
-        self._turns_alive: set[Turn] = set()
+        self.slots = Slots(waiting_max)
+        self.turns_alive: set[Turn] = set()
 
     def close(self) -> None:
         """Every query ends at its next checkpoint; returns when all have."""
-        for turn in list(self._turns_alive):  # a copy: the event loop takes out those that end
+        for turn in list(self.turns_alive):  # a copy: the event loop takes out those that end
             turn.end(lambda: None)
-        self._turns.close()
+        self.turns.close()
 
     def query(
         self,
@@ -170,12 +231,12 @@ class Engine:
         timeout_s: float | None = None,
         *,
         read_text: ReadText = READ,
-        expected_s: float = 0.0,
+        expected_s: float = UNKNOWN_S,
     ) -> AsyncIterator[T]:
         """What `work` read; the slot, and the memory of an answer in pieces, are held as long as
         the block. expected_s: seconds of CPU that it will take, roughly.
         """
-        async with self.admitted(tenant, plan, timeout_s, read_text) as query:
+        async with Running(self, tenant, plan, timeout_s, read_text) as query:
             async with query.in_time():
                 answer = await self._answer(tenant, query, work, expected_s)
             answer_bytes = sum(map(len, answer)) if isinstance(answer, list) else 0
@@ -192,19 +253,24 @@ class Engine:
         expected_s: float,
     ) -> T:
         """What `work` reads: here, or in a worker when it is heavy and can leave this process."""
-        if self._workers is None:
-            return await work(query.limits)
-        is_heavy = expected_s > light_s(query.turn, self._weights.light_s)
-        elsewhere = packed(work) if is_heavy else None
+        most_s, meter = self._weights.light_s, query.meter
+        meter.is_on_loop = promql.is_warm() and expected_s <= ON_LOOP_S
+        elsewhere = None
+        if self._workers is not None:
+            if expected_s > most_s and expected_s > light_s(query.turn, most_s):
+                elsewhere = packed(work)
+            if promql.is_warm():
+                meter.bound(most_s, partial(packed, work))
         if elsewhere is None:
-            bound_s = self._weights.light_s if promql.is_warm() else NEVER
             try:
-                with query.meter.bounded(bound_s, partial(packed, work)):
-                    return await work(query.limits)
+                return await work(query.limits)
             except Heavy as heavy:
                 elsewhere = heavy.work
                 heavy.__traceback__ = None  # its frames hold the samples, and the turn holds it
-                self._weights.was_heavy(tenant, query.entry.read_text.text)
+            finally:
+                if meter.least_s:
+                    self._weights.takes(tenant, query.entry.read_text.text, meter.least_s)
+        assert self._workers is not None
         query.turn.rest()
         query.holding.keep(0)
         query.entry.where = "worker"
@@ -212,59 +278,6 @@ class Engine:
         times = query.ends_s, queue_ends_s
         answer: T = await self._workers.run(tenant, elsewhere, query.limits, *times)
         return answer
-
-    @contextlib.asynccontextmanager
-    async def admitted(
-        self, tenant: UUID, plan: Limits, timeout_s: float | None = None, read_text: ReadText = READ
-    ) -> AsyncIterator[Running]:
-        """A query in flight, which every read of samples or series is."""
-        bounds = self.bounds(plan)
-        allowed_s = min(bounds.timeout_s, timeout_s or bounds.timeout_s)
-        ends_s = time.monotonic() + allowed_s
-        holding, cost = Holding(self._pool, tenant), Cost()
-        with self.log.query(tenant, read_text, cost, holding) as entry:
-            wait_s = min(bounds.queue_timeout_s, allowed_s)
-            await self._slots.take(tenant, bounds.concurrency_max, wait_s)
-            queue_ends_s = ends_s - allowed_s + bounds.queue_timeout_s
-            turn = Turn(self._turns, tenant, ends_s, queue_ends_s)
-            self._turns_alive.add(turn)
-            meter = Meter(turn, cost)
-            limits = QueryLimits(
-                samples_max=bounds.samples_max,
-                kept_since_ms=self._kept_since_ms(plan),
-                answer_bytes_max=bounds.answer_bytes_max,
-                checkpoint=meter.checkpoint,
-                reserve=holding.reserve,
-                run=meter.run,
-                cost=cost,
-            )
-            is_free = False
-            try:
-                yield Running(limits, ends_s, turn, holding, meter, entry)
-            except Exception:  # who leaves early is none: what was read for them counts
-                is_free = True
-                raise
-            finally:
-                if not is_free:
-                    self._used(tenant, cost.samples)
-                LOADED.inc(cost.samples)
-                self._end(tenant, turn, holding)
-
-    def _end(self, tenant: UUID, turn: Turn, holding: Holding) -> None:
-        """The query is over; a thread that is still at work holds the slot until it stops, at its
-        next checkpoint.
-        """
-        loop = asyncio.get_running_loop()
-
-        def free() -> None:
-            holding.keep(0)
-            self._turns_alive.discard(turn)
-            self._slots.give(tenant)
-
-        def free_later() -> None:
-            loop.call_soon_threadsafe(free)
-
-        turn.end(free if turn.is_idle else free_later)
 
     def listed(
         self,
@@ -290,7 +303,7 @@ class Engine:
         """How many series there are, and which metrics, labels and pairs have the most."""
         work = partial(self.store.cardinality, tenant, limit)
         index = self.store.catalogue.index(tenant)
-        expected_s = 0.0 if index is None else len(index) * COUNTED_S
+        expected_s = max(UNKNOWN_S, 0 if index is None else len(index) * COUNTED_S)
         read_text = ReadText("cardinality")
         return self.reading(tenant, plan, work, read_text=read_text, expected_s=expected_s)
 
@@ -306,7 +319,7 @@ class Engine:
         the tenant; the first is there in time, and slot and samples are held as long as the block.
         """
         read_text = ReadText("export", " ".join(spans.texts))
-        async with self.admitted(tenant, plan, None, read_text) as query:
+        async with Running(self, tenant, plan, None, read_text) as query:
             async with query.in_time():
                 loaded = await self.store.load(
                     tenant, await spans.parsed(query.limits), query.limits
@@ -331,7 +344,7 @@ class Engine:
             concurrency_max=_lower(own.concurrency_max, plan.query_concurrency),
         )
 
-    def _kept_since_ms(self, plan: Limits) -> int:
+    def kept_since_ms(self, plan: Limits) -> int:
         """The first ms that the plan keeps."""
         days = plan.retention_days
         return EVER_MS if days is None else self._now_ms() - days * DAY_MS

@@ -1,7 +1,8 @@
 """Which queries are heavy: expected to be, or seen to be.
 
+    expected within ON_LOOP_S ─▶ the event loop ─ takes longer, or would wait ─▶ thread
     expected above LIGHT_S ──────────────────────────▶ worker
-    else: begins here ─ LIGHT_S of CPU at a checkpoint ─▶ Heavy ─▶ worker, and so the next time
+    else: in a thread ─ LIGHT_S of CPU at a checkpoint ─▶ Heavy ─▶ worker, and so the next time
 
 Of a tenant that is alone, ALONE_TIMES as much is light: it disturbs nobody, and the service's own
 caches are the larger ones. What cannot move stays.
@@ -10,7 +11,8 @@ caches are the larger ones. What cannot move stays.
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final, TypeVar
 from uuid import UUID
 
@@ -18,13 +20,17 @@ from data_api import cost
 from data_api.errors import BadRequest, QueryError
 from data_api.model import Cost
 from data_api.questions import LOOP_CHARS_MAX, PARSED_CHARS_MAX, Question, Selectors, may_be_large
+from data_api.store.cache import MAY_WAIT, WouldWait
+from data_api.store.postings import SeriesIndex
 from data_api.store.reader import Store
 from data_api.turns import Turn
 
 T = TypeVar("T")
 LIGHT_S: Final = 0.1
 ALONE_TIMES: Final = 20
-FEW_SERIES: Final = 100  # nothing that is asked of them is worth an estimate
+ON_LOOP_S: Final = 0.008  # expected (mostly too high) to take so little: computed where it came in
+ON_LOOP_S_MAX: Final = 0.005  # and goes on in a thread when it takes longer after all
+UNKNOWN_S: Final = 0.05  # of what cannot be estimated: not for the event loop, nor for a worker
 REMEMBERED: Final = 1024
 NEVER: Final = float("inf")
 
@@ -43,7 +49,11 @@ def light_s(turn: Turn, of_shared_s: float) -> float:
 
 
 class Meter:
-    """The CPU that a query takes in this process, and how much it may."""
+    """The CPU that a query takes in this process, and how much it may.
+
+    is_on_loop: it is computed where it is, as long as it takes little and waits for nothing.
+    least_s: seconds that it has shown to take where that was more than it might; else 0.
+    """
 
     def __init__(self, turn: Turn, spent: Cost) -> None:
         self._turn = turn
@@ -51,38 +61,52 @@ class Meter:
         self._light_s = NEVER
         self._pack: Callable[[], bytes | None] = lambda: None
         self._thread = 0
-        self._began_s = 0.0
+        self._began_s = self._began_wall_s = 0.0
+        self._loop_ends_s = NEVER
         self._asked_s = time.monotonic()
         self._has_begun = False
+        self.is_on_loop = False
+        self.least_s = 0.0
 
-    @contextlib.contextmanager
-    def bounded(self, light_s: float, pack: Callable[[], bytes | None]) -> Iterator[None]:
-        """In the block the query may take `light_s`, unless it cannot be packed."""
+    def bound(self, light_s: float, pack: Callable[[], bytes | None]) -> None:
+        """From here on the query may take `light_s`, unless it cannot be packed."""
         self._light_s, self._pack = light_s, pack
-        try:
-            yield
-        finally:
-            self._light_s = NEVER
 
     async def run(self, work: Callable[[], T], /) -> T:
-        """What `work` returns, in a turn."""
-
-        def timed() -> T:
-            if not self._has_begun:
-                self._has_begun = True
-                self._spent.wait_s = time.monotonic() - self._asked_s
-            self._thread, self._began_s = threading.get_ident(), time.thread_time()
-            self._began_wall_s = time.monotonic()
+        """What `work` returns, in a turn; on the event loop it may be begun and then begun anew."""
+        if self.is_on_loop:
+            self._turn.count()
+            self._loop_ends_s = time.monotonic() + ON_LOOP_S_MAX
+            may_wait = MAY_WAIT.set(False)
             try:
-                return work()
+                return self._timed(work)
+            except WouldWait:
+                self.is_on_loop = False
             finally:
-                self._spent.cpu_s += time.thread_time() - self._began_s
-                self._thread = 0
+                self._loop_ends_s = NEVER
+                MAY_WAIT.reset(may_wait)
+        return await self._turn.run(partial(self._timed, work))
 
-        return await self._turn.run(timed)
+    def _timed(self, work: Callable[[], T]) -> T:
+        self._began_wall_s = time.monotonic()
+        if not self._has_begun:
+            self._has_begun = True
+            self._spent.wait_s = self._began_wall_s - self._asked_s
+        self._thread, self._began_s = threading.get_ident(), time.thread_time()
+        try:
+            return work()
+        finally:
+            self._spent.cpu_s += time.thread_time() - self._began_s
+            self._thread = 0
 
     def checkpoint(self) -> None:
-        """As a turn's; raises Heavy, too."""
+        """As a turn's; raises Heavy and WouldWait, too."""
+        if self._loop_ends_s != NEVER:
+            is_over = time.monotonic() > self._loop_ends_s
+            if is_over and time.thread_time() - self._began_s > ON_LOOP_S_MAX:
+                self.least_s = UNKNOWN_S
+                raise WouldWait
+            return
         self._turn.checkpoint()
         if self._light_s == NEVER or threading.get_ident() != self._thread:
             return
@@ -93,6 +117,7 @@ class Meter:
         if used_s > light_s(self._turn, self._light_s):
             work, self._light_s = self._pack(), NEVER
             if work is not None:
+                self.least_s = NEVER
                 raise Heavy(work)
 
 
@@ -102,42 +127,45 @@ class Weights:
     def __init__(self, store: Store, light_s: float = LIGHT_S) -> None:
         self._store = store
         self.light_s = light_s
-        self._heavy: dict[tuple[UUID, int], None] = {}  # the oldest first
+        self._least_s: dict[tuple[UUID, int], float] = {}  # the oldest first
 
-    def was_heavy(self, tenant: UUID, text: str) -> None:
-        """The same text is heavy from the beginning when it comes again."""
-        while len(self._heavy) >= REMEMBERED:
-            del self._heavy[next(iter(self._heavy))]
-        self._heavy[tenant, hash(text)] = None
+    def takes(self, tenant: UUID, text: str, least_s: float) -> None:
+        """The same text is expected to take as much when it comes again."""
+        while len(self._least_s) >= REMEMBERED:
+            del self._least_s[next(iter(self._least_s))]
+        self._least_s[tenant, hash(text)] = least_s
 
     def of_questions(self, tenant: UUID, text: str, questions: Sequence[Question]) -> float:
         """Seconds of CPU for questions, whose texts are `text`."""
-        index = self._store.catalogue.index(tenant)
-        if self._is_heavy(tenant, text, len(questions)):
-            return NEVER
-        if index is None or len(index) < FEW_SERIES or _is_long(text):
-            return 0.0
-        with contextlib.suppress(BadRequest, QueryError):
+
+        def estimate(index: SeriesIndex) -> float:
             return sum(cost.expected_s(question.planned(), index) for question in questions)
-        return 0.0  # some have errors, which are told where they are answered
+
+        return self._expected_s(tenant, text, len(questions), estimate)
 
     def of_series(self, tenant: UUID, text: str, selectors: Selectors, series_s: float) -> float:
         """Seconds of CPU to list series that `selectors` select, whose texts are `text`; of each
-        series `series_s`. Without selectors the index has the names as they are.
+        series `series_s`. All there are need no worker, which would have to read them first.
         """
-        index = self._store.catalogue.index(tenant)
-        if self._is_heavy(tenant, text, 1):
-            return NEVER
-        if index is None or _is_long(text):
-            return 0.0
-        with contextlib.suppress(BadRequest, QueryError):
+
+        def estimate(index: SeriesIndex) -> float:
+            if not selectors.texts:
+                return min(UNKNOWN_S, cost.listed_s((), index, cost.NAMED_S))
             return sum(cost.listed_s(one, index, series_s) for one in selectors.parse())
-        return 0.0
 
-    def _is_heavy(self, tenant: UUID, text: str, texts: int) -> bool:
-        return len(text) > PARSED_CHARS_MAX * texts or (tenant, hash(text)) in self._heavy
+        return self._expected_s(tenant, text, 1, estimate)
 
-
-def _is_long(text: str) -> bool:
-    """Whether reading the text would hold up the event loop."""
-    return len(text) > LOOP_CHARS_MAX or may_be_large(text)
+    def _expected_s(
+        self, tenant: UUID, text: str, texts: int, estimate: Callable[[SeriesIndex], float]
+    ) -> float:
+        if len(text) > PARSED_CHARS_MAX * texts:
+            return NEVER
+        least_s = self._least_s.get((tenant, hash(text)), 0.0)
+        index = self._store.catalogue.index(tenant)
+        # A long text would hold up the event loop already where it is read.
+        is_long = len(text) > LOOP_CHARS_MAX or may_be_large(text)
+        if index is None or index.is_busy or is_long:
+            return max(least_s, UNKNOWN_S)
+        with contextlib.suppress(BadRequest, QueryError):
+            least_s = max(least_s, estimate(index))
+        return least_s  # what has errors is told so where it is answered

@@ -5,10 +5,10 @@ values. Its tenant sees the texts at `/api/v1/status/queries`; at level debug a 
 """
 
 import itertools
+import logging
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from uuid import UUID
@@ -24,6 +24,7 @@ LISTED_MAX: Final = 20  # of each list of a tenant
 TENANTS_MAX: Final = 1000
 SLOW_S: Final = 1.0
 RUNNING: Final = "running"
+ANSWERED: Final = "answered"
 
 log = structlog.get_logger()
 
@@ -43,10 +44,10 @@ class Entry:
     where: `process` or `worker`. answer_bytes: of an answer that is whole in memory.
     """
 
-    number: int
     read_text: ReadText
     cost: Cost
     holding: Holding
+    number: int = 0
     began_s: float = field(default_factory=time.time)
     duration_s: float | None = None
     outcome: str = RUNNING
@@ -94,35 +95,28 @@ class QueryLog:
         self._numbers = itertools.count(1)
         self._tenants: dict[UUID, _Tenant] = {}  # the longest unheard of first
 
-    @contextmanager
-    def query(
-        self, tenant: UUID, read_text: ReadText, cost: Cost, holding: Holding
-    ) -> Iterator[Entry]:
-        """A query that ends with the block, as the block does."""
-        entry = Entry(next(self._numbers), read_text, cost, holding)
-        began_s = time.monotonic()
+    def begin(self, tenant: UUID, entry: Entry) -> None:
+        """The query runs, until `end`."""
+        entry.number = next(self._numbers)
         state = self._tenants.pop(tenant, None) or _Tenant()
         self._tenants[tenant] = state
         state.active[entry.number] = entry
         self._make_room()
-        outcome = str(Kind.CANCELED)  # a cancelled task, or a reader that left
-        try:
-            yield entry
-            outcome = "answered"
-        except ServiceError as error:
-            outcome = str(error.kind)
-            raise
-        except Exception:
-            outcome = str(Kind.INTERNAL)
-            raise
-        finally:
-            entry.outcome, entry.duration_s = outcome, time.monotonic() - began_s
-            entry.read_text = replace(read_text, text=read_text.text[:TEXT_CHARS_MAX])
-            del state.active[entry.number]
-            _remember(state, entry)
-            is_usual = outcome == "answered" and entry.duration_s < SLOW_S
+
+    def end(self, tenant: UUID, entry: Entry, exc: BaseException | None) -> None:
+        """It ended, by `exc` or with its answer."""
+        entry.outcome = _outcome(exc)
+        entry.duration_s = time.time() - entry.began_s
+        text = entry.read_text.text
+        if len(text) > TEXT_CHARS_MAX:
+            entry.read_text = replace(entry.read_text, text=text[:TEXT_CHARS_MAX])
+        state = self._tenants[tenant]
+        del state.active[entry.number]
+        _remember(state, entry)
+        is_usual = entry.outcome == ANSWERED and entry.duration_s < SLOW_S
+        if not is_usual or log.get_effective_level() <= logging.DEBUG:
             (log.debug if is_usual else log.info)("query", tenant=str(tenant), **entry.facts())
-            log.debug("query_text", text=read_text.text[:TEXT_CHARS_MAX])
+            log.debug("query_text", text=entry.read_text.text)
 
     def shown(self, tenant: UUID) -> dict[str, list[dict[str, Any]]]:
         """The tenant's queries: active, by cost, slow and failed, the latest of these first."""
@@ -145,10 +139,22 @@ class QueryLog:
                 del self._tenants[oldest]
 
 
+def _outcome(exc: BaseException | None) -> str:
+    if exc is None:
+        return ANSWERED
+    if isinstance(exc, ServiceError):
+        return str(exc.kind)
+    # What is no Exception is a cancelled task, or a reader that left.
+    return str(Kind.INTERNAL if isinstance(exc, Exception) else Kind.CANCELED)
+
+
 def _remember(state: _Tenant, entry: Entry) -> None:
     if entry.duration_s is not None and entry.duration_s >= SLOW_S:
         state.slow.append(entry)
-    if entry.outcome != "answered":
+    if entry.outcome != ANSWERED:
         state.failed.append(entry)
-    ranked = sorted([*state.costliest, entry], key=lambda one: -one.cost.cpu_s)
-    state.costliest = ranked[:LISTED_MAX]
+    costliest = state.costliest
+    if len(costliest) < LISTED_MAX or entry.cost.cpu_s > costliest[-1].cost.cpu_s:
+        costliest.append(entry)
+        costliest.sort(key=lambda one: -one.cost.cpu_s)
+        del costliest[LISTED_MAX:]

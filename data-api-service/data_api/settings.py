@@ -59,7 +59,7 @@ class Settings(ServiceSettings):
     """Decoded newest samples kept, over all tenants (24 bytes a sample)."""
     block_cache_bytes_max: Annotated[int, Field(gt=0)] = 192 * MIB
     """Decoded block chunks kept, over all tenants (16 bytes a sample)."""
-    pool_connections: Annotated[int, Field(gt=0)] = 8
+    pool_connections: Annotated[int, Field(gt=1)] = 8
     """Connections to Postgres; a query holds one while it lists and fetches, never to evaluate."""
 
     rules_groups_max: Annotated[int, Field(gt=0)] = 400

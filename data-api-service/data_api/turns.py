@@ -51,6 +51,11 @@ class Turns:
             self._grant()
         return turn
 
+    def count(self, tenant: UUID) -> None:
+        """The tenant is active, by what was computed for it without a turn."""
+        with self._lock:
+            self._active[tenant] = time.monotonic()
+
     def give(self, tenant: UUID) -> None:
         """One turn of the tenant is free."""
         with self._lock:
@@ -154,6 +159,10 @@ class Turn:
         """Whether other tenants are active, too."""
         return self._turns.is_shared(self._tenant)
 
+    def count(self) -> None:
+        """Its tenant is active, though it needs no turn."""
+        self._turns.count(self._tenant)
+
     async def run(self, work: Callable[[], T], /) -> T:
         """What `work` returns, computed in a thread; the turn is kept until `rest` or `end`.
 
@@ -187,7 +196,7 @@ class Turn:
             self._is_held = False
             self._turns.give(self._tenant)
 
-    def end(self, then: Callable[[], None]) -> None:
+    def end(self, then: Callable[[], object]) -> None:
         """The query is over. When its thread has ended, too, the turn is free and `then` called,
         in that thread.
         """

@@ -13,8 +13,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 
 from data_api import __version__
-from data_api.api.deps import Caller, NowMs, body_of, services
-from data_api.chassis.identity import Principal
+from data_api.api.deps import Admin, Caller, NowMs, body_of, services
 from data_api.errors import InvalidParameter, NotFound
 from data_api.model import Labels, MatchOp, compile_regex
 from data_api.notify import matchers
@@ -29,17 +28,11 @@ STATES: Final = {"active": 0, "pending": 1, "expired": 2}
 routes = APIRouter(prefix="/alertmanager")
 
 
-async def _admin(caller: Caller) -> Principal:
-    """The verified caller, who may change what is notified."""
-    caller.require("admin")
-    return caller
-
-
 async def _notifications(request: Request) -> Notifications:
     return services(request).notifications
 
 
-async def _body(request: Request, _: Annotated[Principal, Depends(_admin)]) -> bytes:
+async def _body(request: Request, _: Admin) -> bytes:
     """The request's body, read only after its sender is known."""
     return await body_of(request)
 
@@ -51,7 +44,6 @@ async def _json(body: Annotated[bytes, Depends(_body)]) -> Any:
         raise InvalidParameter(name="body", reason=f"it is not JSON: {exc}") from None
 
 
-Admin = Annotated[Principal, Depends(_admin)]
 Notify = Annotated[Notifications, Depends(_notifications)]
 Body = Annotated[bytes, Depends(_body)]
 Json = Annotated[Any, Depends(_json)]
@@ -119,10 +111,11 @@ class Chosen:
         )
 
 
+Selected = Annotated[Chosen, Depends()]
+
+
 @routes.get("/api/v2/alerts")
-async def alerts(
-    caller: Caller, notify: Notify, now_ms: NowMs, chosen: Annotated[Chosen, Depends()]
-) -> Response:
+async def alerts(caller: Caller, notify: Notify, now_ms: NowMs, chosen: Selected) -> Response:
     """The alerts that fire, by fingerprint."""
 
     def show(_: Sequence[SeenGroup], seen: Sequence[Seen]) -> bytes:
@@ -133,9 +126,7 @@ async def alerts(
 
 
 @routes.get("/api/v2/alerts/groups")
-async def alert_groups(
-    caller: Caller, notify: Notify, now_ms: NowMs, chosen: Annotated[Chosen, Depends()]
-) -> Response:
+async def alert_groups(caller: Caller, notify: Notify, now_ms: NowMs, chosen: Selected) -> Response:
     """The same by group."""
 
     def show(groups: Sequence[SeenGroup], _: Sequence[Seen]) -> bytes:

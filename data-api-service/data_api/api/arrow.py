@@ -8,16 +8,16 @@ A batch has BATCH_VALUES values or one series, and at most ROWS_MAX series. Nati
 null, and a warning says so.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
 import orjson
 import pyarrow as pa
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
 
-from data_api.api.deps import Caller, EngineDep, Held, Query
-from data_api.api.export import FORMATS, SCHEMA, Sink
+from data_api.api.deps import Asked
+from data_api.api.export import FORMATS, SCHEMA, stream
 from data_api.api.histogram_json import natives
 from data_api.api.prometheus import query_text
 from data_api.api.routing import readable
@@ -35,20 +35,17 @@ routes = APIRouter(tags=["export"])
 @readable(
     routes, "/query_range_arrow", "query", "start", "end", "step", "timeout", "lookback_delta"
 )
-async def range_query(
-    request: Request, caller: Caller, params: Query, engine: EngineDep
-) -> Response:
+async def range_query(ask: Asked) -> Response:
     """What query_range answers, up to 1,000,000 steps, as an Arrow IPC stream."""
-    opened = engine.query(
-        caller.tenant,
-        caller.limits,
-        query_text(params),
-        params.steps(STEPS_MAX),
+    opened = ask.engine.query(
+        *ask.who,
+        query_text(ask.params),
+        ask.params.steps(STEPS_MAX),
         arrow_answer,
-        timeout_s=params.timeout_s(),
-        lookback_ms=params.lookback_ms(),
+        timeout_s=ask.params.timeout_s(),
+        lookback_ms=ask.params.lookback_ms(),
     )
-    return Held(request, opened, FORMATS["arrow"][0])
+    return ask.held(opened, FORMATS["arrow"][0])
 
 
 def arrow_answer(result: Result, limits: QueryLimits) -> list[bytes]:
@@ -81,19 +78,18 @@ def _stream(result: Result) -> Iterator[bytes]:
             "infos": orjson.dumps(result.infos),
         },
     )
-    sink, rows = Sink(), max(1, min(ROWS_MAX, BATCH_VALUES // steps))
-    with pa.ipc.new_stream(pa.PythonFile(sink, "w"), schema) as writer:
-        for first in range(0, len(matrix.labels), rows):
-            some = slice(first, first + rows)
-            absent = ~matrix.present[some]
-            if is_native is not None:
-                absent |= is_native[some]
-            values = np.where(absent, np.nan, matrix.values[some]).ravel()
-            labels = [list(one.items()) for one in matrix.labels[some]]
-            arrays = [
-                pa.array(labels, schema.field("metric").type),
-                pa.FixedSizeListArray.from_arrays(pa.array(values, mask=absent.ravel()), steps),
-            ]
-            writer.write_batch(pa.record_batch(arrays, schema=schema))
-            yield sink.taken()
-    yield sink.taken()
+    rows = max(1, min(ROWS_MAX, BATCH_VALUES // steps))
+
+    def batch(first: int) -> Sequence[pa.Array]:
+        some = slice(first, first + rows)
+        absent = ~matrix.present[some]
+        if is_native is not None:
+            absent |= is_native[some]
+        values = np.where(absent, np.nan, matrix.values[some]).ravel()
+        labels = [list(one.items()) for one in matrix.labels[some]]
+        return (
+            pa.array(labels, schema.field("metric").type),
+            pa.FixedSizeListArray.from_arrays(pa.array(values, mask=absent.ravel()), steps),
+        )
+
+    return stream(schema, map(batch, range(0, len(matrix.labels), rows)))

@@ -8,50 +8,47 @@ DELETE /api/v1/rules/backfills/{id}   stops it where it is       admin
 from typing import Any
 from uuid import UUID
 
-import orjson
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Response
 
-from data_api.api.deps import Caller, NowMs, Query, Services, reader
-from data_api.api.rendering import envelope
+from data_api.api.deps import Asked, reader, services
+from data_api.api.routing import answer
 from data_api.errors import InvalidParameter, NotFound
-from data_api.rules.backfill import Backfills, Job
+from data_api.rules.backfill import Job
 
 routes = APIRouter(prefix="/rules/backfills", tags=["rules"], dependencies=[Depends(reader)])
 
 
-def _backfills(request: Request) -> Backfills:
-    services: Services = request.app.state.services
-    return services.backfills
-
-
 @routes.get("")
-async def jobs(request: Request, caller: Caller) -> Response:
+async def listed(ask: Asked) -> Response:
     """The jobs of 30 days, the newest first, with their progress."""
-    listed = await _backfills(request).listed(caller.tenant)
-    return _answer([_view(job) for job in listed])
+    jobs = await services(ask.request).backfills.listed(ask.caller.tenant)
+    return answer([_view(job) for job in jobs])
 
 
 @routes.post("")
-async def start(request: Request, caller: Caller, params: Query, now_ms: NowMs) -> Response:
+async def start(ask: Asked) -> Response:
     """`rule` (YAML of one recording rule) is written from `start` to `end` every `step`."""
-    caller.require("admin")
-    if not (rule := params.get("rule")):
+    ask.caller.require("admin")
+    if not (rule := ask.params.get("rule")):
         raise InvalidParameter(name="rule", reason="it must be the YAML of one recording rule")
-    times = params.times()
-    return _answer(_view(await _backfills(request).start(caller.tenant, rule, times, now_ms)), 202)
+    times, tenant = ask.params.times(), ask.caller.tenant
+    job = await services(ask.request).backfills.start(tenant, rule, times, ask.now_ms)
+    return answer(_view(job), 202)
 
 
 @routes.delete("/{backfill_id}")
-async def cancel(request: Request, backfill_id: str, caller: Caller) -> Response:
+async def cancel(ask: Asked, backfill_id: str) -> Response:
     """The job goes no further; what it wrote stays."""
-    caller.require("admin")
+    ask.caller.require("admin")
     try:
-        is_stopped = await _backfills(request).cancel(caller.tenant, UUID(backfill_id))
+        is_stopped = await services(ask.request).backfills.cancel(
+            ask.caller.tenant, UUID(backfill_id)
+        )
     except ValueError:
         is_stopped = False
     if not is_stopped:
         raise NotFound(backfill=backfill_id)
-    return _answer(None, 202)
+    return answer(None, 202)
 
 
 def _view(job: Job) -> dict[str, Any]:
@@ -67,7 +64,3 @@ def _view(job: Job) -> dict[str, Any]:
         "samples": job.samples,
         "error": job.error,
     }
-
-
-def _answer(data: Any, status: int = 200) -> Response:
-    return Response(envelope(orjson.dumps(data)), status, media_type="application/json")

@@ -5,9 +5,9 @@ from typing import Any
 
 import anyio.to_thread
 import orjson
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Response
 
-from data_api.api.deps import Caller, EngineDep, Held, Query, reader
+from data_api.api.deps import Asked, reader
 from data_api.api.rendering import enveloped
 from data_api.errors import AnswerTooLarge, InvalidParameter
 from data_api.model import QueryLimits, Result
@@ -21,25 +21,22 @@ routes = APIRouter(tags=["rules"], dependencies=[Depends(reader)])
 
 
 @routes.post("/rules/backtest")
-async def backtest_rule(
-    request: Request, caller: Caller, params: Query, engine: EngineDep
-) -> Response:
+async def backtest_rule(ask: Asked) -> Response:
     """The alerts of `rule` (YAML of one alerting rule), evaluated from `start` to `end` every
     `step`, with the intervals in which each was pending and firing. It is one query to the limits.
     """
-    if not (text := params.get("rule")):
+    if not (text := ask.params.get("rule")):
         raise InvalidParameter(name="rule", reason="it must be the YAML of one alerting rule")
-    start_ms, end_ms, step_ms = params.steps()
+    start_ms, end_ms, step_ms = ask.params.steps()
     rule = await anyio.to_thread.run_sync(read_rule, text, AlertingRule)
-    opened = engine.query(
-        caller.tenant,
-        caller.limits,
+    opened = ask.engine.query(
+        *ask.who,
         rule.expr,
         backtest.steps(rule, start_ms, end_ms, step_ms),
         partial(_answer, rule, start_ms),
-        timeout_s=params.timeout_s(),
+        timeout_s=ask.params.timeout_s(),
     )
-    return Held(request, opened)
+    return ask.held(opened)
 
 
 def _answer(rule: AlertingRule, start_ms: int, result: Result, limits: QueryLimits) -> list[bytes]:

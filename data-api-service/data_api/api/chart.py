@@ -12,10 +12,10 @@ from typing import Final
 
 import anyio.to_thread
 import numpy as np
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Response
 
 from data_api import promql
-from data_api.api.deps import Caller, EngineDep, Held, Query, reader
+from data_api.api.deps import Asked, reader
 from data_api.api.params import Params
 from data_api.api.prometheus import query_text
 from data_api.api.rendering import enveloped, labels_json, list_pieces, time_tokens, value_tokens
@@ -43,17 +43,17 @@ routes = APIRouter(tags=["prometheus"], dependencies=[Depends(reader)])
 
 
 @readable(routes, "/query_range_buckets", "query", "start", "end", "step", "resolution", "timeout")
-async def range_buckets(
-    request: Request, caller: Caller, params: Query, engine: EngineDep
-) -> Response:
+async def range_buckets(ask: Asked) -> Response:
     """Of each series, at start, start + step, … up to end: `[time, min, max, last]` of the step
     before.
     """
     # In a thread: its regexes may take long to compile.
-    questions = await anyio.to_thread.run_sync(_questions, params, engine.limits.lookback_ms)
-    timeout_s = params.timeout_s()
-    opened = engine.queries(caller.tenant, caller.limits, questions, buckets_answer, timeout_s)
-    return Held(request, opened)
+    questions = await anyio.to_thread.run_sync(
+        _questions, ask.params, ask.engine.limits.lookback_ms
+    )
+    timeout_s = ask.params.timeout_s()
+    opened = ask.engine.queries(*ask.who, questions, buckets_answer, timeout_s)
+    return ask.held(opened)
 
 
 def _questions(params: Params, lookback_ms: int) -> list[Question]:

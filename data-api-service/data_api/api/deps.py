@@ -1,10 +1,11 @@
 """What routes are given: caller, engine, time, parameters; and work that ends with its client."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Final
+from uuid import UUID
 
 import anyio.to_thread
 import structlog
@@ -15,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 from data_api.api import multipart
 from data_api.api.params import Params
 from data_api.chassis.clock import Clock
-from data_api.chassis.identity import IdentityClient, Principal
+from data_api.chassis.identity import IdentityClient, Limits, Principal
 from data_api.chassis.probes import Drain
 from data_api.engine import Engine
 from data_api.errors import BodyTooLarge, QueryCanceled
@@ -23,11 +24,11 @@ from data_api.notify.service import Notifications
 from data_api.rules.backfill import Backfills
 from data_api.rules.repository import Rules
 
-T = TypeVar("T")
 FORM: Final = "application/x-www-form-urlencoded"
 BODY_BYTES_MAX: Final = 1024 * 1024
 PIECE_BYTES: Final = 256 * 1024
 PIECE_S_MAX: Final = 60.0
+WATCHED_AFTER_S: Final = 0.02
 
 log = structlog.get_logger()
 
@@ -58,17 +59,13 @@ async def reader(request: Request) -> Principal:
     return principal
 
 
-# Coroutines, because FastAPI sends plain functions through a thread.
-async def _engine(request: Request) -> Engine:
-    return services(request).engine
-
-
 async def _now_ms(request: Request) -> int:
+    """The time of day; a coroutine, because FastAPI sends plain functions through a thread."""
     return services(request).clock.now_ms()
 
 
-async def read_params(request: Request, _: Annotated[Principal, Depends(reader)]) -> Params:
-    """URL and form parameters; a form is read only after its sender is known."""
+async def _params(request: Request) -> Params:
+    """URL and form parameters."""
     query: bytes = request.scope["query_string"]
     kind = request.headers.get("content-type", "")
     if request.method == "POST" and kind.lower().startswith(FORM):
@@ -81,47 +78,51 @@ async def read_params(request: Request, _: Annotated[Principal, Depends(reader)]
     return Params.parse(query)
 
 
-async def body_of(request: Request) -> bytes:
-    """The whole body. Raises BodyTooLarge."""
+async def body_of(request: Request, limit: int = BODY_BYTES_MAX) -> bytes:
+    """The whole body of at most so many bytes. Raises BodyTooLarge."""
     body = bytearray()
     try:
         async for piece in request.stream():
             body += piece
-            if len(body) > BODY_BYTES_MAX:
-                raise BodyTooLarge(limit_bytes=BODY_BYTES_MAX)
+            if len(body) > limit:
+                raise BodyTooLarge(limit_bytes=limit)
     except ClientDisconnect as exc:
         raise QueryCanceled from exc
     return bytes(body)
 
 
-Caller = Annotated[Principal, Depends(reader)]
-EngineDep = Annotated[Engine, Depends(_engine)]
-NowMs = Annotated[int, Depends(_now_ms)]
-Query = Annotated[Params, Depends(read_params)]
+class Connected:
+    """`async with`: once the client has left, the block is cancelled and QueryCanceled raised.
 
+    Noticed from WATCHED_AFTER_S on: a task that watches costs as much as a small query does.
+    """
 
-async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """What `work` returns. When the client leaves, it is cancelled and QueryCanceled raised."""
-    has_left = False
-    waiting = asyncio.current_task()
-    assert waiting is not None
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._has_left = False
+        self._watcher: asyncio.Task[None] | None = None
 
-    async def watch() -> None:
-        nonlocal has_left
-        while (await request.receive())["type"] != "http.disconnect":
+    async def __aenter__(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._task = task
+        self._timer = task.get_loop().call_later(WATCHED_AFTER_S, self._begin)
+
+    async def __aexit__(self, _: object, exc: BaseException | None, trace: object) -> None:
+        self._timer.cancel()
+        if self._watcher is not None:
+            self._watcher.cancel()
+        if exc is not None and self._has_left and self._task.uncancel() == 0:
+            raise QueryCanceled from exc  # whatever else its cancellation led to
+
+    def _begin(self) -> None:
+        self._watcher = asyncio.create_task(self._watch())
+
+    async def _watch(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
             pass
-        has_left = True
-        waiting.cancel()
-
-    watcher = asyncio.create_task(watch())
-    try:
-        return await work
-    except BaseException as exc:
-        if has_left and waiting.uncancel() == 0:  # whatever else its cancellation led to
-            raise QueryCanceled from exc
-        raise
-    finally:
-        watcher.cancel()
+        self._has_left = True
+        self._task.cancel()
 
 
 class Held(Response):
@@ -146,9 +147,7 @@ class Held(Response):
         """Makes the answer, then sends it in pieces; both end when the client leaves."""
         has_begun = False
         try:
-            async with AsyncExitStack() as stack:
-                opening = stack.enter_async_context(self._opened)
-                body = await while_connected(self._request, opening)
+            async with Connected(self._request.receive), self._opened as body:
                 del self.headers["content-length"]
                 size = sum(map(len, body)) if isinstance(body, list) else 0
                 if size:
@@ -158,9 +157,8 @@ class Held(Response):
                 has_begun = True
                 if isinstance(body, list) and size <= PIECE_BYTES:
                     await send({"type": "http.response.body", "body": b"".join(body)})
-                    return
-                pieces = _joined(body) if isinstance(body, list) else body
-                await while_connected(self._request, _sent(pieces, send))
+                else:
+                    await _sent(_joined(body) if isinstance(body, list) else body, send)
         except QueryCanceled:
             if not has_begun:
                 raise  # else there is nobody to tell
@@ -186,3 +184,45 @@ async def _joined(pieces: list[bytes]) -> AsyncIterator[bytes]:
         if size >= PIECE_BYTES or end == len(pieces):
             yield b"".join(pieces[first:end])
             first, size = end, 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A request of a verified caller, with its parameters, and what answers it."""
+
+    request: Request
+    caller: Principal
+    params: Params
+    engine: Engine
+    now_ms: int
+
+    @property
+    def who(self) -> tuple[UUID, Limits]:
+        """Tenant and plan."""
+        return self.caller.tenant, self.caller.limits
+
+    def held(
+        self,
+        opened: AbstractAsyncContextManager[list[bytes] | AsyncIterator[bytes]],
+        media_type: str = "application/json",
+    ) -> Held:
+        """The answer that `opened` makes."""
+        return Held(self.request, opened, media_type)
+
+
+async def ask(request: Request) -> Ask:
+    """The request, read; a form only after its sender is known."""
+    made_of, caller = services(request), await reader(request)
+    return Ask(request, caller, await _params(request), made_of.engine, made_of.clock.now_ms())
+
+
+async def _admin(caller: Annotated[Principal, Depends(reader)]) -> Principal:
+    caller.require("admin")
+    return caller
+
+
+Asked = Annotated[Ask, Depends(ask)]
+Caller = Annotated[Principal, Depends(reader)]
+Admin = Annotated[Principal, Depends(_admin)]
+"""Who may change what is evaluated and who is notified."""
+NowMs = Annotated[int, Depends(_now_ms)]

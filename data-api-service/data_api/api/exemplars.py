@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 import numpy as np
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Response
 
 from data_api import promql
-from data_api.api.deps import Caller, EngineDep, Held, Query, reader
+from data_api.api.deps import Asked, reader
 from data_api.api.params import TIME_MS_MAX
 from data_api.api.prometheus import query_text
 from data_api.api.rendering import (
@@ -26,13 +26,11 @@ routes = APIRouter(tags=["prometheus"], dependencies=[Depends(reader)])
 
 
 @readable(routes, "/query_exemplars", "query", "start", "end")
-async def query_exemplars(
-    request: Request, caller: Caller, params: Query, engine: EngineDep
-) -> Response:
+async def query_exemplars(ask: Asked) -> Response:
     """Exemplars of the series that any selector of `query` selects. Grafana asks with milliseconds
     for seconds: any year is fine.
     """
-    text, span = query_text(params), params.span() or (-TIME_MS_MAX, TIME_MS_MAX)
+    text, span = query_text(ask.params), ask.params.span() or (-TIME_MS_MAX, TIME_MS_MAX)
 
     def matchers() -> list[Sequence[Matcher]]:
         expr = parse(text, promql.QueryTimes(1000, 1000))  # no selector's labels depend on them
@@ -44,10 +42,10 @@ async def query_exemplars(
         sets = await selectors.parsed(limits)
         if not sets:
             return exemplars_answer([], limits)
-        by_series, is_cut = await engine.store.exemplars(caller.tenant, sets, span, limits)
+        by_series, is_cut = await ask.engine.store.exemplars(ask.caller.tenant, sets, span, limits)
         return await limits.run(lambda: exemplars_answer(by_series, limits, is_cut=is_cut))
 
-    return Held(request, engine.reading(caller.tenant, caller.limits, work))
+    return ask.held(ask.engine.reading(*ask.who, work))
 
 
 def exemplars_answer(

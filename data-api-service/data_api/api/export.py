@@ -7,16 +7,16 @@ A native histogram is the object of the query API in NDJSON, its text in CSV, nu
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, pairwise
 from typing import Final
 
 import numpy as np
 import orjson
 import pyarrow as pa
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
 
-from data_api.api.deps import PIECE_BYTES, Caller, EngineDep, Held, Query
+from data_api.api.deps import PIECE_BYTES, Asked
 from data_api.api.histogram_json import histogram_csv, histogram_json, named, natives
 from data_api.api.params import TIME_MS_MAX
 from data_api.api.rendering import labels_json, value_tokens
@@ -33,16 +33,16 @@ routes = APIRouter(tags=["export"])
 
 
 @readable(routes, "/export", "match[]", "start", "end", "format")
-async def export(request: Request, caller: Caller, params: Query, engine: EngineDep) -> Response:
+async def export(ask: Asked) -> Response:
     """Samples of `match[]` with start ≤ time ≤ end (default: all); `format` json, csv or arrow."""
-    kind = params.get("format") or "json"
+    kind = ask.params.get("format") or "json"
     if kind not in FORMATS:
         raise InvalidParameter(name="format", reason=f"it must be one of {', '.join(FORMATS)}")
     media_type, write = FORMATS[kind]
-    span = params.span() or (-TIME_MS_MAX, TIME_MS_MAX)
-    spans = params.selectors(required=True).spans(*span)
-    opened = engine.exported(caller.tenant, caller.limits, spans, lambda parts, _: write(parts))
-    return Held(request, opened, media_type)
+    span = ask.params.span() or (-TIME_MS_MAX, TIME_MS_MAX)
+    spans = ask.params.selectors(required=True).spans(*span)
+    opened = ask.engine.exported(*ask.who, spans, lambda parts, _: write(parts))
+    return ask.held(opened, media_type)
 
 
 def _runs(part: Columns, row: int) -> Iterator[tuple[int, int]]:
@@ -142,51 +142,36 @@ SCHEMA: Final = pa.schema(
 )
 
 
-class Sink:
-    """A file for Arrow's writer that gives back what was written."""
+END_OF_STREAM: Final = b"\xff\xff\xff\xff\0\0\0\0"
+"""Source: the IPC streaming format (arrow.apache.org/docs/format/Columnar.html)."""
 
-    closed = False
 
-    def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-
-    def write(self, piece: pa.Buffer | bytes) -> int:
-        """Keeps a copy of `piece`."""
-        self._pieces.append(bytes(piece))
-        return len(self._pieces[-1])
-
-    def flush(self) -> None:
-        """Nothing is buffered elsewhere."""
-
-    def close(self) -> None:
-        """Nothing to close."""
-
-    def taken(self) -> bytes:
-        """What was written since the last call."""
-        pieces, self._pieces = self._pieces, []
-        return b"".join(pieces)
+def stream(schema: pa.Schema, batches: Iterable[Sequence[pa.Array]]) -> Iterator[bytes]:
+    """An Arrow stream of record batches with these columns, a piece for each."""
+    yield schema.serialize().to_pybytes()
+    for arrays in batches:
+        yield pa.record_batch(list(arrays), schema=schema).serialize().to_pybytes()
+    yield END_OF_STREAM
 
 
 def _arrow(columns: list[Columns]) -> Iterator[bytes]:
     """One row a series, as a stream of record batches of some RUN_SAMPLES samples each."""
-    sink = Sink()
-    with pa.ipc.new_stream(pa.PythonFile(sink, "w"), SCHEMA) as writer:
-        for part in columns:
-            for first, last in _row_groups(part.offsets):
-                offsets = part.offsets[first : last + 1]
-                samples = slice(int(offsets[0]), int(offsets[-1]))
-                values = part.values[samples]
-                is_native = natives(values, part.histograms)
-                lists = pa.array((offsets - offsets[0]).astype(np.int32))
-                labels = [list(part.labels[row].items()) for row in range(first, last)]
-                arrays = [
-                    pa.array(labels, SCHEMA[0].type),
-                    pa.ListArray.from_arrays(lists, pa.array(part.timestamps_ms[samples])),
-                    pa.ListArray.from_arrays(lists, pa.array(values, mask=is_native)),
-                ]
-                writer.write_batch(pa.record_batch(arrays, schema=SCHEMA))
-                yield sink.taken()
-    yield sink.taken()
+    return stream(SCHEMA, (batch for part in columns for batch in _batches(part)))
+
+
+def _batches(part: Columns) -> Iterator[Sequence[pa.Array]]:
+    for first, last in _row_groups(part.offsets):
+        offsets = part.offsets[first : last + 1]
+        samples = slice(int(offsets[0]), int(offsets[-1]))
+        values = part.values[samples]
+        is_native = natives(values, part.histograms)
+        lists = pa.array((offsets - offsets[0]).astype(np.int32))
+        labels = [list(part.labels[row].items()) for row in range(first, last)]
+        yield (
+            pa.array(labels, SCHEMA[0].type),
+            pa.ListArray.from_arrays(lists, pa.array(part.timestamps_ms[samples])),
+            pa.ListArray.from_arrays(lists, pa.array(values, mask=is_native)),
+        )
 
 
 def _row_groups(offsets: I64) -> Iterator[tuple[int, int]]:

@@ -15,9 +15,9 @@ from itertools import chain
 from typing import Final
 
 import numpy as np
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
 
-from data_api.api.deps import Caller, EngineDep, Held, NowMs, Query
+from data_api.api.deps import Asked
 from data_api.api.export import joined
 from data_api.api.rendering import value_tokens
 from data_api.api.routing import readable
@@ -45,15 +45,13 @@ routes = APIRouter(tags=["prometheus"])
 
 
 @readable(routes, "/federate", "match[]", post=False)
-async def federate(
-    request: Request, caller: Caller, params: Query, engine: EngineDep, now_ms: NowMs
-) -> Response:
+async def federate(ask: Asked) -> Response:
     """The newest sample within the lookback of each series that any `match[]` selects, by name."""
-    is_utf8 = UTF8 in request.headers.get("accept", "")
-    spans = params.selectors().spans(now_ms - engine.limits.lookback_ms + 1, now_ms)
+    is_utf8 = UTF8 in ask.request.headers.get("accept", "")
+    spans = ask.params.selectors().spans(ask.now_ms - ask.engine.limits.lookback_ms + 1, ask.now_ms)
     write = partial(_exposition, is_utf8=is_utf8)
-    opened = engine.exported(caller.tenant, caller.limits, spans, write)
-    return Held(request, opened, MEDIA_TYPE_UTF8 if is_utf8 else MEDIA_TYPE)
+    opened = ask.engine.exported(*ask.who, spans, write)
+    return ask.held(opened, MEDIA_TYPE_UTF8 if is_utf8 else MEDIA_TYPE)
 
 
 def _exposition(parts: Sequence[Columns], limits: QueryLimits, *, is_utf8: bool) -> Iterator[bytes]:

@@ -10,14 +10,12 @@ from typing import Any, Final
 
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
 
-from data_api.api.deps import Caller, EngineDep, Held, NowMs, Query, reader, services
+from data_api.api.deps import Ask, Asked, reader, services
 from data_api.api.params import Params, unescape_label_name
 from data_api.api.rendering import list_answer, metadata_answer, query_answer
 from data_api.api.routing import answer, readable
 from data_api.api.stats import stats_json
-from data_api.chassis.identity import Principal
 from data_api.cost import LISTED_S, NAMED_S
-from data_api.engine import Engine
 from data_api.errors import InvalidParameter, NotFound
 from data_api.model import Labels, QueryLimits
 from data_api.promql.values import by_labels
@@ -46,34 +44,23 @@ COMMON: Final = ("query", "timeout", "limit", "lookback_delta", "stats")
 
 
 @readable(routes, "/query", "time", *COMMON)
-async def instant_query(
-    request: Request, caller: Caller, params: Query, engine: EngineDep, now_ms: NowMs
-) -> Response:
+async def instant_query(ask: Asked) -> Response:
     """The value of `query` at `time` (default: now). Also `timeout`, `limit`, `lookback_delta`."""
-    at_ms = params.time_ms("time", now_ms)
-    return _query(request, caller, params, engine, (at_ms, at_ms, 0))
+    at_ms = ask.params.time_ms("time", ask.now_ms)
+    return _query(ask, (at_ms, at_ms, 0))
 
 
 @readable(routes, "/query_range", "start", "end", "step", *COMMON)
-async def range_query(
-    request: Request, caller: Caller, params: Query, engine: EngineDep
-) -> Response:
+async def range_query(ask: Asked) -> Response:
     """The values of `query` from `start` to `end` every `step`; the ends are never moved."""
-    return _query(request, caller, params, engine, params.steps())
+    return _query(ask, ask.params.steps())
 
 
-def _query(
-    request: Request,
-    caller: Principal,
-    params: Params,
-    engine: Engine,
-    steps: tuple[int, int, int],
-) -> Response:
-    stats = params.get("stats")
+def _query(ask: Ask, steps: tuple[int, int, int]) -> Response:
+    params, stats = ask.params, ask.params.get("stats")
     show = partial(stats_json, time.monotonic(), stats == "all") if stats else None
-    opened = engine.query(
-        caller.tenant,
-        caller.limits,
+    opened = ask.engine.query(
+        *ask.who,
         query_text(params),
         steps,
         partial(query_answer, params.limit(), show_stats=show),
@@ -81,7 +68,7 @@ def _query(
         lookback_ms=params.lookback_ms(),
         counts_samples=bool(stats),
     )
-    return Held(request, opened)
+    return ask.held(opened)
 
 
 def _in_span(
@@ -95,35 +82,31 @@ def _in_span(
 
 
 @readable(routes, "/labels", "match[]", "start", "end", "limit")
-async def label_names(
-    request: Request, caller: Caller, params: Query, engine: EngineDep
-) -> Response:
+async def label_names(ask: Asked) -> Response:
     """Label names of the series that any `match[]` selects; without start and end, of all time."""
-    span = params.span()
+    span = ask.params.span()
 
-    find = partial(_in_span, partial(engine.store.label_names, caller.tenant), span)
-    return _listed(request, caller, params, engine, find)
+    find = partial(_in_span, partial(ask.engine.store.label_names, ask.caller.tenant), span)
+    return _listed(ask, find)
 
 
 @readable(routes, "/label/{name}/values", "match[]", "start", "end", "limit", post=False)
-async def label_values(
-    request: Request, name: str, caller: Caller, params: Query, engine: EngineDep
-) -> Response:
+async def label_values(ask: Asked, name: str) -> Response:
     """Values of one label; a UTF-8 name arrives escaped (`U__http_2e_status`)."""
-    label, span = unescape_label_name(name), params.span()
+    label, span = unescape_label_name(name), ask.params.span()
 
-    find = partial(_in_span, partial(engine.store.label_values, caller.tenant, label), span)
-    return _listed(request, caller, params, engine, find)
+    find = partial(_in_span, partial(ask.engine.store.label_values, ask.caller.tenant, label), span)
+    return _listed(ask, find)
 
 
 @readable(routes, "/series", "match[]", "start", "end", "limit")
-async def series(request: Request, caller: Caller, params: Query, engine: EngineDep) -> Response:
+async def series(ask: Asked) -> Response:
     """Label sets of the series that any `match[]` selects."""
-    span = params.span()
+    span = ask.params.span()
 
-    find = partial(_in_span, partial(engine.store.series, caller.tenant), span)
+    find = partial(_in_span, partial(ask.engine.store.series, ask.caller.tenant), span)
     more: Any = {"shown": _in_order, "series_s": LISTED_S, "required": True}
-    return _listed(request, caller, params, engine, find, **more)
+    return _listed(ask, find, **more)
 
 
 def _in_order(limit: int, series: list[Labels], limits: QueryLimits) -> list[bytes]:
@@ -133,44 +116,40 @@ def _in_order(limit: int, series: list[Labels], limits: QueryLimits) -> list[byt
 
 
 def _listed(
-    request: Request,
-    caller: Principal,
-    params: Params,
-    engine: Engine,
+    ask: Ask,
     find: Callable[[MatcherSets, QueryLimits], Awaitable[list[Any]]],
     *,
     shown: Callable[[int, list[Any], QueryLimits], list[bytes]] = list_answer,
     series_s: float = NAMED_S,
     required: bool = False,
 ) -> Response:
-    selectors = params.selectors(required=required)
-    render = partial(shown, params.limit())
-    arguments = (caller.tenant, caller.limits, selectors, find, render)
-    return Held(request, engine.listed(*arguments, series_s=series_s))
+    selectors = ask.params.selectors(required=required)
+    render = partial(shown, ask.params.limit())
+    return ask.held(ask.engine.listed(*ask.who, selectors, find, render, series_s=series_s))
 
 
 @readable(routes, "/metadata", "metric", "limit", "limit_per_metric", post=False)
-async def metadata(request: Request, caller: Caller, params: Query, engine: EngineDep) -> Response:
+async def metadata(ask: Asked) -> Response:
     """Type, help and unit of metrics, by name; one description of each. A limit below zero means
     all of them, as in Prometheus, and 0 none; METADATA_MAX at most.
     """
-    limit = params.whole_number("limit", -1)
-    params.whole_number("limit_per_metric", -1)
-    metric = params.get("metric") or None
+    limit = ask.params.whole_number("limit", -1)
+    ask.params.whole_number("limit_per_metric", -1)
+    metric = ask.params.get("metric") or None
     count = METADATA_MAX if limit < 0 else min(limit, METADATA_MAX)
 
     async def work(limits: QueryLimits) -> list[bytes]:
-        rows = await engine.store.catalogue.metadata(caller.tenant, metric, count + 1)
+        rows = await ask.engine.store.catalogue.metadata(ask.caller.tenant, metric, count + 1)
         is_cut = len(rows) > count == METADATA_MAX
         return await limits.run(lambda: metadata_answer(rows[:count], limits, is_cut=is_cut))
 
-    return Held(request, engine.reading(caller.tenant, caller.limits, work))
+    return ask.held(ask.engine.reading(*ask.who, work))
 
 
 @routes.get("/alertmanagers")
-async def alertmanagers(request: Request, caller: Caller) -> Response:
+async def alertmanagers(ask: Asked) -> Response:
     """Those that the caller's alerts are posted to, where it does not use the hub's own."""
-    compiled = await services(request).notifications.compiled(caller.tenant)
+    compiled = await services(ask.request).notifications.compiled(ask.caller.tenant)
     urls = [f"{url.rstrip('/')}/api/v2/alerts" for url in compiled.config.alertmanager_urls]
     return answer(
         {"activeAlertmanagers": [{"url": url} for url in urls], "droppedAlertmanagers": []}

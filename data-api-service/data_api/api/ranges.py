@@ -7,9 +7,9 @@ read much the same samples: they are loaded once.
 from itertools import starmap
 from typing import Final
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Response
 
-from data_api.api.deps import Caller, EngineDep, Held, Query, reader
+from data_api.api.deps import Asked, reader
 from data_api.api.params import Params
 from data_api.api.rendering import ranges_answer
 from data_api.errors import BadRequest
@@ -21,14 +21,12 @@ routes = APIRouter(tags=["prometheus"], dependencies=[Depends(reader)])
 
 
 @routes.post("/query_ranges")
-async def range_queries(
-    request: Request, caller: Caller, params: Query, engine: EngineDep
-) -> Response:
+async def range_queries(ask: Asked) -> Response:
     """What query_range answers to each `query`, in the order asked; `start`, `end` and `step` are
     repeated, one of each for a query. One that fails has its own error, beside the others' data.
     """
-    questions = _questions(params, engine.limits.lookback_ms)
-    return Held(request, engine.queries(caller.tenant, caller.limits, questions, ranges_answer))
+    questions = _questions(ask.params, ask.engine.limits.lookback_ms)
+    return ask.held(ask.engine.queries(*ask.who, questions, ranges_answer))
 
 
 def _questions(params: Params, lookback_ms: int) -> list[Question]:

@@ -4,15 +4,13 @@ Those layers and its dependencies cost more than a small query does (docs/adr/00
 The routes are FastAPI's all the same: their functions, their document, their errors.
 """
 
-import inspect
-from collections.abc import Mapping
 from typing import Any, Final
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from data_api.api.deps import Services, read_params, reader
+from data_api.api.deps import ask
 from data_api.chassis.kinds import ServiceError
 from data_api.chassis.telemetry import RequestLog
 
@@ -26,7 +24,6 @@ class ReadEndpoint:
         """template: the route's path, for metrics."""
         self._app = app
         self._call = route.endpoint
-        self._wanted = frozenset(inspect.signature(route.endpoint).parameters)
         self._template = template
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -42,7 +39,7 @@ class ReadEndpoint:
             await send(message)
 
         try:
-            response = await self._call(**await self._arguments(request))
+            response = await self._call(await ask(request), **scope.get("path_params", {}))
             await response(scope, receive, send_on)
         except Exception as exc:
             if has_begun:
@@ -50,19 +47,6 @@ class ReadEndpoint:
             kind = ServiceError if isinstance(exc, ServiceError) else Exception
             failure: Any = self._app.exception_handlers[kind](request, exc)
             await (await failure)(scope, receive, send)
-
-    async def _arguments(self, request: Request) -> Mapping[str, Any]:
-        services: Services = self._app.state.services
-        caller = await reader(request)
-        given = {
-            "request": request,
-            "caller": caller,
-            "params": await read_params(request, caller),
-            "engine": services.engine,
-            "now_ms": services.clock.now_ms(),
-            "name": request.scope.get("label_name"),
-        }
-        return {name: value for name, value in given.items() if name in self._wanted}
 
 
 class ReadFirst(FastAPI):
@@ -92,6 +76,6 @@ class ReadFirst(FastAPI):
         if path.endswith("/values"):
             before, _, name = path.removesuffix("/values").rpartition("/")
             if name:
-                scope["label_name"] = name
+                scope["path_params"] = {"name": name}
                 path = before + "/{name}/values"
         return self._reads.get((scope["method"], path))

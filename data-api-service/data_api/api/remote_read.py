@@ -10,6 +10,7 @@ Source: Prometheus `prompb/remote.proto`, `storage/remote/{read_handler,codec,ch
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any, Final
 
 import cramjam
@@ -18,7 +19,7 @@ import re2
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 
-from data_api.api.deps import BODY_BYTES_MAX, Caller, EngineDep, Held, body_of
+from data_api.api.deps import BODY_BYTES_MAX, Asked, body_of
 from data_api.api.export import joined
 from data_api.api.histogram_json import natives
 from data_api.errors import AnswerTooLarge, BadRequest, BodyTooLarge
@@ -81,9 +82,9 @@ class ReadRequest:
 
 
 @routes.post("/read")
-async def remote_read(request: Request, caller: Caller, engine: EngineDep) -> Response:
+async def remote_read(ask: Asked) -> Response:
     """Samples with start ≤ time ≤ end of each query's matchers, every one, series by labels."""
-    body = await body_of(request)
+    body = await body_of(ask.request)
     wanted: list[ReadRequest] = []
 
     def parse() -> Sequence[SelectorSpan]:
@@ -99,7 +100,7 @@ async def remote_read(request: Request, caller: Caller, engine: EngineDep) -> Re
         return one_message(parts, limits)
 
     spans = Text(BODY_BYTES_MAX, parse)  # in a thread: 2 KB unpack to twenty times as much
-    response = Held(request, engine.exported(caller.tenant, caller.limits, spans, write))
+    response = ask.held(ask.engine.exported(*ask.who, spans, write))
     return response
 
 
@@ -209,12 +210,16 @@ def frames(parts: Sequence[Columns], limits: QueryLimits) -> Iterator[bytes]:
 
 
 def _frame(labels: bytes, chunks: list[bytes], query: int) -> bytes:
-    from data_api.promql.kernels.chunks import crc32c  # noqa: PLC0415 - numba, as in promql
-
     data = bytes_field(1, labels + b"".join(chunks))
     data += number_field(2, query) if query else b""
-    checksum = crc32c(np.frombuffer(data, np.uint8))
+    checksum: int = _kernels().crc32c(np.frombuffer(data, np.uint8))
     return varint(len(data)) + checksum.to_bytes(4, "big") + data
+
+
+def _kernels() -> ModuleType:
+    from data_api.promql.kernels import chunks  # noqa: PLC0415 - numba, as in promql
+
+    return chunks
 
 
 def _by_labels(part: Columns, limits: QueryLimits) -> list[int]:
@@ -233,8 +238,7 @@ def _labels(labels: Labels) -> bytes:
 
 def _samples(part: Columns, row: int) -> bytes:
     """The samples of a TimeSeries; a stored histogram only lacks its time."""
-    from data_api.promql.kernels import chunks as kernels  # noqa: PLC0415 - numba, as in promql
-
+    kernels = _kernels()
     samples = slice(int(part.offsets[row]), int(part.offsets[row + 1]))
     times, values = part.timestamps_ms[samples], part.values[samples]
     is_native = natives(values, part.histograms)
@@ -253,8 +257,7 @@ def _samples(part: Columns, row: int) -> bytes:
 
 def _chunks(part: Columns, row: int) -> Iterator[bytes]:
     """The chunks of a ChunkedSeries, each a field of it."""
-    from data_api.promql.kernels import chunks as kernels  # noqa: PLC0415 - numba, as in promql
-
+    kernels = _kernels()
     first, end = int(part.offsets[row]), int(part.offsets[row + 1])
     bits = part.values.view(np.int64)
     for start in range(first, end, kernels.CHUNK_SAMPLES):

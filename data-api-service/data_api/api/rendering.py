@@ -160,7 +160,6 @@ def list_pieces(items: Iterable[bytes | Iterator[bytes]], limits: QueryLimits) -
     pieces = [b"["]
     size = 0
     for item in items:
-        limits.checkpoint()
         size += 1
         if len(pieces) > 1:
             pieces.append(b",")

@@ -1,6 +1,6 @@
 """Routes that answer GET and form POST alike, with their parameters in the OpenAPI document."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 import orjson
@@ -38,9 +38,9 @@ PARAMETERS: Final = {
 REPEATABLE: Final = frozenset({"match[]", "rule_name[]", "rule_group[]", "file[]"})
 
 
-def answer(data: Any, warnings: Sequence[str] = ()) -> Response:
+def answer(data: Any, status: int = 200) -> Response:
     """Small `data` in Prometheus's envelope."""
-    return Response(envelope(orjson.dumps(data), warnings), media_type="application/json")
+    return Response(envelope(orjson.dumps(data)), status, media_type="application/json")
 
 
 def document(names: tuple[str, ...]) -> dict[str, Any]:

@@ -9,14 +9,11 @@ from functools import partial
 from typing import Annotated, Any, Final
 
 import anyio.to_thread
-import orjson
 from fastapi import APIRouter, Depends, Request, Response
 
-from data_api.api.deps import Caller, Query, Services, reader
-from data_api.api.rendering import envelope
-from data_api.api.routing import readable
-from data_api.chassis.identity import Principal
-from data_api.errors import BadRequest, BodyTooLarge, InvalidParameter, NotFound
+from data_api.api.deps import Admin, Asked, Caller, body_of, reader, services
+from data_api.api.routing import answer, readable
+from data_api.errors import BadRequest, InvalidParameter, NotFound
 from data_api.rules import parsing, printing, views
 from data_api.rules.model import Group
 from data_api.rules.repository import FOLDER, ReadOnly, Rules
@@ -29,23 +26,12 @@ config_routes = APIRouter(prefix="/config/v1/rules", tags=["rules"], dependencie
 
 
 async def _rules(request: Request) -> Rules:
-    services: Services = request.app.state.services
-    return services.rules
-
-
-async def _changer(caller: Caller) -> Principal:
-    caller.require("admin")
-    return caller
+    return services(request).rules
 
 
 async def _text(request: Request, _: Caller) -> str:
     """The body, which has at most as many bytes as a tenant's rules."""
-    limit = (await _rules(request)).bounds.text_bytes
-    body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > limit:
-            raise BodyTooLarge(limit_bytes=limit)
+    body = await body_of(request, services(request).rules.bounds.text_bytes)
     try:
         return body.decode()
     except UnicodeDecodeError as exc:
@@ -53,7 +39,6 @@ async def _text(request: Request, _: Caller) -> str:
 
 
 RulesDep = Annotated[Rules, Depends(_rules)]
-Changer = Annotated[Principal, Depends(_changer)]
 Body = Annotated[str, Depends(_text)]
 
 
@@ -61,8 +46,9 @@ Body = Annotated[str, Depends(_text)]
     routes, "/rules", "type", "rule_name[]", "rule_group[]", "file[]", "match[]",
     "exclude_alerts", "group_limit", "group_next_token", post=False,
 )  # fmt: skip
-async def rules(caller: Caller, params: Query, kept: RulesDep) -> Response:
+async def rules(ask: Asked, kept: RulesDep) -> Response:
     """The tenant's groups with their rules, their health and their alerts."""
+    params = ask.params
     kind, limit, token = (params.get(n) for n in ("type", "group_limit", "group_next_token"))
     if kind not in {"", "alert", "record"}:
         raise InvalidParameter(name="type", reason=f'not supported value "{kind}"')
@@ -78,7 +64,7 @@ async def rules(caller: Caller, params: Query, kept: RulesDep) -> Response:
         params.selectors().parse(),
         not TRUTH[params.get("exclude_alerts").lower()],
     )
-    shown = await kept.shown(caller.tenant)
+    shown = await kept.shown(ask.caller.tenant)
     interval_ms = kept.bounds.interval_ms
     groups = await anyio.to_thread.run_sync(partial(views.groups, shown, wanted, interval_ms))
     data: dict[str, Any] = {"groups": groups}
@@ -88,14 +74,14 @@ async def rules(caller: Caller, params: Query, kept: RulesDep) -> Response:
         data["groups"], following = page
         if following:
             data["groupNextToken"] = following
-    return _answer(data)
+    return answer(data)
 
 
 @routes.get("/alerts")
 async def alerts(caller: Caller, kept: RulesDep) -> Response:
     """The tenant's alerts that are pending or fire."""
     shown = await kept.shown(caller.tenant)
-    return _answer({"alerts": await anyio.to_thread.run_sync(views.alerts, shown)})
+    return answer({"alerts": await anyio.to_thread.run_sync(views.alerts, shown)})
 
 
 @routes.post("/rules/check")
@@ -109,7 +95,7 @@ async def check(text: Body, kept: RulesDep) -> Response:
         groups, _ = await _parsed(text, "check", kept)
     except parsing.InvalidRules as exc:
         faults = exc.facts["faults"]
-    return _answer(
+    return answer(
         {
             "valid": not faults,
             "groups": len(groups),
@@ -123,15 +109,16 @@ async def check(text: Body, kept: RulesDep) -> Response:
 
 
 @config_routes.get("")
-async def all_groups(caller: Caller, kept: RulesDep) -> Response:
-    """Every namespace with its groups."""
-    return await _listed(caller, kept, None)
-
-
 @config_routes.get("/{namespace}")
-async def namespace_groups(namespace: str, caller: Caller, kept: RulesDep) -> Response:
-    """The groups of one namespace, by its name."""
-    return await _listed(caller, kept, namespace)
+async def groups(caller: Caller, kept: RulesDep, namespace: str | None = None) -> Response:
+    """The groups of one namespace, or of all, by its name."""
+    by_namespace: dict[str, list[Group]] = {}
+    for one in await kept.shown(caller.tenant):
+        if namespace in {None, one.group.namespace}:
+            by_namespace.setdefault(one.group.namespace, []).append(one.group)
+    if namespace is not None and not by_namespace:
+        raise NotFound(namespace=namespace)
+    return _yaml(await anyio.to_thread.run_sync(printing.namespaces_text, by_namespace))
 
 
 @config_routes.get("/{namespace}/{group}")
@@ -144,41 +131,24 @@ async def one_group(namespace: str, group: str, caller: Caller, kept: RulesDep) 
 
 
 @config_routes.post("/{namespace}")
-async def set_groups(namespace: str, caller: Changer, text: Body, kept: RulesDep) -> Response:
+async def set_groups(namespace: str, caller: Admin, text: Body, kept: RulesDep) -> Response:
     """The group of the body is there as it says; a rule file replaces the whole namespace."""
     _require_changeable(namespace)
     groups, is_file = await _parsed(text, namespace, kept)
     await kept.put(caller.tenant, namespace, groups, whole=is_file)
-    return Response(envelope(b"null"), 202, media_type="application/json")
+    return answer(None, 202)
 
 
 @config_routes.delete("/{namespace}")
-async def delete_namespace(namespace: str, caller: Changer, kept: RulesDep) -> Response:
-    """The namespace is gone; its series end, its alerts end by themselves."""
-    return await _deleted(caller, kept, namespace, None)
-
-
 @config_routes.delete("/{namespace}/{group}")
-async def delete_group(namespace: str, group: str, caller: Changer, kept: RulesDep) -> Response:
-    """The group is gone; its series end, its alerts end by themselves."""
-    return await _deleted(caller, kept, namespace, group)
-
-
-async def _deleted(caller: Principal, kept: Rules, namespace: str, group: str | None) -> Response:
+async def delete(
+    namespace: str, caller: Admin, kept: RulesDep, group: str | None = None
+) -> Response:
+    """The namespace or one group of it is gone; its series end, its alerts end by themselves."""
     _require_changeable(namespace)
     if not await kept.delete(caller.tenant, namespace, group):
         raise NotFound(namespace=namespace, **({} if group is None else {"group": group}))
-    return Response(envelope(b"null"), 202, media_type="application/json")
-
-
-async def _listed(caller: Principal, kept: Rules, namespace: str | None) -> Response:
-    by_namespace: dict[str, list[Group]] = {}
-    for one in await kept.shown(caller.tenant):
-        if namespace in {None, one.group.namespace}:
-            by_namespace.setdefault(one.group.namespace, []).append(one.group)
-    if namespace is not None and not by_namespace:
-        raise NotFound(namespace=namespace)
-    return _yaml(await anyio.to_thread.run_sync(printing.namespaces_text, by_namespace))
+    return answer(None, 202)
 
 
 async def _parsed(text: str, namespace: str, kept: Rules) -> tuple[list[Group], bool]:
@@ -192,10 +162,6 @@ def _require_changeable(namespace: str) -> None:
         raise BadRequest(detail=detail, limit=NAME_CHARACTERS_MAX)
     if namespace.startswith(FOLDER):
         raise ReadOnly(namespace=namespace)
-
-
-def _answer(data: Any) -> Response:
-    return Response(envelope(orjson.dumps(data)), media_type="application/json")
 
 
 def _yaml(text: str) -> Response:

@@ -5,16 +5,14 @@ start and would show an error as a broken data source. Source: Prometheus `web/a
 """
 
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Response
 
 from data_api import __version__
-from data_api.api.deps import Caller, EngineDep, Query, reader, while_connected
-from data_api.api.params import Params
+from data_api.api.deps import Ask, Asked, Connected, reader
 from data_api.api.routing import answer, readable
 from data_api.chassis.identity import Principal
-from data_api.engine import Engine
 from data_api.errors import BadRequest, InvalidParameter
 from data_api.promql.functions import FUNCTIONS
 from data_api.promql.nodes import AGGREGATORS, PRECEDENCE
@@ -32,77 +30,50 @@ STARTED: Final = datetime.now(UTC)
 routes = APIRouter(tags=["prometheus"], dependencies=[Depends(reader)])
 
 
-async def _cardinality(caller: Principal, params: Params, engine: Engine) -> Cardinality:
+async def _cardinality(ask: Ask) -> Cardinality:
     """The caller's counts, as many of the largest as `limit` says."""
-    limit = params.whole_number("limit", TSDB_LIMIT)
+    limit = ask.params.whole_number("limit", TSDB_LIMIT)
     if limit < 1:
         raise BadRequest(detail="limit must be a positive number")
     if limit > TSDB_LIMIT_MAX:
         raise InvalidParameter(name="limit", reason=f"limit must not exceed {TSDB_LIMIT_MAX}")
-    async with engine.cardinality(caller.tenant, caller.limits, limit) as totals:
+    opened = ask.engine.cardinality(*ask.who, limit)
+    async with Connected(ask.request.receive), opened as totals:
         return totals
 
 
-@routes.get("/notifications")
-async def notifications() -> Response:
-    """Nothing to notify."""
-    return answer([])
-
-
-@routes.get("/status/buildinfo")
-async def build_info() -> Response:
-    """The API's version. `features` makes Grafana take it for Mimir, whose ruler API it has."""
-    return answer(
-        {
-            "version": COMPATIBLE_VERSION,
-            "revision": f"cloudopshub-{__version__}",
-            "branch": "",
-            "buildUser": "",
-            "buildDate": "",
-            "goVersion": "",
-            "features": {"ruler_config_api": "true"},
-        }
-    )
-
-
 @routes.get("/status/runtimeinfo")
-async def runtime_info(caller: Caller) -> Response:
+async def runtime_info(ask: Asked) -> Response:
     """When this process began, and how long the caller's samples are kept."""
     return answer(
         {
             "startTime": STARTED.isoformat(timespec="seconds").replace("+00:00", "Z"),
             "reloadConfigSuccess": True,
             "corruptionCount": 0,
-            "storageRetention": _retention(caller),
+            "storageRetention": _retention(ask.caller),
         }
     )
 
 
-@routes.get("/status/config")
-async def config() -> Response:
-    """Configuration is environment variables, and theirs are not shown."""
-    return answer({"yaml": ""})
-
-
 @routes.get("/status/flags")
-async def flags(caller: Caller, engine: EngineDep) -> Response:
+async def flags(ask: Asked) -> Response:
     """The bounds of the caller's queries by Prometheus's names."""
-    bounds = engine.bounds(caller.limits)
+    bounds = ask.engine.bounds(ask.caller.limits)
     return answer(
         {
             "query.lookback-delta": f"{bounds.lookback_ms // 1000}s",
             "query.max-concurrency": str(bounds.concurrency_max),
             "query.max-samples": str(bounds.samples_max),
             "query.timeout": f"{bounds.timeout_s:g}s",
-            "storage.tsdb.retention.time": _retention(caller),
+            "storage.tsdb.retention.time": _retention(ask.caller),
         }
     )
 
 
 @readable(routes, "/status/tsdb", "limit", post=False)
-async def tsdb(request: Request, caller: Caller, params: Query, engine: EngineDep) -> Response:
+async def tsdb(ask: Asked) -> Response:
     """Where the caller's series come from: the largest metrics, labels and pairs."""
-    totals = await while_connected(request, _cardinality(caller, params, engine))
+    totals = await _cardinality(ask)
     first_ms, last_ms = totals.span or (0, 0)
     shown = {
         name: [{"name": word, "value": count} for word, count in counts]
@@ -126,10 +97,10 @@ async def tsdb(request: Request, caller: Caller, params: Query, engine: EngineDe
 
 
 @readable(routes, "/status/tsdb/blocks", "limit", post=False)
-async def blocks(caller: Caller, params: Query, engine: EngineDep) -> Response:
+async def blocks(ask: Asked) -> Response:
     """The caller's newest blocks, BLOCKS_MAX at most; `maxTime` is exclusive, as in Prometheus."""
-    limit = min(params.limit() or BLOCKS_MAX, BLOCKS_MAX)
-    rows = await engine.store.catalogue.rows(tables.BLOCKS, caller.tenant, limit)
+    limit = min(ask.params.limit() or BLOCKS_MAX, BLOCKS_MAX)
+    rows = await ask.engine.store.catalogue.rows(tables.BLOCKS, ask.caller.tenant, limit)
     shown = [
         {
             "ulid": str(row["block_id"]),
@@ -145,31 +116,18 @@ async def blocks(caller: Caller, params: Query, engine: EngineDep) -> Response:
     return answer({"blocks": shown})
 
 
-@routes.get("/features")
-async def features() -> Response:
-    """What this API can do."""
-    operators = {*PRECEDENCE, *AGGREGATORS}
-    return answer(
-        {
-            "api": {
-                "query_stats": True,
-                "remote_read": True,
-                "exemplars": True,
-                "federation": True,
-            },
-            "promql": {"at_modifier": True, "negative_offset": True, "subqueries": True},
-            "promql_functions": {name: one.supported for name, one in FUNCTIONS.items()},
-            "promql_operators": dict.fromkeys(sorted(operators), True),
-        }
-    )
+@readable(routes, "/status/queries", post=False)
+async def status_queries(ask: Asked) -> Response:
+    """The caller's own queries of this process since its start: `active`, `costliest` by CPU,
+    `slow` (1 s and more) and `failed`, at most 20 of each list, texts to 1,024 characters.
+    """
+    return answer(ask.engine.log.shown(ask.caller.tenant))
 
 
 @readable(routes, "/cardinality", "limit", post=False)
-async def cardinality(
-    request: Request, caller: Caller, params: Query, engine: EngineDep
-) -> Response:
+async def cardinality(ask: Asked) -> Response:
     """How many series, labels and samples the caller has, and which are the largest."""
-    totals = await while_connected(request, _cardinality(caller, params, engine))
+    totals = await _cardinality(ask)
     return answer(
         {
             "series": totals.series,
@@ -186,10 +144,41 @@ async def cardinality(
     )
 
 
-@routes.get("/status/walreplay")
-async def wal_replay() -> Response:
-    """There is no log to replay: Postgres has done so before it answers."""
-    return answer({"min": 0, "max": 0, "current": 0, "state": "done"})
+def _constant(path: str, data: Any, text: str) -> None:
+    async def constant() -> Response:
+        return answer(data)
+
+    routes.get(path, description=text, name=path)(constant)
+
+
+_constant("/notifications", [], "Nothing to notify.")
+_constant("/status/config", {"yaml": ""}, "Settings are environment variables, and not shown.")
+_constant(
+    "/status/walreplay",
+    {"min": 0, "max": 0, "current": 0, "state": "done"},
+    "There is no log to replay: Postgres has done so before it answers.",
+)
+_constant(
+    "/status/buildinfo",
+    {
+        "version": COMPATIBLE_VERSION,
+        "revision": f"cloudopshub-{__version__}",
+        **dict.fromkeys(("branch", "buildUser", "buildDate", "goVersion"), ""),
+        "features": {"ruler_config_api": "true"},
+    },
+    "The API's version. `features` makes Grafana take it for Mimir, whose ruler API it has.",
+)
+_constant(
+    "/features",
+    {
+        "api": dict.fromkeys(("query_stats", "remote_read", "exemplars", "federation"), True),
+        "promql": {"at_modifier": True, "negative_offset": True, "subqueries": True},
+        "promql_functions": {name: one.supported for name, one in FUNCTIONS.items()},
+        "promql_operators": dict.fromkeys(sorted({*PRECEDENCE, *AGGREGATORS}), True),
+    },
+    "What this API can do.",
+)
+_constant("/targets/metadata", [], "Metadata is kept by metric, not by target: see `metadata`.")
 
 
 def _retention(caller: Principal) -> str:

@@ -8,11 +8,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import orjson
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Response
 
 from data_api import promql
-from data_api.api.deps import Caller, EngineDep, Held, Query, reader
-from data_api.api.params import Params
+from data_api.api.deps import Ask, Asked, reader
 from data_api.api.prometheus import query_text
 from data_api.api.rendering import envelope
 from data_api.api.routing import readable
@@ -47,35 +46,25 @@ routes = APIRouter(tags=["prometheus"], dependencies=[Depends(reader)])
 
 
 @readable(routes, "/format_query", "query")
-async def format_query(
-    request: Request, caller: Caller, params: Query, engine: EngineDep
-) -> Response:
+async def format_query(ask: Asked) -> Response:
     """The query in Prometheus's own form."""
-    return _shown(request, caller, params, engine, lambda expr: orjson.dumps(promql.to_text(expr)))
+    return _shown(ask, lambda expr: orjson.dumps(promql.to_text(expr)))
 
 
 @readable(routes, "/parse_query", "query")
-async def parse_query(
-    request: Request, caller: Caller, params: Query, engine: EngineDep
-) -> Response:
+async def parse_query(ask: Asked) -> Response:
     """The query's tree, as Prometheus's page shows it."""
-    return _shown(request, caller, params, engine, lambda expr: tree(expr).encode())
+    return _shown(ask, lambda expr: tree(expr).encode())
 
 
-def _shown(
-    request: Request,
-    caller: Caller,
-    params: Params,
-    engine: EngineDep,
-    show: Callable[[Expr], bytes],
-) -> Response:
-    text = query_text(params)
+def _shown(ask: Ask, show: Callable[[Expr], bytes]) -> Response:
+    text = query_text(ask.params)
     shown = Text(len(text), lambda: show(parse(text)), (text,))
 
     async def work(limits: QueryLimits) -> list[bytes]:
         return [envelope(await shown.parsed(limits))]
 
-    return Held(request, engine.reading(caller.tenant, caller.limits, work))
+    return ask.held(ask.engine.reading(*ask.who, work))
 
 
 def tree(expr: Expr) -> str:  # noqa: C901, PLR0911 - a case a node

@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import httpx
 import orjson
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Response
 
-from data_api.api.deps import Caller, Query, reader
+from data_api.api.deps import Asked, reader
 from data_api.api.routing import answer, readable
 from data_api.chassis.identity import IdentityClient, Principal
 from data_api.errors import TargetsUnavailable
@@ -72,29 +72,18 @@ class Targets:
         return body
 
 
-def _targets(request: Request) -> Targets:
-    targets: Targets = request.app.state.targets
-    return targets
-
-
 @readable(routes, "/targets", "state", "scrapePool", post=False)
-async def targets(request: Request, caller: Caller, params: Query) -> Response:
+async def targets(ask: Asked) -> Response:
     """The targets by state, each with its health, its last error and when it was scraped."""
-    wanted = {"scrapePool": params.get("scrapePool")} if params.get("scrapePool") else {}
-    if params.get("state") in STATES:  # any other word means all of them, as in Prometheus
-        wanted["state"] = params.get("state")
-    return answer(await _targets(request).of(caller, wanted))
+    wanted = {"scrapePool": ask.params.get("scrapePool")} if ask.params.get("scrapePool") else {}
+    if ask.params.get("state") in STATES:  # any other word means all of them, as in Prometheus
+        wanted["state"] = ask.params.get("state")
+    return answer(await ask.request.app.state.targets.of(ask.caller, wanted))
 
 
 @routes.get("/scrape_pools")
-async def scrape_pools(request: Request, caller: Caller) -> Response:
+async def scrape_pools(ask: Asked) -> Response:
     """The names of the jobs that have targets."""
-    data = await _targets(request).of(caller, {})
+    data = await ask.request.app.state.targets.of(ask.caller, {})
     shown = (*data["activeTargets"], *data["droppedTargets"])
     return answer({"scrapePools": sorted({one.get("scrapePool", "") for one in shown} - {""})})
-
-
-@routes.get("/targets/metadata")
-async def targets_metadata() -> Response:
-    """Metadata is kept by metric, not by target: `metadata` has it."""
-    return answer([])

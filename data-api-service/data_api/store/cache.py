@@ -3,6 +3,7 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
@@ -15,6 +16,13 @@ LOOKUPS: Final = Counter(
     "cloudopshub_cache_lookups_total", "Cache lookups by their outcome.", ["cache", "outcome"]
 )
 BYTES: Final = Gauge("cloudopshub_cache_bytes", "Bytes that a cache holds.", ["cache"])
+
+MAY_WAIT: Final = ContextVar("may_wait", default=True)
+"""Whether whoever asks may wait until a value is made: the event loop may not."""
+
+
+class WouldWait(Exception):
+    """What takes long, like making a value, is not done where nobody may wait for it."""
 
 
 @dataclass(slots=True)
@@ -43,13 +51,18 @@ class ByteCache(Generic[K, V]):
         return len(self._values)
 
     def get(self, key: K, make: Callable[[], V]) -> V:
-        """The value of `key`; made by `make`, by one thread only, when it is not there."""
+        """The value of `key`; made by `make`, by one thread only, when it is not there.
+
+        Raises WouldWait instead of making it where MAY_WAIT says so.
+        """
         with self._lock:
             entry = self._values.get(key)
             if entry is not None:
                 self._values.move_to_end(key)
                 self._hits.inc()
                 return entry[0]
+            if not MAY_WAIT.get():
+                raise WouldWait
             making = self._making.setdefault(key, _Making(threading.Lock()))
             making.waiters += 1
         try:

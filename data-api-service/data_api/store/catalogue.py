@@ -1,6 +1,6 @@
 """What a tenant has at one instant: series, live batches decoded, live blocks. One snapshot.
 
-    position ─▶ as it was: all is in memory ─────────────────────────────────────────▶ Snapshot
+    name ─▶ as it was: all is in memory ─────────────────────────────────────────────▶ Snapshot
        └─ one statement ─▶ xmin, live batches, live blocks, ids of new series ─┬──────▶
                                 missing payloads, labels: rows that never change ─┘
 
@@ -12,9 +12,10 @@ at or above it are listed again. Row ids cannot be a watermark: a lower one may 
 higher one.
 """
 
+import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Final, Self
 from uuid import UUID
 
@@ -24,13 +25,11 @@ import orjson
 import structlog
 from prometheus_client import Gauge, Histogram
 
-from data_api.chassis.database import DatabaseUnavailable
 from data_api.chassis.postgres_async import LOST, translating
 from data_api.store import batch, tables
 from data_api.store.head import BatchRef, Head, missing, pages, split
-from data_api.store.pinged import pinged
 from data_api.store.postings import SeriesIndex
-from data_api.store.tenant_state import NO_TIME, Snapshot, TenantState, covers, name_of
+from data_api.store.tenant_state import ALL_TIME, NO_TIME, Snapshot, TenantState, covers
 
 SERIES_PAGE: Final = 20_000
 NO_XID: Final = 2**64 - 1
@@ -71,6 +70,9 @@ class Database:
         self._database_url = database_url
         self._connections = connections
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+        self._asking = asyncio.Lock()
+        self._following: asyncio.Task[str] | None = None
+        self._session: Any = None  # that names are asked in: to borrow one costs more than to ask
 
     async def __aenter__(self) -> Self:
         """The pool is there; its first connection is made by whoever needs it."""
@@ -89,14 +91,64 @@ class Database:
     async def __aexit__(self, *_: object) -> None:
         """All connections are closed."""
         assert self._pool is not None
+        await self._give_back()
         await self._pool.close()
 
     def acquire(self) -> Any:
         """One connection for an `async with` block, waited for at most ACQUIRE_TIMEOUT_S."""
         assert self._pool is not None, "the service's lifespan has not begun"
-        if self._pings:
-            return pinged(self._pool, self._connections, ACQUIRE_TIMEOUT_S)
-        return self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S)
+        return self._pinged() if self._pings else self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S)
+
+    @contextlib.asynccontextmanager
+    async def _pinged(self) -> AsyncIterator[Any]:
+        assert self._pool is not None
+        connection = await self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S)
+        try:
+            try:
+                await connection.execute("SELECT")
+            except LOST:
+                connection.terminate()
+                await self._pool.release(connection)
+                await self._pool.expire_connections()  # they will have ended, too
+                connection = await self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S)
+            yield connection
+        finally:
+            await self._pool.release(connection)
+
+    async def name(self) -> str:
+        """That of what is there to be read (`tables.NAME`), asked for after the call began: once
+        for all that wait while another question is under way.
+        """
+        if not self._asking.locked():
+            return await self._ask()
+        if self._following is None:
+            self._following = asyncio.create_task(self._ask(follows=True))
+        return await asyncio.shield(self._following)
+
+    async def _ask(self, *, follows: bool = False) -> str:
+        async with self._asking:
+            if follows:
+                self._following = None  # who comes from here on needs another
+            try:
+                return await self._asked()
+            except LOST:
+                await self._give_back()  # it had ended while idle, and others will have, too
+                assert self._pool is not None
+                await self._pool.expire_connections()
+                return await self._asked()
+
+    async def _asked(self) -> str:
+        if self._session is None:
+            assert self._pool is not None, "the service's lifespan has not begun"
+            self._session = await self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S)
+        name: str = await self._session.fetchval(tables.NAME)
+        return name
+
+    async def _give_back(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            assert self._pool is not None
+            await self._pool.release(session)
 
 
 async def _no_reset(_: object) -> None:
@@ -121,15 +173,21 @@ class Catalogue:
         """
         state = self._tenants.setdefault(tenant_id, TenantState())
         state.used_s = came_s = time.monotonic()
+        with translating(tables.SCHEMA):
+            name = await self._database.name()
+        if picker is None and name and name in {state.name, state.series_name}:
+            return Snapshot(state.index, Head(), ())
+        if picker is not None and state.shows(name, span, came_s):
+            return state.shown(span, state.head)
         async with state.lock:
-            if picker is not None and state.shows(span, came_s):
-                return state.shown(span, state.head)  # was read for another, after this one came
+            if picker is not None and state.shows(name, span, came_s):
+                return state.shown(span, state.head)  # was read for another meanwhile
             with SNAPSHOTS.time(), translating(tables.SCHEMA):
                 try:
-                    snapshot = await self._read(tenant_id, state, span, picker)
+                    snapshot = await self._read(tenant_id, state, span, picker, name)
                 except LOST:
                     # The session had ended while idle in the pool; reading again changes nothing.
-                    snapshot = await self._read(tenant_id, state, span, picker)
+                    snapshot = await self._read(tenant_id, state, span, picker, name)
         self._make_room(tenant_id)
         return snapshot
 
@@ -166,48 +224,49 @@ class Catalogue:
                 return f"PostgreSQL {await connection.fetchval('SHOW server_version')}"
 
     async def check_schema(self) -> str:
-        """Schema metrics has every column this service reads."""
-        rows = await self.rows(tables.PRESENT_COLUMNS)
-        present = {(row["table_name"], row["column_name"]) for row in rows}
-        missing = [
-            f"metrics.{table}.{column}"
-            for table, columns in tables.COLUMNS.items()
-            for column in columns
-            if (table, column) not in present
-        ]
-        if missing:
-            raise DatabaseUnavailable(detail="schema metrics is not migrated", missing=missing[0])
+        """Schema metrics has every table and column this service reads."""
+        with translating(tables.SCHEMA):
+            async with self._database.acquire() as connection:
+                for statement in tables.STATEMENTS:
+                    await connection.prepare(statement)
         return "schema metrics is complete"
 
     async def _read(
-        self, tenant_id: UUID, state: TenantState, span: tuple[int, int], picker: Picker | None
+        self,
+        tenant_id: UUID,
+        state: TenantState,
+        span: tuple[int, int],
+        picker: Picker | None,
+        name: str,
     ) -> Snapshot:
         async with self._database.acquire() as connection:
             with contextlib.suppress(_MovedError):
-                return await self._update(connection, tenant_id, state, span, picker)
+                return await self._update(connection, tenant_id, state, span, picker, name)
             async with connection.transaction(isolation="repeatable_read", readonly=True):
-                return await self._update(connection, tenant_id, state, span, picker)
+                return await self._update(connection, tenant_id, state, span, picker, "")
 
-    async def _update(
+    async def _update(  # noqa: PLR0917 - what `snapshot` was asked
         self,
         connection: Any,
         tenant_id: UUID,
         state: TenantState,
         span: tuple[int, int],
         picker: Picker | None,
+        name: str,
     ) -> Snapshot:
-        """`state` is brought up to date, and what of it overlaps `span` returned."""
+        """`state` is brought up to date, and what of it overlaps `span` returned. name: of what is
+        there to be read now; "" where that is not known.
+        """
         asked_s = time.monotonic()
-        row = await connection.fetchrow(tables.POSITION)
-        if reason := state.compare(row):
-            state.reset(tenant_id, reason)
         since = str(state.series_watermark or NO_XID)
         if picker is None:
-            if row["snapshot"] not in {state.snapshot, state.series_snapshot}:
-                row = await connection.fetchrow(tables.SERIES_LISTING, tenant_id, since)
-                await self._update_series(connection, tenant_id, state, row)
+            row = await connection.fetchrow(tables.SERIES_LISTING, tenant_id, since)
+            if reason := state.compare(row):
+                state.reset(tenant_id, reason)
+                return await self._update(connection, tenant_id, state, span, picker, "")
+            await self._update_series(connection, tenant_id, state, row)
             return Snapshot(state.index, Head(), ())
-        if row["snapshot"] != state.snapshot or not covers(state.listed, span):
+        if not name or name != state.name or not covers(state.listed, span):
             first_ms, last_ms = span
             if state.listed != NO_TIME:
                 first_ms, last_ms = min(state.listed[0], first_ms), max(state.listed[1], last_ms)
@@ -216,13 +275,14 @@ class Catalogue:
             )
             if reason := state.compare(row) or state.list_batches(row):
                 state.reset(tenant_id, reason)
-                return await self._update(connection, tenant_id, state, span, picker)
+                return await self._update(connection, tenant_id, state, span, picker, "")
             await self._update_series(connection, tenant_id, state, row)
             state.list_blocks(row, (first_ms, last_ms))
+            name = row["name"]
         head = state.head
         if not covers(state.decoded, span):
             head = await self._update_head(connection, tenant_id, state, span, picker=picker)
-        state.snapshot, state.asked_s = name_of(row), asked_s
+        state.name, state.asked_s = name, asked_s
         return state.shown(span, head)
 
     async def _update_series(
@@ -248,7 +308,7 @@ class Catalogue:
             cursor = await connection.cursor(tables.ALL_SERIES, tenant_id)
             while rows := await cursor.fetch(SERIES_PAGE):
                 await anyio.to_thread.run_sync(_add_series, state.index, rows)
-        state.series_watermark, state.series_snapshot = position["xmin"], name_of(position)
+        state.series_watermark, state.series_name = position["xmin"], position["name"]
 
     async def _update_head(
         self,
@@ -275,7 +335,7 @@ class Catalogue:
             state.head = await anyio.to_thread.run_sync(state.head.add, columns)
         head = state.head
         if not beyond:
-            state.decoded = span
+            state.decoded = ALL_TIME if len(state.head.batches) == len(refs) else span
         else:
             pick = await anyio.to_thread.run_sync(picker, state.index)
             for page in pages(beyond):

@@ -32,7 +32,7 @@ class StoreIdentity:
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Self:
-        """That of a row of `tables.POSITION` or of a listing."""
+        """That of a row of `tables.SERIES_LISTING` or of a listing."""
         return cls(
             row["system_identifier"], row["series_table"], row["timeline"], row["started_at"]
         )
@@ -51,7 +51,7 @@ class StoreIdentity:
 def reason_to_forget(row: Mapping[str, Any], known: StoreIdentity | None, watermark: int) -> str:
     """Why what was read before is not of the store of `row`; empty when it is.
 
-    known, watermark: of the snapshot read last. row: of `tables.POSITION` or of a listing.
+    known, watermark: of the snapshot read last. row: of `tables.SERIES_LISTING` or of a listing.
     """
     if known and (reason := StoreIdentity.of(row).difference(known)):
         return reason

@@ -62,6 +62,14 @@ class SeriesIndex:
     def __len__(self) -> int:
         return len(self._ids)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether another thread keeps it from being read just now."""
+        is_free = self._lock.acquire(blocking=False)
+        if is_free:
+            self._lock.release()
+        return not is_free
+
     def add(self, series: Iterable[tuple[int, Mapping[str, str]]]) -> None:
         """These series are in the index; one that was there already is skipped."""
         with self._lock:

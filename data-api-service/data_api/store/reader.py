@@ -35,14 +35,13 @@ from data_api.store import tables
 from data_api.store.block import BlockReader
 from data_api.store.buckets import Arrays, joined, part_of_samples, sources_of
 from data_api.store.catalogue import Catalogue
-from data_api.store.fragments import Fragment, Rows, as_one, merge
+from data_api.store.fragments import Fragment, as_one, merge
 from data_api.store.postings import SeriesIndex
 from data_api.store.rollups import RollupReader
 from data_api.store.selection import by_id, check_left, first_of_each, of_spans, select_any
-from data_api.store.tenant_state import Snapshot
+from data_api.store.tenant_state import ALL_TIME, Snapshot
 
 T = TypeVar("T")
-ALL_TIME: Final = (-(2**63), 2**63 - 1)
 VIEWED_SAMPLES_MAX: Final = 8_000_000
 """Of sources that fragments keep in memory while they are merged, most of them cached anyway."""
 EXEMPLARS_MAX: Final = 10_000  # of one answer
@@ -271,16 +270,6 @@ class Store:
                 loaded[at] = columns
         return [loaded[at] for at in range(len(spans))]
 
-    def _merged(
-        self,
-        snapshot: Snapshot,
-        ids: I64,
-        span: tuple[int, int],
-        samples_max: int,
-        limits: QueryLimits,
-    ) -> Rows:
-        return merge(self._bounded(snapshot, ids, span, samples_max, limits), ids.size)
-
     def _buckets(
         self, snapshot: Snapshot, ids: I64, wanted: SelectorSpan, limits: QueryLimits, left: int
     ) -> tuple[I64, Arrays] | None:
@@ -306,7 +295,7 @@ class Store:
                     check_left(left, limits)
             for first_ms, last_ms in sources.stretches:
                 span = (max(first_ms, wanted.start_ms + 1), min(last_ms, wanted.end_ms))
-                rows = self._merged(snapshot, ids, span, left, limits)
+                rows = merge(self._bounded(snapshot, ids, span, left, limits), ids.size)
                 if is_histogram(rows.values).any():
                     return None  # buckets are of floats
                 parts.append(part_of_samples(rows, names))

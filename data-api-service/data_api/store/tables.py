@@ -1,4 +1,4 @@
-"""Schema `metrics` as this service reads it: the columns it relies on, and its statements.
+"""Schema `metrics` as this service reads it: its statements.
 
 data-ingest-service owns the schema and its migrations (docs/contracts.md §3). xid8 travels as text:
 drivers know no such type.
@@ -10,43 +10,24 @@ from data_api.chassis.database import Schema
 
 SCHEMA: Final = Schema("metrics", "data_ingest.migrate")
 
-COLUMNS: Final[dict[str, tuple[str, ...]]] = {
-    "series": ("series_id", "tenant_id", "labels", "xid"),
-    "batch": (
-        "batch_id", "tenant_id", "xid", "min_ts", "max_ts", "samples", "payload",
-        "histogram_bytes", "compacted_by",
-    ),
-    "block": (
-        "block_id", "tenant_id", "precedence", "min_ts", "max_ts", "resolution_ms", "level",
-        "series", "samples", "bytes", "object_key", "replaced_by", "tail_sha256",
-    ),
-    "exemplar": ("tenant_id", "series_id", "timestamp_ms", "value", "labels"),
-    "metadata": ("tenant_id", "metric_name", "type", "help", "unit"),
-    "tenant": ("tenant_id", "series_deletions"),
-}  # fmt: skip
-
-PRESENT_COLUMNS: Final = """
-SELECT c.relname AS table_name, a.attname AS column_name
-FROM pg_attribute a
-JOIN pg_class c ON c.oid = a.attrelid
-JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE n.nspname = 'metrics' AND a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p', 'v')
-"""
+# The name of what is there to be read: two are equal only if no transaction has ended between them,
+# on the same server since its start. Reads no table, so it costs a tenth of a listing that finds
+# nothing new. A standby does not name the transactions that are open: '' there.
+_NAME: Final = """
+  CASE WHEN pg_is_in_recovery() THEN ''
+       ELSE pg_current_snapshot()::text || ' ' || pg_postmaster_start_time()::text END"""
+NAME: Final = f"SELECT {_NAME}"
 
 # What tells one store from another (store/history.py). The timeline is that of the WAL written now:
 # a promoted server's last checkpoint still has the old one. Every role may call these functions.
-_POSITION: Final = """
-       pg_current_snapshot()::text AS snapshot,
+_POSITION: Final = f"""{_NAME} AS name,
        pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS xmin,
        (SELECT system_identifier FROM pg_control_system()) AS system_identifier,
        to_regclass('metrics.series')::oid::bigint AS series_table,
        CASE WHEN NOT pg_is_in_recovery()
             THEN ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int
        END AS timeline,
-       pg_postmaster_start_time() AS started_at"""
-# Reads no table: where the snapshot is the one that was read before, no transaction has ended
-# since, and there is nothing else to read. Costs a tenth of a listing that finds nothing new.
-POSITION: Final = f"SELECT {_POSITION}"
+       pg_postmaster_start_time() AS started_at"""  # noqa: S608 - a text of ours
 
 # $1 tenant, $2 watermark (xid). Ids alone: while any transaction stays open the watermark does not
 # move, and every query lists all series since then again.
@@ -136,3 +117,8 @@ SELECT block_id, min_ts, max_ts, level, series, samples, bytes FROM metrics.bloc
 WHERE tenant_id = $1 AND replaced_by IS NULL AND resolution_ms = 0
 ORDER BY min_ts DESC, block_id DESC LIMIT $2
 """
+
+STATEMENTS: Final = (
+    LISTING, SERIES_LISTING, PAYLOADS, SERIES, ALL_SERIES, EXEMPLARS, METADATA, STORED, BLOCKS,
+)  # fmt: skip
+"""All that name a table."""

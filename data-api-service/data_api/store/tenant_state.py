@@ -22,6 +22,7 @@ def covers(outer: tuple[int, int], inner: tuple[int, int]) -> bool:
 
 
 NO_TIME: Final = (1, 0)
+ALL_TIME: Final = (-(2**63), 2**63 - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +42,8 @@ class Snapshot:
 class TenantState:
     """What was read of a tenant and stays between queries; changed only under `lock`.
 
-    snapshot, series_snapshot: when all of this was read, and when its series were, as Postgres
-    names it; "" where it must be read again. asked_s: before Postgres was asked for `snapshot`.
+    name, series_name: of what is there to be read (`tables.NAME`), when all of this was read and
+    when its series were; "" where it must be read again. asked_s: before that was asked for.
     blocks: those that reach into `listed`; the head has all batches that reach into `decoded`.
     """
 
@@ -55,17 +56,19 @@ class TenantState:
     series_deletions: int = 0
     identity: StoreIdentity | None = None
     used_s: float = 0.0
-    snapshot: str = ""
-    series_snapshot: str = ""
+    name: str = ""
+    series_name: str = ""
     blocks: tuple[BlockRef, ...] = ()
     rollups: tuple[BlockRef, ...] = ()
     listed: tuple[int, int] = NO_TIME
     decoded: tuple[int, int] = NO_TIME
     asked_s: float = 0.0
 
-    def shows(self, span: tuple[int, int], since_s: float) -> bool:
-        """Whether all of `span` is here as the store was at `since_s` (monotonic) or later."""
-        is_new = self.snapshot != "" and self.asked_s > since_s
+    def shows(self, name: str, span: tuple[int, int], since_s: float) -> bool:
+        """Whether all of `span` is here as the store is while it has this name, or as it was at
+        `since_s` (monotonic) or later.
+        """
+        is_new = self.name != "" and (self.name == name or self.asked_s > since_s)
         return is_new and covers(self.listed, span) and covers(self.decoded, span)
 
     def shown(self, span: tuple[int, int], head: Head) -> Snapshot:
@@ -82,7 +85,7 @@ class TenantState:
 
     def list_batches(self, row: Mapping[str, Any]) -> str:
         """The live batches are those of a row of `tables.LISTING`; or why that cannot be."""
-        self.snapshot, self.decoded = "", NO_TIME
+        self.name, self.decoded = "", NO_TIME
         live = {one: self.live[one] for one in row["older_ids"] if one in self.live}
         if len(live) < len(row["older_ids"]):
             return "unknown_batches"
@@ -108,15 +111,8 @@ class TenantState:
         """Everything read of the tenant so far is dropped, and it is said so."""
         FORGOTTEN.labels(reason).inc()
         log.warning("store_epoch_changed", tenant=str(tenant_id), reason=reason)
-        self.live, self.head, self.batch_watermark, self.snapshot = {}, Head(), 0, ""
-        self.index, self.series_watermark, self.series_snapshot = SeriesIndex(), 0, ""
-
-
-def name_of(row: Mapping[str, Any]) -> str:
-    """What the snapshot of `row` is known by: on a standby it names no transactions that are open,
-    so that two may have one name; "" then.
-    """
-    return "" if row["timeline"] is None else str(row["snapshot"])
+        self.live, self.head, self.batch_watermark, self.name = {}, Head(), 0, ""
+        self.index, self.series_watermark, self.series_name = SeriesIndex(), 0, ""
 
 
 def overlapping(blocks: Sequence[BlockRef], span: tuple[int, int]) -> tuple[BlockRef, ...]:

@@ -2,7 +2,7 @@
 
     service ─▶ worker   JOB what to compute · CANCEL stop · GRANT the answer to RESERVE
     worker ─▶ service   HELLO its pid · RESERVE memory, in samples · PIECE of an answer in pieces
-                        VALUE any other answer · FAILURE an error · DONE what it cost
+                        VALUE any other answer · FAILURE an error · DONE what it cost and counted
 
 Both ends are this program: objects are pickled. A store is named, not sent: each process has its
 own. What cannot be pickled (a local function, say) is computed where it is.

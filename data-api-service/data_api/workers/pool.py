@@ -31,7 +31,7 @@ from data_api.chassis.kinds import ServiceError
 from data_api.errors import QueryCanceled, WorkerEnded
 from data_api.model import Cost, QueryLimits
 from data_api.turns import Turn, Turns
-from data_api.workers import frames
+from data_api.workers import counters, frames
 from data_api.workers.frames import Frame, Job
 from data_api.workers.process import Conditions
 
@@ -89,7 +89,8 @@ class Worker:
                 case Frame.FAILURE, body:
                     failure = frames.content(body)
                 case Frame.DONE, body:
-                    cost, self.resident_bytes = frames.content(body)
+                    cost, self.resident_bytes, counts = frames.content(body)
+                    counters.add(counts)
                     _add(limits.cost, cost)
                     self.is_computing = False
                     break

@@ -29,7 +29,7 @@ from data_api.errors import QueryCanceled, QueryTimeout, TooMuchMemory
 from data_api.model import Cost, QueryLimits
 from data_api.store.reader import Store
 from data_api.store.source import Source
-from data_api.workers import frames
+from data_api.workers import counters, frames
 from data_api.workers.frames import Frame, Job
 
 T = TypeVar("T")
@@ -112,7 +112,7 @@ class _Worker:
     async def _answer(self, job: Job) -> None:
         """The answer or the error is sent, then what it cost; whatever happens."""
         ends_s = time.monotonic() + job.left_s
-        began_s = time.process_time()
+        began_s, counted = time.process_time(), counters.counts()
         cost = Cost()
 
         def checkpoint() -> None:
@@ -146,7 +146,8 @@ class _Worker:
             frames.write(self._writer, Frame.FAILURE, (frames.WorkerDefect, trace))
         cost.cpu_s += time.process_time() - began_s
         resident_bytes = resource.getpagesize() * int(_statm()[1])
-        frames.write(self._writer, Frame.DONE, (cost, resident_bytes))
+        done = cost, resident_bytes, counters.since(counted)
+        frames.write(self._writer, Frame.DONE, done)
         if is_last:
             await self._writer.drain()
             os._exit(1)

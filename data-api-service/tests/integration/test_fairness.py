@@ -12,6 +12,7 @@ from conftest import NOW_MS
 from prometheus_client import REGISTRY
 
 from data_api.chassis.identity import Limits
+from data_api.engine import Running
 
 T = NOW_MS // 1000
 SPAN = f"start={T - 60}&end={T}"
@@ -60,7 +61,7 @@ async def every_thread_it_can_have(engine, tenant, queries):
     async with asyncio.TaskGroup() as group:
 
         async def one():
-            async with engine.admitted(tenant, Limits()) as query:
+            async with Running(engine, tenant, Limits()) as query:
                 await query.limits.run(gate.wait)
 
         for _ in range(queries):
@@ -189,6 +190,7 @@ async def test_a_client_that_leaves_ends_its_query(serve, hub, ingest, tenant, p
     client = await serve()
     key = hub.key(tenant, query_concurrency=1)
     await client.get("/api/v1/labels", headers={"X-API-Key": key})
+    await ingest.write(tenant, {"__name__": "up", "job": "y"}, [(NOW_MS, 1.0)])  # to be listed
     lock = engine_of(client).store.catalogue._tenants[tenant].lock
     gone, sent, first = asyncio.Event(), [], True
     closed, failed = requests("499"), requests("500")
@@ -246,7 +248,7 @@ async def test_work_of_a_client_that_left_ends_with_its_thread(serve, hub, tenan
     plan = Limits(query_concurrency=1)
 
     async def one():
-        async with engine.admitted(tenant, plan) as query:
+        async with Running(engine, tenant, plan) as query:
 
             def work():
                 entered.set()
@@ -264,7 +266,7 @@ async def test_work_of_a_client_that_left_ends_with_its_thread(serve, hub, tenan
     await asyncio.wait([running])
     waiting = asyncio.create_task(one())
     await asyncio.sleep(0)
-    assert engine._slots._queues[tenant].running == 1
+    assert engine.slots._queues[tenant].running == 1
     goes_on.set()
     await waiting
     assert stopped.is_set()
@@ -353,7 +355,7 @@ async def test_counts_of_series_wait_for_a_busy_index_in_a_thread(serve, hub, in
     holding = asyncio.create_task(asyncio.to_thread(hold))
     await asyncio.to_thread(is_busy.wait)
     counting = asyncio.create_task(client.get("/api/v1/cardinality"))
-    turns = engine._turns
+    turns = engine.turns
     while not turns._running:  # noqa: ASYNC110 - nothing tells of it
         await asyncio.sleep(0)
     await asyncio.to_thread(lambda: None)
@@ -394,9 +396,9 @@ async def test_a_query_that_ends_anywhere_gives_everything_back(serve, hub, inge
             left.set()
         async with asyncio.timeout(600):
             await asyncio.wait(tasks)
-            while engine._turns_alive or engine._slots._queues:  # noqa: ASYNC110
+            while engine.turns_alive or engine.slots._queues:  # noqa: ASYNC110
                 await asyncio.sleep(0)
-        assert not engine._pool._held
-        assert not engine._turns._running
-        assert engine._turns._free == engine._turns._threads
+        assert not engine.pool._held
+        assert not engine.turns._running
+        assert engine.turns._free == engine.turns._threads
         assert not engine.log.shown(tenant)["active"]

@@ -26,7 +26,7 @@ async def test_a_writer_gives_its_turn_away_and_the_service_goes_on(serve):
     """
     client = await serve(query_threads=2, query_workers=0)
     engine = client._transport.app.state.services.engine
-    turns = engine._turns
+    turns = engine.turns
     turns.quantum_s = -1.0  # each checkpoint gives way to whoever waits
     first, second, third = (uuid.uuid4() for _ in range(3))
     read, ended = threading.Event(), threading.Event()
@@ -220,7 +220,7 @@ async def test_many_large_regexes_end_with_their_query(serve, hub, tenant, monke
     def watched(pattern, options):
         compiled.append(threading.current_thread())
         if len(compiled) == 3:
-            (turn,) = das._transport.app.state.services.engine._turns_alive
+            (turn,) = das._transport.app.state.services.engine.turns_alive
             turn._ends_s = 0.0
         return compile_one(pattern, options)
 

@@ -7,7 +7,7 @@ from factories import Ingest
 
 from data_api.chassis.objects import Directory
 from data_api.model import Matcher, MatchOp, QueryLimits, SelectorSpan
-from data_api.store import catalogue
+from data_api.store import catalogue, tables
 from data_api.store.block import BlockReader
 from data_api.store.catalogue import Catalogue, Database
 from data_api.store.reader import Store
@@ -129,3 +129,44 @@ async def test_what_commits_is_in_the_next_answer_however_transactions_overlap(
             seen.append((at + 2, 2.0))
             await is_seen()
     await connection.close()
+
+
+async def test_all_that_wait_ask_for_one_name(store, ingest, tenant, monkeypatch):
+    """However many queries come at once, whether or not something changed: one question is under
+    way and one follows for all the others, none of whom is answered by a question asked before.
+    """
+    await ingest.write(tenant, {"__name__": "up"}, [(1, 1.0)])
+    assert await samples(store, tenant) == [(1, 1.0)]
+    asked, ask = [], Database._asked
+
+    async def counted(self):
+        asked.append(None)
+        return await ask(self)
+
+    monkeypatch.setattr(Database, "_asked", counted)
+    for written in ([(1, 1.0)], [(1, 1.0), (2, 2.0)]):
+        await ingest.write(tenant, {"__name__": "up"}, written[-1:])
+        asked.clear()
+        answers = await asyncio.gather(*(samples(store, tenant) for _ in range(20)))
+        assert answers == [written] * 20
+        assert len(asked) == 2
+
+
+async def test_one_that_leaves_leaves_the_question_to_the_others(store, ingest, tenant):
+    """A query that is cancelled while it asks, or while it waits, changes nothing for the rest."""
+    await ingest.write(tenant, {"__name__": "up"}, [(1, 1.0)])
+    for leaves in range(3):
+        tasks = [asyncio.create_task(samples(store, tenant)) for _ in range(4)]
+        await asyncio.sleep(0)
+        tasks[leaves].cancel()
+        done = await asyncio.gather(*tasks, return_exceptions=True)
+        assert isinstance(done.pop(leaves), asyncio.CancelledError)
+        assert done == [[(1, 1.0)]] * 3
+
+
+async def test_a_pool_that_pings_has_names_too(database_url):
+    """They are asked in a session of their own, which is lent to nobody else."""
+    async with Database(database_url, 2, pings=True) as database:
+        name = await database.name()
+        async with database.acquire() as connection:
+            assert name == await connection.fetchval(tables.NAME)

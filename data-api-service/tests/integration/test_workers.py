@@ -11,7 +11,10 @@ import worker_jobs as jobs
 from conftest import NOW_MS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
 
+from data_api import engine as engines
+from data_api import heaviness
 from data_api.chassis.identity import Limits
 from data_api.errors import TooMuchMemory, WorkerEnded
 
@@ -113,7 +116,7 @@ async def test_bounds_are_the_same_in_a_worker(serve, hub, ingest, tenant):
     labels = {"__name__": "m0", "job": "a-name-of-some-length"}
     await ingest.write(tenant, labels, [(NOW_MS - n * 1000, 1.0) for n in range(50)])
     async with _served(serve, hub, tenant, 0.1) as (client, engine):
-        wide, pool = engine.limits, engine._pool
+        wide, pool = engine.limits, engine.pool
         for bounds, held, query in (
             ({"samples_max": 20}, 1000, "m0[1m]"),
             ({}, 30, "m0[1m]"),
@@ -214,18 +217,46 @@ async def test_no_tenant_has_the_last_worker(serve, hub, tenant):
             await asyncio.wait(hostile)
 
 
-async def test_a_query_that_proves_heavy_moves(serve, hub, ingest, tenant):
+async def test_what_a_worker_counts_is_in_the_metrics_of_its_service(serve, hub, ingest, tenant):
+    """CPU, and what its caches had to make, on top of what was counted here."""
+
+    def counted():
+        lookups = {"cache": "block_chunk", "outcome": "miss"}
+        cpu_s = REGISTRY.get_sample_value(
+            "cloudopshub_query_cpu_seconds_total", {"where": "worker"}
+        )
+        return (
+            cpu_s,
+            REGISTRY.get_sample_value("cloudopshub_cache_lookups_total", lookups) or 0,
+            REGISTRY.get_sample_value("cloudopshub_query_samples_total"),
+        )
+
+    await ingest.write(tenant, {"__name__": "m0"}, [(NOW_MS, 1.0)])
+    await ingest.compact(tenant)
+    async with _served(serve, hub, tenant, -1.0) as (client, _):
+        for misses in (1, 0):
+            before = counted()
+            answer = await client.get(f"/api/v1/query?query=m0&time={T}")
+            assert len(answer.json()["data"]["result"]) == 1
+            cpu_s, lookups, samples = counted()
+            assert cpu_s > before[0]
+            assert (lookups, samples) == (before[1] + misses, before[2] + 1)
+
+
+async def test_a_query_that_proves_heavy_moves(serve, hub, ingest, tenant, monkeypatch):
     """One that takes more than it may here is answered by a worker, this time and at once the next
     time; one that cannot be sent stays and is answered as well.
     """
     await ingest.write(tenant, {"__name__": "m0"}, [(NOW_MS, 1.0)])
     async with _served(serve, hub, tenant, 0.0) as (client, engine), asyncio.timeout(600):
-        engine._weights.was_heavy(uuid.uuid4(), "m0")
+        monkeypatch.setattr(heaviness, "UNKNOWN_S", 0.0)
+        monkeypatch.setattr(engines, "ON_LOOP_S", -1.0)
+        engine._weights.takes(uuid.uuid4(), "m0", heaviness.NEVER)
         for _ in range(2):
             answer = await client.get(f"/api/v1/query?query=m0&time={T}")
             assert len(answer.json()["data"]["result"]) == 1
             assert engine.log.shown(tenant)["costliest"][0]["where"] == "worker"
-            assert (tenant, hash("m0")) in engine._weights._heavy
+            assert engine._weights._least_s[tenant, hash("m0")] == heaviness.NEVER
         step = (NOW_MS, NOW_MS, 0)
         async with engine.query(tenant, Limits(), "m0 * 2", step, lambda result, _: result) as one:
             assert one.value.values.tolist() == [2.0]

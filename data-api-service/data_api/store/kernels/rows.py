@@ -119,26 +119,27 @@ def scatter(
     later than the one before, plus STALE where one is a stale marker. places: the row of `out` of
     each position, -1 where it is left out.
     """
-    backwards = 0
-    stale = 0
+    # Without a branch in the loop, which is then one of vectors.
+    backwards = False
+    stale = False
     for which in range(positions.size):
         row = places[positions[which]]
         if row < 0:
             continue
         cursor = cursors[row]
         start = starts[which]
+        count = counts[which]
         if cursor > offsets[row] and times[start] <= out_times[cursor - 1]:
-            backwards = BACKWARDS
-        for sample in range(start, start + counts[which]):
-            if sample > start and times[sample] <= times[sample - 1]:
-                backwards = BACKWARDS
-            if bits[sample] == STALE_BITS:
-                stale = STALE
-            out_times[cursor] = times[sample]
-            out_bits[cursor] = bits[sample]
-            cursor += 1
-        cursors[row] = cursor
-    return backwards + stale
+            backwards = True
+        for sample in range(count):
+            out_times[cursor + sample] = times[start + sample]
+            out_bits[cursor + sample] = bits[start + sample]
+        for sample in range(start + 1, start + count):
+            backwards |= times[sample] <= times[sample - 1]
+        for sample in range(start, start + count):
+            stale |= bits[sample] == STALE_BITS
+        cursors[row] = cursor + count
+    return BACKWARDS * backwards + STALE * stale
 
 
 @kernel(void(I64S_OUT, I64S_OUT, int64, int64, I64S_OUT, I64S_OUT, I64S_OUT))
