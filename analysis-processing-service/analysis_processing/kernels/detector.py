@@ -30,6 +30,7 @@ from analysis_processing.chassis.jit import (
     void,
 )
 from analysis_processing.kernels import baseline, episodes, slow, terms
+from analysis_processing.kernels.episodes import FAR_CAUTION, SLOW_CAUTION
 from analysis_processing.kernels.levels import (
     LEVEL,
     LEVELS,
@@ -182,7 +183,9 @@ def advance(
             if mark[baseline.SEEN] == 0.0:
                 habits[terms.BORN] = at_step
                 levels[0, LEVEL], levels[0, STAY] = x if np.isfinite(x) else 0.0, 0.01
-            louder = max(episodes.backed_off(habits), episodes.caution(at_step, rules, habits))
+            louder = slower = episodes.backed_off(habits)
+            louder = max(louder, episodes.caution(FAR_CAUTION, at_step, rules, habits))
+            slower = max(slower, episodes.caution(SLOW_CAUTION, at_step, rules, habits))
             unit = mark[baseline.UNIT] if mark[baseline.UNIT] > 0.0 else 1.0
             learnable = abs(x) <= FAR
             if np.isnan(raw):
@@ -295,7 +298,7 @@ def advance(
                     visits,
                     scratch,
                 )
-            severity, naming = episodes.severity_of(louder, rules, verdict)
+            severity, naming = episodes.severity_of(louder, slower, rules, verdict)
             if not np.isnan(raw):
                 cry = abs(spike[terms.SEVERITY])
                 for kind in (terms.SHIFT, terms.SPREAD):

@@ -23,7 +23,9 @@ FREE_CRIES = (
 LOUDER = 1.5
 CRIES_DAYS = 2.0  # until a cry counts for a third of one
 YOUNG_DAYS = 2.0
-CAUTION = 8.0  # more times as far lie the limits of a series that begins, none after YOUNG_DAYS
+# so many times more far lie the limits of a series that begins: of a far sample, whose tail is
+# cautious by itself, and of what slow terms see; none after YOUNG_DAYS
+FAR_CAUTION, SLOW_CAUTION = 1.0, 8.0
 
 # an episode, and a row of `events` with the series and whether it is over in front
 OPEN, KIND, SINCE, END, PEAK, SIZE, VALUE, EXPECT, BELOW, ABOVE, SIGN, USED, SEEN_NOW = range(13)
@@ -48,10 +50,10 @@ def backed_off(habits: np.ndarray) -> float:
 
 
 @inlined
-def caution(at_step: int, rules: np.ndarray, habits: np.ndarray) -> float:
-    """How many times as far the limits of a series lie because it is younger than YOUNG_DAYS."""
+def caution(most: float, at_step: int, rules: np.ndarray, habits: np.ndarray) -> float:
+    """How many times as far limits lie because the series is younger than YOUNG_DAYS."""
     left: float = max(1.0 - (at_step - habits[terms.BORN]) / (YOUNG_DAYS * rules[terms.DAY]), 0.0)
-    return 1.0 + CAUTION * left * left
+    return 1.0 + most * left * left
 
 
 @inlined
@@ -67,13 +69,19 @@ def count_cry(at_step: int, severity: float, rules: np.ndarray, habits: np.ndarr
 
 
 @inlined
-def severity_of(louder: float, rules: np.ndarray, verdict: np.ndarray) -> tuple[float, int]:
-    """The largest severity on the side that matters, and the kind that names it; 0 for no alarm."""
+def severity_of(
+    louder: float, slower: float, rules: np.ndarray, verdict: np.ndarray
+) -> tuple[float, int]:
+    """The largest severity on the side that matters, and the kind that names it; 0 for no alarm.
+
+    louder, slower: how many times as far the limits of a far sample, and of slow terms, lie.
+    """
     worst, naming = 0.0, 0
     for kind in range(1, terms.KINDS):
         severity = verdict[kind, terms.SEVERITY]
+        farther = louder if kind == terms.SPIKE else slower
         if kind < terms.STUCK:
-            severity = 0.0 if severity * rules[terms.SIDE] < 0.0 else severity / louder
+            severity = 0.0 if severity * rules[terms.SIDE] < 0.0 else severity / farther
         severity = min(abs(severity), SCORE_MAX)
         worst = max(worst, severity)
         if severity >= 1.0:

@@ -113,7 +113,8 @@ def test_each_service_logs_in_as_itself(platform):
     sessions = pg.execute(
         platform.state["database"]["superuser_url"],
         "SELECT DISTINCT usename || ' ' || application_name FROM pg_stat_activity"
-        " WHERE datname = 'cloudopshub' AND backend_type = 'client backend'",
+        " WHERE datname = 'cloudopshub' AND backend_type = 'client backend'"
+        " AND pid <> pg_backend_pid()",
     ).splitlines()
     named = {"das": "data-api", "dis": "dis", "aps": "analysis-processing", "ubs": "ubs"}
     for code, name in named.items():

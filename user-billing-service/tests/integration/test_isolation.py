@@ -220,7 +220,9 @@ def bodies(theirs):
 
 
 def filled(path, theirs):
-    """The path with the other organisation's identifiers in it."""
+    """The path with the other organisation's identifiers in it, and a range where it needs one."""
+    if path.endswith("/statement"):
+        path += "?start=2026-01-01T00:00:00Z&end=2026-02-01T00:00:00Z"
     return path.format(
         key_id=theirs.key["id"],
         user_id=theirs.viewer.user_id,
