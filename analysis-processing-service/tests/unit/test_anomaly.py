@@ -377,3 +377,13 @@ def test_run_over_a_block():
     assert at.tolist() == list(range(1500, 1500 + lasted + 1))
     assert back[0].values[at].tolist() == [1.0] * lasted + [0.0]
     assert len(written(part, params | {"write_back": False})) == 1
+
+
+def test_a_sample_far_off_is_found_in_the_first_hours():
+    """A young series is judged cautiously, and not blindly: 280 deviations are an alarm."""
+    n = np.arange(240)
+    quiet = 20.0 + n * 7 % 5 + n % 3
+    broken = np.where(n == 200, 500.0, quiet)
+    alarms, none = episodes_of([broken, quiet])
+    assert [one.peak_step for one in alarms] == [200]
+    assert none == []
