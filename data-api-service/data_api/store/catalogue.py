@@ -56,6 +56,15 @@ class _MovedError(Exception):
     """What a statement listed is gone by the next one, or has to be read by many."""
 
 
+class _Session(asyncpg.Connection):  # type: ignore[misc] # it has no types
+    """asyncpg closes expired sessions in tasks that nobody awaits; one that had ended is closed."""
+
+    async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - asyncpg's
+        """It is closed, or was broken and is aborted."""
+        with contextlib.suppress(*LOST, OSError):
+            await super().close(timeout=timeout)
+
+
 class Database:
     """Postgres behind a pool that is not connected yet: a service whose database is down starts.
 
@@ -84,6 +93,7 @@ class Database:
             command_timeout=STATEMENT_TIMEOUT_S,
             timeout=ACQUIRE_TIMEOUT_S,
             reset=_no_reset,
+            connection_class=_Session,
             server_settings={"application_name": "data-api-service", "jit": "off"},
         )
         return self
@@ -107,7 +117,8 @@ class Database:
             try:
                 await connection.execute("SELECT")
             except LOST:
-                connection.terminate()
+                with contextlib.suppress(*LOST):  # when its end was noticed, it is the pool's again
+                    connection.terminate()
                 await self._pool.release(connection)
                 await self._pool.expire_connections()  # they will have ended, too
                 connection = await self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S)
@@ -131,7 +142,7 @@ class Database:
                 self._following = None  # who comes from here on needs another
             try:
                 return await self._asked()
-            except LOST:
+            except (*LOST, OSError):
                 await self._give_back()  # it had ended while idle, and others will have, too
                 assert self._pool is not None
                 await self._pool.expire_connections()

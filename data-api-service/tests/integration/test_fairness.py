@@ -311,8 +311,14 @@ async def test_an_export_is_written_in_parts(das, ingest, tenant, monkeypatch):
     assert [one["timestamps"] for one in series] == table["timestamp_ms"].to_pylist()
 
 
-async def test_what_is_sent_to_a_client_that_left_is_computed_no_more(serve, hub, ingest, tenant):
-    """An export ends when its client goes: no piece is made after it, and it counts as canceled."""
+async def test_what_is_sent_to_a_client_that_left_is_computed_no_more(
+    serve, hub, ingest, tenant, monkeypatch
+):
+    """An export ends when its client goes: no piece is made after it, and it counts as canceled.
+
+    Watched from its beginning, not from the time on that small answers need less than.
+    """
+    monkeypatch.setattr("data_api.api.deps.WATCHED_AFTER_S", 0)
     for n in range(40):
         samples = [(NOW_MS - at, float(at)) for at in range(600)]
         await ingest.write(tenant, {"__name__": "up", "n": str(n)}, samples)
