@@ -119,10 +119,10 @@ async def computed(
 
 async def resolved(writes: Sequence[Write], new_ids: Sequence[I64]) -> list[Write]:
     """`Write.resolved` of each, in a thread where that takes long."""
-    each = map(Write.resolved, writes, new_ids)
+    with_ids = map(Write.resolved, writes, new_ids)
     if have_many_exemplars(writes):
-        return await anyio.to_thread.run_sync(list, each)
-    return list(each)
+        return await anyio.to_thread.run_sync(list, with_ids)
+    return list(with_ids)
 
 
 def have_many_exemplars(writes: Sequence[Write]) -> bool:

@@ -198,8 +198,8 @@ class Transactions:
     async def _fetch_ids(self, statement: str, *arguments: Any) -> dict[bytes, int]:
         row = await self._conn.fetchrow(statement, *arguments)
         hashes = row["hashes"]
-        each = (hashes[i : i + 16] for i in range(0, len(hashes), 16))
-        return dict(zip(each, row["series_ids"], strict=True))
+        keys = (hashes[i : i + 16] for i in range(0, len(hashes), 16))
+        return dict(zip(keys, row["series_ids"], strict=True))
 
 
 def is_partition_missing(exc: asyncpg.PostgresError) -> bool:
