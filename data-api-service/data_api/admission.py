@@ -40,7 +40,7 @@ class Slots:
         """
         queue = self._queues.setdefault(tenant, _Queue())
         if queue.running >= limit or queue.waiting:
-            await self._wait(queue, limit, wait_s_max)
+            await self._wait(tenant, limit, wait_s_max)
         else:
             queue.running += 1
         RUNNING.inc()
@@ -48,12 +48,21 @@ class Slots:
     def give(self, tenant: UUID) -> None:
         """One slot of the tenant goes to whoever waits longest for it, or is free."""
         RUNNING.dec()
+        self._pass_on(tenant)
+
+    def _pass_on(self, tenant: UUID) -> None:
         queue = self._queues[tenant]
-        _pass_on(queue)
-        if not queue.running and not queue.waiting:
+        while queue.waiting:
+            turn = queue.waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        queue.running -= 1
+        if not queue.running:
             del self._queues[tenant]
 
-    async def _wait(self, queue: _Queue, limit: int, wait_s_max: float) -> None:
+    async def _wait(self, tenant: UUID, limit: int, wait_s_max: float) -> None:
+        queue = self._queues[tenant]
         if len(queue.waiting) >= self._waiting_max:
             raise TooManyQueries(
                 reason="too many outstanding requests",
@@ -69,7 +78,7 @@ class Slots:
                 await turn
         except BaseException as exc:
             if turn.done() and not turn.cancelled():
-                _pass_on(queue)  # the slot came just as the wait ended
+                self._pass_on(tenant)  # the slot came just as the wait ended
             else:
                 with contextlib.suppress(ValueError):
                     queue.waiting.remove(turn)
@@ -81,15 +90,6 @@ class Slots:
                     retry_after_s=1,
                 ) from exc
             raise
-
-
-def _pass_on(queue: _Queue) -> None:
-    while queue.waiting:
-        turn = queue.waiting.popleft()
-        if not turn.done():
-            turn.set_result(None)
-            return
-    queue.running -= 1
 
 
 class SamplePool:

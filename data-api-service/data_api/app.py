@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
-import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -52,17 +50,12 @@ from data_api.settings import Settings
 from data_api.store import fragments
 from data_api.store.catalogue import Database
 from data_api.store.source import Source
+from data_api.tuning import tune
 from data_api.turns import Turns
 from data_api.usage import QueryUsage
 from data_api.workers.pool import Workers
 from data_api.workers.process import Conditions
 
-SWITCH_INTERVAL_S = 0.0005
-"""After so long in Python code a thread lets others go on, should they wait: the event loop, which
-needs it a dozen times for each request, beside threads that build label sets."""
-FULL_COLLECTIONS = 1000
-"""Garbage collections of the middle generation before one of all objects, which stands still for
-all: 100 ms where a query holds 100,000 label sets. What a query makes has no cycles."""
 RULES_CONNECTIONS = 2
 WORKER_CONNECTIONS: Final = 2
 WORKER_SHARE: Final = 2  # of what the service keeps decoded, one part in each worker
@@ -187,8 +180,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        sys.setswitchinterval(SWITCH_INTERVAL_S)
-        gc.set_threshold(700, 10, FULL_COLLECTIONS)
+        tune()
         async with database, rules_database:
             await identity.start()
             # Beside the serving: the first query should not wait for kernels, nor the start.

@@ -193,12 +193,13 @@ class Engine:
         timeout_s: float | None = None,
         lookback_ms: int | None = None,
         counts_samples: bool = False,
+        is_new: bool = False,
     ) -> contextlib.AbstractAsyncContextManager[T]:
         """What `render` makes of the query's values at `steps` = (start, end, step) in ms, the end
-        inclusive; a step of 0 asks for the value at one time.
+        inclusive; a step of 0 asks for the value at one time. is_new: no earlier answer will do.
         """
         lookback = self.limits.lookback_ms if lookback_ms is None else lookback_ms
-        questions = [Question(text, steps, lookback, counts_samples)]
+        questions = [Question(text, steps, lookback, counts_samples, is_new)]
         return self.queries(tenant, plan, questions, partial(first, render), timeout_s)
 
     def queries(

@@ -5,12 +5,13 @@ worker process can be told to do the same.
 """
 
 import contextlib
+import pickle
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 from uuid import UUID
 
 from data_api import promql
@@ -105,13 +106,14 @@ class Selectors(Text[MatcherSets]):
 @dataclass(frozen=True, slots=True)
 class Question:
     """A query and its times: (start, end, step) in ms, the end inclusive; a step of 0 asks for the
-    value at one time. counts_samples: the result has stats.
+    value at one time. counts_samples: the result has stats. is_new: no earlier answer will do.
     """
 
     text: str
     steps: tuple[int, int, int]
     lookback_ms: int
     counts_samples: bool = False
+    is_new: bool = False
 
     def planned(self) -> "Plan":
         """Its tree, and the samples that its selectors need."""
@@ -205,25 +207,54 @@ async def computed(
         limits
     )
     spans = [s for one in plans if isinstance(one, Plan) for s in one.spans]
+    asked = _named(tenant, questions, render, limits)
 
-    async def answer(asked: Mapping[SelectorSpan, SelectorSpan]) -> T:
+    async def answer(wanted: Mapping[SelectorSpan, SelectorSpan]) -> T:
         partly: list[str] = []
-        needed = [*dict.fromkeys(asked.values())]
-        load = await store.opened(tenant, needed, replace(limits, warn=partly.append))
+        needed = [*dict.fromkeys(wanted.values())]
+        opened = await store.opened(tenant, needed, replace(limits, warn=partly.append))
+        again: Any = asked and store.answers.again(asked, opened.made_of, limits.cost)
+        if again is not None:
+            return again  # type: ignore[no-any-return] # what `render` made
+        is_whole = True
+
+        def answers(samples: Sequence[Loaded]) -> Iterator[Result | ServiceError]:
+            nonlocal is_whole
+            of = dict(zip(needed, samples, strict=True))
+            loaded = {span: of[wanted[span]] for span in spans}
+            for one in plans:
+                result = answered(one, loaded, limits, partly)
+                is_whole &= not isinstance(result, ServiceError)
+                yield result
 
         def evaluated() -> T:
-            samples = load()
+            samples = opened.load()
             limits.cost.series = sum(len(columns.labels) for columns in samples)
             limits.cost.samples = sum(columns.samples for columns in samples)
-            of = dict(zip(needed, samples, strict=True))
-            loaded = {span: of[asked[span]] for span in spans}
-            return render((answered(one, loaded, limits, partly) for one in plans), limits)
+            return render(answers(samples), limits)
 
-        return await limits.run(evaluated)  # one change of threads, not one for each step
+        made = await limits.run(evaluated)  # one change of threads, not one for each step
+        if asked and is_whole and not partly:
+            store.answers.keep(asked, opened.made_of, made, limits.cost)
+        return made
 
     with contextlib.suppress(promql.InexactRollup):
         return await answer({span: span for span in spans})
     return await answer({span: replace(span, rolled=None) for span in spans})
+
+
+def _named(
+    tenant: UUID, questions: Sequence[Question], render: object, limits: QueryLimits
+) -> Hashable:
+    """What is asked, by value; None where an answer must be made anew: it has times of its own, or
+    is made by a function that has no name.
+    """
+    if any(question.is_new or question.counts_samples for question in questions):
+        return None
+    with contextlib.suppress(pickle.PicklingError, AttributeError, TypeError):
+        bounds = limits.samples_max, limits.answer_bytes_max
+        return tenant, tuple(questions), pickle.dumps(render), bounds
+    return None
 
 
 def first(

@@ -153,8 +153,8 @@ class Held(Response):
                 if size:
                     self.headers["content-length"] = str(size)
                 start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
-                await send(start)
                 has_begun = True
+                await send(start)
                 if isinstance(body, list) and size <= PIECE_BYTES:
                     await send({"type": "http.response.body", "body": b"".join(body)})
                 else:

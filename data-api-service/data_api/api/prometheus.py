@@ -40,7 +40,7 @@ def query_text(params: Params) -> str:
     return text
 
 
-COMMON: Final = ("query", "timeout", "limit", "lookback_delta", "stats")
+COMMON: Final = ("query", "timeout", "limit", "lookback_delta", "stats", "nocache")
 
 
 @readable(routes, "/query", "time", *COMMON)
@@ -67,6 +67,7 @@ def _query(ask: Ask, steps: tuple[int, int, int]) -> Response:
         timeout_s=params.timeout_s(),
         lookback_ms=params.lookback_ms(),
         counts_samples=bool(stats),
+        is_new=params.get("nocache") == "1",
     )
     return ask.held(opened)
 

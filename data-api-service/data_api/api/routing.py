@@ -23,6 +23,7 @@ PARAMETERS: Final = {
     "metric": "A metric name.",
     "limit_per_metric": "How many descriptions of a metric; there is one.",
     "stats": "Whatever is given: the answer has timings and samples; `all`: samples by step, too.",
+    "nocache": "1: the answer is made anew, even where an earlier one would be the same.",
     "resolution": "The step at which an expression is evaluated within a bucket.",
     "state": "active, dropped or any.",
     "scrapePool": "The name of a scrape job.",

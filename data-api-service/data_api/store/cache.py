@@ -1,6 +1,7 @@
 """A cache of immutable values under a byte budget; the least recently used leave first."""
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from contextvars import ContextVar
@@ -17,6 +18,8 @@ LOOKUPS: Final = Counter(
 )
 BYTES: Final = Gauge("cloudopshub_cache_bytes", "Bytes that a cache holds.", ["cache"])
 
+UNREAD_S_MAX: Final = 120.0
+"""What nobody read for so long leaves: data that comes and is read once passes through."""
 MAY_WAIT: Final = ContextVar("may_wait", default=True)
 """Whether whoever asks may wait until a value is made: the event loop may not."""
 
@@ -36,11 +39,18 @@ class _Making:
 class ByteCache(Generic[K, V]):
     """A thread-safe LRU map whose values have a size; each is made once even under contention."""
 
-    def __init__(self, name: str, bytes_max: int, size: Callable[[V], int]) -> None:
+    def __init__(
+        self,
+        name: str,
+        bytes_max: int,
+        size: Callable[[V], int],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._name = name
         self._bytes_max = bytes_max
         self._size = size
-        self._values: OrderedDict[K, tuple[V, int]] = OrderedDict()
+        self._clock = clock
+        self._values: OrderedDict[K, tuple[V, int, float]] = OrderedDict()  # size, when it was read
         self._making: dict[K, _Making] = {}
         self._lock = threading.Lock()
         self._hits = LOOKUPS.labels(name, "hit")  # `labels` costs more than the look-up
@@ -50,17 +60,21 @@ class ByteCache(Generic[K, V]):
     def __len__(self) -> int:
         return len(self._values)
 
+    def find(self, key: K) -> V | None:
+        """The value of `key`, where it is there."""
+        with self._lock:
+            return self._read(key)
+
     def get(self, key: K, make: Callable[[], V]) -> V:
         """The value of `key`; made by `make`, by one thread only, when it is not there.
 
         Raises WouldWait instead of making it where MAY_WAIT says so.
         """
         with self._lock:
-            entry = self._values.get(key)
-            if entry is not None:
-                self._values.move_to_end(key)
+            value = self._read(key)
+            if value is not None:
                 self._hits.inc()
-                return entry[0]
+                return value
             if not MAY_WAIT.get():
                 raise WouldWait
             making = self._making.setdefault(key, _Making(threading.Lock()))
@@ -68,13 +82,13 @@ class ByteCache(Generic[K, V]):
         try:
             with making.lock:
                 with self._lock:
-                    entry = self._values.get(key)
-                if entry is not None:
+                    value = self._read(key)
+                if value is not None:
                     self._hits.inc()
-                    return entry[0]
+                    return value
                 self._misses.inc()
                 value = make()
-                self._put(key, value)
+                self.put(key, value)
                 return value
         finally:
             with self._lock:
@@ -82,15 +96,31 @@ class ByteCache(Generic[K, V]):
                 if not making.waiters:
                     self._making.pop(key, None)
 
-    def _put(self, key: K, value: V) -> None:
-        """`value` is cached, unless it is too large; older ones leave until the budget is met."""
+    def put(self, key: K, value: V) -> None:
+        """`value` is that of `key`, unless it is too large; what is unread or old makes room."""
         size = self._size(value)
         if size > self._bytes_max:
             return
         with self._lock:
-            self._values[key] = (value, size)
+            self._drop(key)
+            self._values[key] = (value, size, self._clock())
             self.nbytes += size
             while self.nbytes > self._bytes_max:
-                _, (_, freed) = self._values.popitem(last=False)
-                self.nbytes -= freed
+                self._drop(next(iter(self._values)))
             BYTES.labels(self._name).set(self.nbytes)
+
+    def _read(self, key: K) -> V | None:
+        now_s = self._clock()
+        while self._values:
+            oldest = next(iter(self._values))
+            if now_s - self._values[oldest][2] <= UNREAD_S_MAX:
+                break
+            self._drop(oldest)
+        if (entry := self._values.pop(key, None)) is None:
+            return None
+        self._values[key] = (entry[0], entry[1], now_s)
+        return entry[0]
+
+    def _drop(self, key: K) -> None:
+        if (entry := self._values.pop(key, None)) is not None:
+            self.nbytes -= entry[1]

@@ -105,6 +105,11 @@ class Head:
         """The batches it holds."""
         return frozenset(batch for run in self.runs for batch in run.batches)
 
+    def overlapping(self, span: tuple[int, int]) -> frozenset[BatchRef]:
+        """Its batches that may hold a sample in `span` (ms, both inclusive)."""
+        runs = (run for run in self.runs if run.max_ts >= span[0] and run.min_ts <= span[1])
+        return frozenset(one for run in runs for one in run.batches if one.overlaps(*span))
+
     def fragments(self, series_ids: I64, span: tuple[int, int]) -> list[Fragment]:
         """Each run's part of `series_ids` (ascending) inside `span`, lowest precedence first."""
         fragments = (run.select(series_ids, span) for run in self.runs)

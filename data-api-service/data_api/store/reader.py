@@ -6,7 +6,8 @@
 Each call reads one snapshot.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeVar
@@ -32,10 +33,12 @@ from data_api.model import (
     sample_cost,
 )
 from data_api.store import tables
+from data_api.store.answers import Answers
 from data_api.store.block import BlockReader
 from data_api.store.buckets import Arrays, joined, part_of_samples, sources_of
 from data_api.store.catalogue import Catalogue
 from data_api.store.fragments import Fragment, as_one, merge
+from data_api.store.head import Head
 from data_api.store.postings import SeriesIndex
 from data_api.store.rollups import RollupReader
 from data_api.store.selection import by_id, check_left, first_of_each, of_spans, select_any
@@ -72,6 +75,31 @@ class Cardinality:
     counts: Mapping[str, Sequence[tuple[str, int]]]
 
 
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What of a snapshot is to be read."""
+
+    snapshot: Snapshot
+    spans: Sequence[SelectorSpan]
+    load: Callable[[], list[Loaded]]  # what they select; called in a thread
+
+    def made_of(self) -> Hashable:
+        """Equal to another's only where the same samples would be loaded: series, blocks and
+        batches do not change, and an index is another one once series were deleted.
+        """
+        return (
+            weakref.ref(self.snapshot.index),
+            tuple(self.spans),
+            tuple(one.object_key for one in self.snapshot.blocks + self.snapshot.rollups),
+            self.snapshot.head.overlapping(whole(self.spans)),
+        )
+
+
+def whole(spans: Sequence[SelectorSpan]) -> tuple[int, int]:
+    """From the first to the last ms of any of them."""
+    return min(span.start_ms for span in spans) + 1, max(span.end_ms for span in spans)
+
+
 class Store:
     """Reads of one tenant at a time; every call takes the tenant first and reads nothing else."""
 
@@ -81,8 +109,12 @@ class Store:
         blocks: BlockReader,
         objects: Directory | Bucket,
         rollups: RollupReader | None = None,
+        answers_bytes_max: int = 0,
     ) -> None:
-        """rollups: None where only samples are to be read."""
+        """rollups: None where only samples are to be read. answers_bytes_max: of answers that may
+        be given again.
+        """
+        self.answers = Answers(answers_bytes_max)
         self.catalogue = catalogue
         self._blocks = blocks
         self._rollups = rollups
@@ -95,18 +127,17 @@ class Store:
 
         Raises TooManySamples.
         """
-        return await limits.run(await self.opened(tenant, spans, limits))
+        return await limits.run((await self.opened(tenant, spans, limits)).load)
 
     async def opened(
         self, tenant: UUID, spans: Sequence[SelectorSpan], limits: QueryLimits
-    ) -> Callable[[], list[Loaded]]:
-        """What loads as `load` does, from the snapshot of now, where it is called: in a thread."""
+    ) -> Opened:
+        """What `load` loads, of the snapshot of now."""
         if not spans:
-            return list
+            return Opened(Snapshot(SeriesIndex(), Head(), ()), (), list)
         spans = [span.since(limits.kept_since_ms) for span in spans]
-        whole = (min(span.start_ms for span in spans) + 1, max(span.end_ms for span in spans))
-        snapshot = await self.catalogue.snapshot(tenant, whole, of_spans(spans, limits))
-        return partial(self._load, snapshot, spans, limits)
+        snapshot = await self.catalogue.snapshot(tenant, whole(spans), of_spans(spans, limits))
+        return Opened(snapshot, spans, partial(self._load, snapshot, spans, limits))
 
     async def series(
         self, tenant: UUID, sets: MatcherSets, span: tuple[int, int] | None, limits: QueryLimits

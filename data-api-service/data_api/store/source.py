@@ -1,12 +1,15 @@
 """Where a process reads from, and its own store of it: the service and each of its workers."""
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from data_api.chassis.objects import Bucket, Directory, open_store
 from data_api.store.block import BlockReader
 from data_api.store.catalogue import Catalogue, Database
 from data_api.store.reader import Store
 from data_api.store.rollups import RollupReader
+
+ANSWERS_SHARE: Final = 12  # of what is kept decoded, beside it
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,4 +29,5 @@ class Source:
         catalogue = Catalogue(database, self.head_bytes_max)
         blocks = BlockReader(objects, self.block_cache_bytes_max)
         rollups = RollupReader(objects, self.block_cache_bytes_max // 4)
-        return database, Store(catalogue, blocks, objects, rollups)
+        answers = self.block_cache_bytes_max // ANSWERS_SHARE
+        return database, Store(catalogue, blocks, objects, rollups, answers)

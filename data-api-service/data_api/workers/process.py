@@ -9,11 +9,9 @@ A query may use so much memory and not more: the system refuses it, which ends t
 
 import asyncio
 import contextlib
-import gc
 import os
 import resource
 import socket
-import sys
 import time
 import traceback
 from asyncio import StreamReader, StreamWriter
@@ -29,12 +27,12 @@ from data_api.errors import QueryCanceled, QueryTimeout, TooMuchMemory
 from data_api.model import Cost, QueryLimits
 from data_api.store.reader import Store
 from data_api.store.source import Source
+from data_api.tuning import tune
 from data_api.workers import counters, frames
 from data_api.workers.frames import Frame, Job
 
 T = TypeVar("T")
 ASKED_AHEAD: Final = 65_536  # samples: a query that grows step by step does not ask at each
-FULL_COLLECTIONS: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +46,7 @@ class Conditions:
 
 def main(end: socket.socket) -> None:
     """Serves the service at the other end of the socket until it closes it."""
-    sys.setswitchinterval(0.0005)
-    gc.set_threshold(700, 10, FULL_COLLECTIONS)
+    tune()
     with contextlib.suppress(asyncio.CancelledError):
         asyncio.run(_serve(end))
 

@@ -35,6 +35,23 @@ async def test_waiting_for_a_slot_has_an_end():
     await slots.take(A, 1, 0)
 
 
+async def test_a_slot_that_comes_as_its_query_is_cancelled_is_free():
+    """It goes on to the next in the queue, and nothing is left of a tenant without any."""
+    slots = Slots(waiting_max=2)
+    await slots.take(A, 1, 10)
+    leaving, staying = (asyncio.create_task(slots.take(A, 1, 10)) for _ in range(2))
+    await asyncio.sleep(0)
+    slots.give(A)
+    leaving.cancel()
+    await staying
+    last = asyncio.create_task(slots.take(A, 1, 10))
+    await asyncio.sleep(0)
+    slots.give(A)
+    last.cancel()
+    await asyncio.wait([last])
+    assert not slots._queues
+
+
 def test_no_tenant_takes_the_last_of_the_samples():
     """Alone a tenant gets three quarters; what is left serves the others, and so on."""
     pool = SamplePool(1000)

@@ -1,6 +1,6 @@
 import threading
 
-from data_api.store.cache import ByteCache
+from data_api.store.cache import UNREAD_S_MAX, ByteCache
 
 
 def test_the_budget_holds():
@@ -36,3 +36,19 @@ def test_a_value_is_made_once():
     for thread in threads:
         thread.join(5)
     assert made == [1]
+
+
+def test_what_nobody_reads_leaves():
+    """What is read stays; what was not for UNREAD_S_MAX goes, with its bytes, when another is
+    asked for; a value that is put again counts once.
+    """
+    now_s = 0.0
+    cache = ByteCache("test", 100, len, lambda: now_s)
+    for key in ("read", "unread"):
+        cache.put(key, b"1234")
+        cache.put(key, b"12345")
+    now_s += UNREAD_S_MAX
+    assert cache.find("read") == b"12345"
+    now_s += 1
+    assert cache.find("other") is None
+    assert (len(cache), cache.nbytes) == (1, 5)
