@@ -42,7 +42,7 @@ from data_api.store.head import Head
 from data_api.store.postings import SeriesIndex
 from data_api.store.rollups import RollupReader
 from data_api.store.selection import by_id, check_left, first_of_each, of_spans, select_any
-from data_api.store.tenant_state import ALL_TIME, Snapshot
+from data_api.store.tenant_state import ALL_TIME, NO_TIME, Snapshot
 
 T = TypeVar("T")
 VIEWED_SAMPLES_MAX: Final = 8_000_000
@@ -81,7 +81,7 @@ class Opened:
 
     snapshot: Snapshot
     spans: Sequence[SelectorSpan]
-    load: Callable[[], list[Loaded]]  # what they select; called in a thread
+    load: Callable[[], list[Loaded]] = list  # what they select; called in a thread
 
     def made_of(self) -> Hashable:
         """Equal to another's only where the same samples would be loaded: series, blocks and
@@ -96,7 +96,9 @@ class Opened:
 
 
 def whole(spans: Sequence[SelectorSpan]) -> tuple[int, int]:
-    """From the first to the last ms of any of them."""
+    """From the first to the last ms of any of them; NO_TIME of none."""
+    if not spans:
+        return NO_TIME
     return min(span.start_ms for span in spans) + 1, max(span.end_ms for span in spans)
 
 
@@ -134,7 +136,7 @@ class Store:
     ) -> Opened:
         """What `load` loads, of the snapshot of now."""
         if not spans:
-            return Opened(Snapshot(SeriesIndex(), Head(), ()), (), list)
+            return Opened(Snapshot(SeriesIndex(), Head(), ()), ())
         spans = [span.since(limits.kept_since_ms) for span in spans]
         snapshot = await self.catalogue.snapshot(tenant, whole(spans), of_spans(spans, limits))
         return Opened(snapshot, spans, partial(self._load, snapshot, spans, limits))

@@ -26,7 +26,10 @@ from data_api.promql.values import ROWS_AT_ONCE, runs, stopping_at
 from data_api.query_log import Entry, QueryLog, ReadText
 from data_api.questions import MATCHERS_MAX, Question, Selectors, computed, parse_selector
 from data_api.store.cache import ByteCache
+from data_api.store.head import Head
 from data_api.store.postings import SeriesIndex
+from data_api.store.reader import Opened
+from data_api.store.tenant_state import Snapshot
 
 A, B = uuid.uuid4(), uuid.uuid4()
 
@@ -143,7 +146,7 @@ async def test_questions_with_long_texts_are_read_where_queries_compute():
 
     class Empty:
         async def opened(self, *_):
-            return list
+            return Opened(Snapshot(SeriesIndex(), Head(), ()), ())
 
     for texts, pieces in ((["1"] * 5, 1), (["1 + 1" * 100] * 5, 2)):
         works.clear()
