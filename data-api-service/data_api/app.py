@@ -58,7 +58,8 @@ from data_api.workers.process import Conditions
 
 RULES_CONNECTIONS = 2
 WORKER_CONNECTIONS: Final = 2
-WORKER_SHARE: Final = 2  # of what the service keeps decoded, one part in each worker
+WORKER_HEAD_SHARE: Final = 2  # of what the service keeps decoded, one part in each worker
+WORKER_BLOCK_SHARE: Final = 4
 PREFIXES = ("/api/v1", "/prometheus/api/v1")
 API = (
     ranges,
@@ -105,8 +106,8 @@ def _engine(
         replace(
             source,
             connections=WORKER_CONNECTIONS,
-            head_bytes_max=source.head_bytes_max // WORKER_SHARE,
-            block_cache_bytes_max=source.block_cache_bytes_max // WORKER_SHARE,
+            head_bytes_max=source.head_bytes_max // WORKER_HEAD_SHARE,
+            block_cache_bytes_max=source.block_cache_bytes_max // WORKER_BLOCK_SHARE,
         ),
         settings.worker_bytes_max,
         settings.log_level,

@@ -57,7 +57,7 @@ class Settings(ServiceSettings):
     """How old the newest sample may be to count as current."""
     head_bytes_max: Annotated[int, Field(gt=0)] = 96 * MIB
     """Decoded newest samples kept, over all tenants (24 bytes a sample)."""
-    block_cache_bytes_max: Annotated[int, Field(gt=0)] = 192 * MIB
+    block_cache_bytes_max: Annotated[int, Field(gt=0)] = 384 * MIB
     """Decoded block chunks kept, over all tenants (16 bytes a sample)."""
     pool_connections: Annotated[int, Field(gt=1)] = 8
     """Connections to Postgres; a query holds one while it lists and fetches, never to evaluate."""
@@ -86,7 +86,7 @@ class Settings(ServiceSettings):
 
 
 class RulesSettings(Settings):
-    """What `python -m data_api.rules` reads besides; of the caches it has half, being alone."""
+    """What `python -m data_api.rules` reads besides; of the caches it has half of the newest samples, a quarter of blocks."""
 
     dis_url: Annotated[str, bare("DIS_URL")]
     """Where results are written."""

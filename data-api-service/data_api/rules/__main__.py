@@ -51,12 +51,12 @@ def make_engine(
 ) -> Engine:
     """An engine with half the memory of the service's. used: as the engine takes it."""
     objects = open_store(settings.object_store_url, Directory, Bucket)
-    cache_bytes = settings.block_cache_bytes_max // 2
+    cache_bytes = settings.block_cache_bytes_max // 4
     store = Store(
         Catalogue(database, settings.head_bytes_max // 2),
         BlockReader(objects, cache_bytes),
         objects,
-        RollupReader(objects, cache_bytes // 4),
+        RollupReader(objects, cache_bytes // 2),
     )
     limits = EngineLimits(
         samples_max=settings.query_samples_max,

@@ -9,7 +9,7 @@ from data_api.store.catalogue import Catalogue, Database
 from data_api.store.reader import Store
 from data_api.store.rollups import RollupReader
 
-ANSWERS_SHARE: Final = 12  # of what is kept decoded, beside it
+ANSWERS_SHARE: Final = 24  # of what is kept decoded, beside it
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,6 @@ class Source:
         objects = open_store(self.object_store_url, Directory, Bucket)
         catalogue = Catalogue(database, self.head_bytes_max)
         blocks = BlockReader(objects, self.block_cache_bytes_max)
-        rollups = RollupReader(objects, self.block_cache_bytes_max // 4)
+        rollups = RollupReader(objects, self.block_cache_bytes_max // 8)
         answers = self.block_cache_bytes_max // ANSWERS_SHARE
         return database, Store(catalogue, blocks, objects, rollups, answers)
