@@ -86,7 +86,9 @@ class Settings(ServiceSettings):
 
 
 class RulesSettings(Settings):
-    """What `python -m data_api.rules` reads besides; of the caches it has half of the newest samples, a quarter of blocks."""
+    """What `python -m data_api.rules` reads besides; it keeps half of the newest samples that the
+    service does, and a quarter of decoded blocks.
+    """
 
     dis_url: Annotated[str, bare("DIS_URL")]
     """Where results are written."""

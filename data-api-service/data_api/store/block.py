@@ -118,7 +118,7 @@ class BlockReader:
         self._footers: ByteCache[str, Footer] = ByteCache(
             "block_footer",
             max(1 << 20, bytes_max // 8),
-            lambda footer: footer.tail.metadata.serialized_size,
+            lambda footer: footer.tail.nbytes,
         )
         self._indexes: ByteCache[str, ChunkIndex] = ByteCache(
             "block_index", max(1 << 20, bytes_max // 4), lambda index: index.nbytes

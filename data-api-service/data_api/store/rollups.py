@@ -48,7 +48,7 @@ class RollupReader:
         self._footers: ByteCache[str, _Footer] = ByteCache(
             "rollup_footer",
             max(1 << 20, bytes_max // 8),
-            lambda footer: footer.tail.metadata.serialized_size,
+            lambda footer: footer.tail.nbytes,
         )
         self._groups: ByteCache[tuple[str, int, tuple[str, ...]], _Group] = ByteCache(
             "rollup", bytes_max, lambda group: group.nbytes

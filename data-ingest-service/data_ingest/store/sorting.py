@@ -15,6 +15,9 @@ from data_ingest.store.block import SortedSamples
 
 SPARSE: Final = 4
 """Ids spread over this many times the samples or more are numbered anew before the sort."""
+PIECE_SAMPLES: Final = 262_144
+"""A merged piece is made of so many: it is row groups of its own, and a block that was merged of
+merged ones, piece by piece, had 25 chunks in a group instead of 512 and was a tenth footer."""
 
 
 def sort_and_deduplicate(
@@ -61,17 +64,21 @@ def _codes(series_ids: I64) -> tuple[I64, I64]:
     return codes.astype(np.int64), ids
 
 
-def merge(inputs: Sequence[Iterator[SortedSamples]]) -> Iterator[SortedSamples]:
+def merge(
+    inputs: Sequence[Iterator[SortedSamples]], piece_samples: int = PIECE_SAMPLES
+) -> Iterator[SortedSamples]:
     """All samples of `inputs` by series and time; of one (series, timestamp) the later input wins.
 
     Each input ascends by series, and a series may go on in its next piece. Every yielded piece
-    holds whole series.
+    holds whole series; it is made once `piece_samples` are loaded.
     """
     cursors = [_Cursor(pieces) for pieces in inputs]
     while True:
         unfinished = [one.unfinished for one in cursors if one.unfinished is not None]
         bound = min(unfinished, default=None)
-        taken = [piece for cursor in cursors for piece in cursor.take_below(bound)]
+        taken: list[SortedSamples] = []
+        if bound is None or sum(one.samples for one in cursors) >= piece_samples:
+            taken = [piece for cursor in cursors for piece in cursor.take_below(bound)]
         if taken:
             yield sort_and_deduplicate(
                 np.concatenate(
@@ -96,6 +103,11 @@ class _Cursor:
         # The last series loaded, which the next piece may go on with; None: all is loaded.
         self.unfinished: int | None = None
         self.load()
+
+    @property
+    def samples(self) -> int:
+        """How many are loaded."""
+        return sum(map(len, self._loaded))
 
     def load(self) -> None:
         """The next piece is loaded, if there is one."""

@@ -194,11 +194,11 @@ def _version_1(samples: SortedSamples) -> pa.Table:
     return pa.Table.from_pylist(list(columns), VERSION_1)
 
 
-@given(st.lists(SAMPLES.filter(bool), min_size=1, max_size=4))
-def test_merging_blocks_is_settling_their_samples(inputs: list[Rows]) -> None:
+@given(st.lists(SAMPLES.filter(bool), min_size=1, max_size=4), st.integers(0, 60))
+def test_merging_blocks_is_settling_their_samples(inputs: list[Rows], least: int) -> None:
     """Blocks merged in order of precedence hold what one block of all their samples would."""
     blocks = [_written(sort_and_deduplicate(*_arrays(rows)))[0] for rows in inputs]
-    merged = list(merge([block.read(sink) for sink in blocks]))
+    merged = list(merge([block.read(sink) for sink in blocks], least))
     assert _as_dict(merged) == stored([row for rows in inputs for row in rows])
     assert _as_dict(block.read(_written(*merged)[0])) == _as_dict(merged)
 
@@ -219,8 +219,8 @@ def test_a_value_beats_a_stale_marker_however_they_are_compacted(
     assert _as_dict(merged) == stored(row for rows in requests for row in rows)
 
 
-@given(SAMPLES.filter(bool), st.integers(1, 5))
-def test_merging_small_pieces(rows: Rows, size: int) -> None:
+@given(SAMPLES.filter(bool), st.integers(1, 5), st.integers(0, 60))
+def test_merging_small_pieces(rows: Rows, size: int, least: int) -> None:
     """Wherever an input is cut into pieces, also within a series, the merge is the same."""
     whole = sort_and_deduplicate(*_arrays(rows))
     ids = np.repeat(whole.series_ids, np.diff(whole.starts))
@@ -230,7 +230,20 @@ def test_merging_small_pieces(rows: Rows, size: int) -> None:
         )
         for at in range(0, len(whole), size)
     ]
-    assert _as_dict(merge([iter(pieces), iter([whole])])) == stored(rows)
+    assert _as_dict(merge([iter(pieces), iter([whole])], least)) == stored(rows)
+
+
+def test_a_merged_block_has_full_row_groups() -> None:
+    """However small those of its inputs are, and however often it is merged again."""
+    ids = np.repeat(np.arange(1, 3001), 2)
+    whole = sort_and_deduplicate(ids, np.arange(ids.size), np.zeros(ids.size))
+    for size in (7, 400):
+        nth = np.arange(ids.size) // size
+        pieces = [whole.where(nth == at) for at in range(nth[-1] + 1)]
+        sink = _written(*merge([iter(pieces), iter([whole])]))[0]
+        groups = pq.ParquetFile(sink).metadata
+        rows = [groups.row_group(at).num_rows for at in range(groups.num_row_groups)]
+        assert rows == [512, 512, 512, 512, 512, 440]
 
 
 @given(st.lists(VALUES, min_size=1, max_size=50))
