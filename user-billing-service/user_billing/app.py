@@ -19,7 +19,6 @@ from user_billing.audit import endpoints as audit
 from user_billing.audit.service import Audit
 from user_billing.background import FLUSH_S, QUOTAS_S, UPKEEP_S, Background, Chore
 from user_billing.chassis import probes, problems
-from user_billing.chassis.callers import Buckets
 from user_billing.chassis.clock import Clock
 from user_billing.chassis.database import DatabaseUnavailable
 from user_billing.chassis.guard import parse_networks
@@ -30,7 +29,7 @@ from user_billing.costs.service import Costs
 from user_billing.db.session import Database, revision
 from user_billing.db.tables import SCHEMA_REVISION
 from user_billing.factors import endpoints as factors
-from user_billing.factors.service import Factors
+from user_billing.factors.service import Codes, Factors
 from user_billing.idempotency.http import KeepAnswers, Replay, replay
 from user_billing.idempotency.service import Answers
 from user_billing.invoices import endpoints as invoices
@@ -44,6 +43,7 @@ from user_billing.keys import endpoints as keys
 from user_billing.keys.service import Keys
 from user_billing.ledger import endpoints as ledger
 from user_billing.ledger.service import Ledger
+from user_billing.mail.rules import Letters
 from user_billing.mail.senders import sender_of
 from user_billing.mail.service import Mail
 from user_billing.members import endpoints as members
@@ -51,12 +51,14 @@ from user_billing.members.service import Members
 from user_billing.meters import endpoints as meters
 from user_billing.meters.service import Meters
 from user_billing.oidc import endpoints as oidc
+from user_billing.oidc.client import ProviderClient
 from user_billing.oidc.service import Oidc
 from user_billing.organisations import endpoints as organisations
 from user_billing.organisations.service import Organisations
 from user_billing.people import endpoints as people
 from user_billing.people.passwords import Passwords
 from user_billing.people.privacy import Privacy
+from user_billing.people.proof import Proofs
 from user_billing.people.service import People
 from user_billing.plans import endpoints as plans
 from user_billing.plans.service import Plans
@@ -146,35 +148,14 @@ def wire(settings: Settings, clock: Clock, wanted: Bootstrap) -> tuple[Services,
     database = _database(settings)
     keyring = Keyring(settings.secret_key.get_secret_value())
     passwords = Passwords(slots=settings.hashing_slots, queue=settings.hashing_queue)
-    throttle = Throttle(database, clock, keyring)
-    session_parts = Sessions(database, clock, keyring, passwords, throttle)
-    signing = SigningKeys(
-        database, clock, keyring, rotate_after=timedelta(days=settings.signing_key_days)
-    )
+    throttle, codes = Throttle(database, clock, keyring), Codes(keyring)
+    proofs = Proofs(database, passwords, throttle)
     mail = _mail(settings, database, clock, keyring)
+    session_parts = Sessions(database, clock, keyring, proofs, codes)
     key_parts = Keys(database, clock, keyring)
-    first_start = FirstStart(
-        database,
-        clock,
-        keyring,
-        passwords,
-        throttle,
-        sessions=session_parts,
-        chosen_token=_text(settings.setup_token),
-    )
-    member_parts = Members(
-        database,
-        clock,
-        keyring,
-        passwords,
-        throttle,
-        sessions=session_parts,
-        mail=mail,
-        organisations_max=settings.organisations_per_user_max,
-    )
-    answers, wallet_parts = Answers(database, clock, keyring), Wallets(database, clock)
+    rotate_after = timedelta(days=settings.signing_key_days)
+    signing = SigningKeys(database, clock, keyring, rotate_after)
     allowed = parse_networks(settings.webhook_allow)
-    webhook_parts = Webhooks(database, clock, keyring, plain_http=bool(allowed))
     subscription_parts = Subscriptions(database, clock, sells=is_seller_confirmed)
     invoice_parts = Invoices(database, clock, subscription_parts)
     grace = timedelta(hours=settings.billing_grace_hours)
@@ -185,14 +166,18 @@ def wire(settings: Settings, clock: Clock, wanted: Bootstrap) -> tuple[Services,
         database=database,
         audit=Audit(database),
         keys=key_parts,
-        members=member_parts,
-        organisations=Organisations(database, clock),
-        people=People(
-            database, clock, keyring, passwords, throttle, sessions=session_parts, mail=mail
+        members=Members(
+            database, clock, keyring, proofs, session_parts, mail,
+            organisations_max=settings.organisations_per_user_max,
         ),
+        organisations=Organisations(database, clock),
+        people=People(database, clock, keyring, proofs, codes, session_parts, mail),
         privacy=Privacy(database, clock, mail),
         sessions=session_parts,
-        first_start=first_start,
+        first_start=FirstStart(
+            database, clock, keyring, proofs, session_parts, key_parts,
+            chosen_token=_text(settings.setup_token),
+        ),
         signing=signing,
         tokens=Tokens(database, clock, signing),
         plans=Plans(database, clock),
@@ -202,38 +187,33 @@ def wire(settings: Settings, clock: Clock, wanted: Bootstrap) -> tuple[Services,
         usage=Usage(database, clock),
         meters=Meters(database, clock),
         intake=Intake(database, clock),
-        answers=answers,
+        answers=Answers(database, clock, keyring),
         ledger=Ledger(database),
-        wallets=wallet_parts,
-        webhooks=webhook_parts,
+        wallets=Wallets(database, clock),
+        webhooks=Webhooks(database, clock, keyring, plain_http=bool(allowed)),
         sellers=Sellers(database, clock),
         periods=Periods(database, clock, subscription_parts, invoice_parts, grace),
         invoices=invoice_parts,
         corrections=Corrections(database, clock),
         quotas=Quotas(database, clock, emit=tell),
         guard=Guard(database, clock, emit=tell),
-        factors=Factors(database, clock, keyring, throttle),
+        factors=Factors(database, clock, keyring, throttle, codes),
         oidc=Oidc(
-            database,
-            clock,
-            keyring,
-            passwords,
-            throttle,
-            sessions=session_parts,
-            providers=settings.oidc,
+            database, clock, keyring, proofs, session_parts,
+            providers={provider.name: provider for provider in settings.oidc},
             public_url=settings.ui_public_url,
+            client=ProviderClient(clock),
         ),
         service_accounts=ServiceAccounts(database, clock),
-        buckets=Buckets(),
-    )
+    )  # fmt: skip
     background = Background(
         database=database,
         clock=clock,
         keys=key_parts,
-        members=member_parts,
+        members=services.members,
         mail=mail,
         signing=signing,
-        first_start=first_start,
+        first_start=services.first_start,
         chores=_chores(services),
         courier=Courier(database, clock, keyring, allowed),
         wanted=wanted,
@@ -289,14 +269,9 @@ def _bootstrap(settings: Settings) -> Bootstrap:
 def _mail(settings: Settings, database: Database, clock: Clock, keyring: Keyring) -> Mail:
     where = _text(settings.mail)
     host = urlsplit(settings.ui_public_url).hostname or "localhost"
-    return Mail(
-        database,
-        clock,
-        keyring,
-        sender=None if where is None else sender_of(where),
-        sent_from=settings.mail_from or f"CloudOpsHub <cloudopshub@{host}>",
-        url=settings.ui_public_url,
-    )
+    sender = None if where is None else sender_of(where)
+    sent_from = settings.mail_from or f"CloudOpsHub <cloudopshub@{host}>"
+    return Mail(database, clock, keyring, Letters(settings.ui_public_url), sender, sent_from)
 
 
 def _text(secret: SecretStr | None) -> str | None:

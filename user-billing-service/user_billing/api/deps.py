@@ -10,13 +10,14 @@ import base64
 import binascii
 import hmac
 import ipaddress
+import threading
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Annotated
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
 from uuid import UUID
 
 import structlog
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Response
 
 from user_billing import access
 from user_billing.api import origins
@@ -104,7 +105,9 @@ class Services:
     factors: Factors
     oidc: Oidc
     service_accounts: ServiceAccounts
-    buckets: Buckets
+    buckets: Buckets = field(default_factory=Buckets)
+    buckets_lock: threading.Lock = field(default_factory=threading.Lock)
+    """Requests with keys are judged in threads; one bucket counts for all of them."""
 
 
 def services_of(request: Request) -> Services:
@@ -131,12 +134,12 @@ def cookie_name(settings: Settings, suffix: str = "") -> str:
     return f"{'' if settings.plain_http else '__Host-'}cloudopshub{suffix}"
 
 
-def client(request: Request, services: ServicesDep) -> Client:
+def client(request: Request, services: ServicesDep, rid: RequestId) -> Client:
     """Where the request came from, through configured proxies only, and from which browser."""
     settings = services.settings
     device = request.cookies.get(cookie_name(settings, DEVICE_SUFFIX))
     browser = browser_words(request.headers.get("user-agent", ""))
-    return Client(settings.proxies.address(request.scope), device, browser)
+    return Client(settings.proxies.address(request.scope), device, browser, rid)
 
 
 ClientDep = Annotated[Client, Depends(client)]
@@ -150,6 +153,14 @@ def refuse_other_sites(request: Request, services: ServicesDep) -> None:
 
 
 SameOrigin = Depends(refuse_other_sites)
+
+
+def no_store(response: Response) -> None:
+    """No cache keeps the answer, which has a secret or a person's facts."""
+    response.headers["Cache-Control"] = "no-store"
+
+
+NoStore = Depends(no_store)
 
 
 def caller(request: Request, services: ServicesDep, rid: RequestId) -> Principal:
@@ -199,8 +210,9 @@ def _by_key(request: Request, services: Services, text: str, rid: str | None) ->
         if not is_within(address, map(ipaddress.ip_network, key.networks)):
             raise NotAllowed(detail=f"this API key may not be used from {address or 'here'}")
     if key.requests_per_s is not None:
-        now_s = services.clock.now().timestamp()
-        wait_s = services.buckets.wait_s(str(key.id), key.requests_per_s, now_s)
+        with services.buckets_lock:
+            now_s = services.clock.now().timestamp()
+            wait_s = services.buckets.wait_s(str(key.id), key.requests_per_s, now_s)
         if wait_s > 0:
             raise TooManyRequests(per_s=key.requests_per_s, retry_after_s=wait_s)
     return Principal(
@@ -239,12 +251,14 @@ def _by_cookie(request: Request, services: Services, rid: str | None) -> Princip
     return _person(live, rid, "session")
 
 
-def _person(live: LiveSession, rid: str | None, credential: str) -> Principal:
+def _person(
+    live: LiveSession, rid: str | None, credential: Literal["session", "token"]
+) -> Principal:
     return Principal(
         tenant=live.organisation_id,
         actor=Actor(f"user:{live.user.id}", rid),
         scopes=access.scopes_of(live),
-        credential="session" if credential == "session" else "token",
+        credential=credential,
         role=live.role,
         user_id=live.user.id,
         session=live,

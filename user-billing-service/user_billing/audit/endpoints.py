@@ -9,7 +9,7 @@ from user_billing.api.bodies import Instant
 from user_billing.api.deps import BillingReader, ServicesDep
 from user_billing.audit import export
 from user_billing.audit.service import PAGE_MAX
-from user_billing.audit.views import AuditEventView, AuditView
+from user_billing.audit.views import AuditView
 
 router = APIRouter(prefix="/api/v1", tags=["audit"])
 
@@ -22,8 +22,8 @@ def read_audit(
     limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 100,
 ) -> AuditView:
     """Events below sequence number `before`, newest first."""
-    page = services.audit.page(caller.tenant, before=before, limit=limit)
-    return AuditView(events=[AuditEventView.of(event, page.members) for event in page.events])
+    events = services.audit.page(caller.tenant, before=before, limit=limit)
+    return AuditView.model_validate({"events": events})
 
 
 FORMATS = {

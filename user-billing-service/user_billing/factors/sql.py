@@ -3,9 +3,10 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, delete, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, and_, delete, exists, func, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
@@ -25,13 +26,10 @@ class Factor:
 
 def factor_of(session: Session, user_id: UUID) -> Factor | None:
     """The person's authenticator, confirmed or not; locked, so that a code is used once."""
-    f = t.second_factor
-    row = session.execute(
-        select(f.c.secret_sealed, f.c.last_step, f.c.confirmed_at)
-        .where(f.c.user_id == user_id)
-        .with_for_update()
-    ).one_or_none()
-    return None if row is None else Factor(bytes(row.secret_sealed), row.last_step, row[2])
+    f = t.second_factor.c
+    query = select(f.secret_sealed, f.last_step, f.confirmed_at).where(f.user_id == user_id)
+    row = session.execute(query.with_for_update()).one_or_none()
+    return None if row is None else Factor(*row)
 
 
 def has_confirmed(session: Session, user_id: UUID) -> bool:
@@ -79,21 +77,22 @@ def begin(session: Session, user_id: UUID, sealed: bytes, now: datetime) -> bool
     return done is not None
 
 
-def accept_step(session: Session, user_id: UUID, step: int) -> None:
-    """Codes of `step` and before it are used."""
+def change(session: Session, user_id: UUID, **values: Any) -> None:
+    """The authenticator has these values: last_step (codes up to it are used), confirmed_at."""
     f = t.second_factor
-    session.execute(update(f).where(f.c.user_id == user_id).values(last_step=step))
+    session.execute(update(f).where(f.c.user_id == user_id).values(**values))
 
 
-def confirm(session: Session, user_id: UUID, now: datetime) -> None:
-    """The authenticator counts."""
-    f = t.second_factor
-    session.execute(update(f).where(f.c.user_id == user_id).values(confirmed_at=now))
+def remove(session: Session, user_id: UUID, *, since: datetime | None = None) -> None:
+    """The person has no second factor and no recovery codes.
 
-
-def remove(session: Session, user_id: UUID) -> None:
-    """The person has no second factor and no recovery codes."""
-    session.execute(delete(t.second_factor).where(t.second_factor.c.user_id == user_id))
+    since: one that was confirmed before that stays.
+    """
+    f = t.second_factor.c
+    query = delete(t.second_factor).where(f.user_id == user_id)
+    if since is not None:
+        query = query.where(or_(f.confirmed_at.is_(None), f.confirmed_at >= since))
+    session.execute(query)
 
 
 def replace_recovery_codes(session: Session, user_id: UUID, hashes: Iterable[bytes]) -> None:

@@ -1,8 +1,6 @@
 """The bodies of second factors."""
 
-from datetime import datetime
-
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from user_billing.api.bodies import Body, Unicode
 
@@ -16,16 +14,6 @@ class FactorCodeBody(Body):
 class RequirementBody(Body):
     """Whether members need a second factor."""
 
-    required: bool
-
-
-class FactorView(BaseModel):
-    """What the caller has. confirmed_at null: no second factor is asked for."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    confirmed_at: datetime | None
-    recovery_codes_left: int
     required: bool
 
 

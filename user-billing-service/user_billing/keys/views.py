@@ -1,16 +1,12 @@
 """The bodies of API keys."""
 
-from collections.abc import Iterable
-from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from pydantic import BaseModel
 
 from user_billing.api.bodies import Body, Unicode
 from user_billing.keys.rules import OVERLAP_S
-from user_billing.members.rules import display_name
-from user_billing.model import ApiKey, Member
+from user_billing.model import ApiKey
 
 
 class KeyBody(Body):
@@ -46,48 +42,7 @@ class IntrospectBody(Body):
     key: Unicode
 
 
-class KeyView(BaseModel):
-    """A key without its secret."""
-
-    id: UUID
-    name: str
-    start: str
-    scopes: list[str]
-    created_at: datetime
-    last_used_at: datetime | None
-    expires_at: datetime | None
-    revoked_at: datetime | None
-    created_by: str
-    networks: list[str]
-    requests_per_s: int | None
-    replaced_by: UUID | None
-
-    @classmethod
-    def facts(cls, key: ApiKey, members: Iterable[Member]) -> dict[str, Any]:
-        """The fields of the view of a key."""
-        return {
-            "id": key.id,
-            "name": key.name,
-            "start": key.start,
-            "scopes": [scope.value for scope in key.scopes],
-            "created_at": key.created_at,
-            "last_used_at": key.last_used_at,
-            "expires_at": key.expires_at,
-            "revoked_at": key.revoked_at,
-            "created_by": display_name(key.created_by, members),
-            "networks": list(key.networks),
-            "requests_per_s": key.requests_per_s,
-            "replaced_by": key.replaced_by,
-        }
-
-
-class NewKeyView(KeyView):
-    """A key with its secret, once."""
-
-    key: str
-
-
 class KeysView(BaseModel):
     """The keys of the organisation, newest first."""
 
-    keys: list[KeyView]
+    keys: list[ApiKey]

@@ -30,17 +30,13 @@ def waiting(session: Session, at_most: int) -> int:
 
 def add(session: Session, mail_id: UUID, address: str, sealed: bytes | None, now: datetime) -> None:
     """The letter waits. sealed None: there is none to send, and it has ended."""
+    ended_at = now if sealed is None else None
     session.execute(
         insert(t.mail).values(
-            id=mail_id,
-            address=address,
-            sealed=sealed,
-            created_at=now,
-            next_at=now,
-            attempts=0,
-            ended_at=now if sealed is None else None,
+            id=mail_id, address=address, sealed=sealed, created_at=now, next_at=now, attempts=0,
+            ended_at=ended_at,
         )
-    )
+    )  # fmt: skip
 
 
 def claim(session: Session, now: datetime) -> Row[Any] | None:
@@ -67,13 +63,12 @@ def claim(session: Session, now: datetime) -> Row[Any] | None:
 
 def end(session: Session, mail_id: UUID, now: datetime, *, error: str | None) -> None:
     """The letter is sent, or given up; what it said is gone."""
-    values = {"ended_at": now, "sealed": None, "error": error}
+    change(session, mail_id, ended_at=now, sealed=None, error=error)
+
+
+def change(session: Session, mail_id: UUID, **values: Any) -> None:
+    """The letter has these values: next_at; error, why the last attempt failed."""
     session.execute(update(t.mail).where(t.mail.c.id == mail_id).values(**values))
-
-
-def note_error(session: Session, mail_id: UUID, error: str) -> None:
-    """Why the last attempt failed."""
-    session.execute(update(t.mail).where(t.mail.c.id == mail_id).values(error=error))
 
 
 def forget_address(session: Session, address: str) -> None:

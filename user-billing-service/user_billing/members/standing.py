@@ -19,7 +19,7 @@ from user_billing.db.session import BoundSession
 from user_billing.errors import NotAuthenticated
 from user_billing.keys import sql as keys_sql
 from user_billing.members import sql
-from user_billing.model import Actor, ApiKey, Invitation, Principal, Role
+from user_billing.model import Actor, ApiKey, Invitation, Member, Principal, Role
 from user_billing.organisations import sql as organisations_sql
 
 SERVICE_ACCOUNT = "service_account:"
@@ -44,6 +44,33 @@ def require(session: BoundSession, principal: Principal) -> None:
             raise NotAuthenticated(detail="the API key is revoked")
 
 
+def change_member(
+    session: BoundSession,
+    org: UUID,
+    member: Member,
+    role: Role | None,
+    *,
+    actor: Actor,
+    now: datetime,
+) -> list[UUID]:
+    """The keys that ended because the member is of that role from here on (None: no member).
+
+    session, answer: as of `end_outgrown`. The caller ends the member's sessions here.
+    """
+    target = f"user:{member.user_id}"
+    if role is None:
+        sql.remove_member(session, org, member.user_id)
+        audit.record(session, org, actor, "member.removed", target, now=now, role=member.role)
+    else:
+        sql.set_role(session, org, member.user_id, role)
+        audit.record(
+            session, org, actor, "member.role_changed", target,
+            now=now, before=member.role, after=role,
+        )  # fmt: skip
+    barred = member.email if role is None else None
+    return end_outgrown(session, org, actor, now, barred=barred)
+
+
 def end_outgrown(
     session: BoundSession, org: UUID, actor: Actor, now: datetime, *, barred: str | None = None
 ) -> list[UUID]:
@@ -61,23 +88,15 @@ def end_outgrown(
     }
     for target, key in revoked.items():
         keys_sql.revoke_key(session, org, key.id, now)
-        audit.record(
-            session, org, actor, "key.revoked", target, now=now, name=key.name, reason=OUTGROWN
-        )
+        facts = {"name": key.name, "reason": OUTGROWN}
+        audit.record(session, org, actor, "key.revoked", target, now=now, **facts)
     living = {s: key for s, key in keys.items() if key.revoked_at is None and s not in revoked}
     for invitation in sql.open_invitations(session, org, now):
         if invitation.email != barred and may_still_invite(invitation, living, roles):
             continue
         sql.close_invitation(session, org, invitation.id, accepted=False, now=now)
-        audit.record(
-            session,
-            org,
-            actor,
-            "invitation.revoked",
-            f"invitation:{invitation.id}",
-            now=now,
-            reason=OUTGROWN,
-        )
+        target = f"invitation:{invitation.id}"
+        audit.record(session, org, actor, "invitation.revoked", target, now=now, reason=OUTGROWN)
     return [key.id for key in revoked.values()]
 
 

@@ -1,11 +1,9 @@
 """The bodies of log-in with a provider."""
 
-from datetime import datetime
-from uuid import UUID
-
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from user_billing.api.bodies import Body, Unicode
+from user_billing.oidc.sql import Identity
 
 
 class ProviderView(BaseModel):
@@ -35,20 +33,7 @@ class BegunView(BaseModel):
     url: str
 
 
-class IdentityView(BaseModel):
-    """A linked identity."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    id: UUID
-    provider: str
-    issuer: str
-    subject: str
-    linked_at: datetime
-    last_login_at: datetime | None
-
-
 class IdentitiesView(BaseModel):
     """The caller's identities, oldest first."""
 
-    identities: list[IdentityView]
+    identities: list[Identity]

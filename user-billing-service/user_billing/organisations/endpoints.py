@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Response, status
+from fastapi import APIRouter, Query
 
 from user_billing.api.deps import Operator, ServicesDep
 from user_billing.organisations.views import (
@@ -25,22 +25,20 @@ def list_organisations(
     """Every organisation, oldest first, a page at a time."""
     rows = services.organisations.page(after, limit)
     return OperatorOrganisationsView(
-        organisations=[OperatorOrganisationView.model_validate(dict(row)) for row in rows],
+        organisations=[OperatorOrganisationView(**row) for row in rows],
         next=rows[-1]["id"] if len(rows) == limit else None,
     )
 
 
-@router.post("/{organisation_id}/suspend", status_code=status.HTTP_204_NO_CONTENT)
+@router.post("/{organisation_id}/suspend", status_code=204)
 def suspend(
     organisation_id: UUID, body: SuspensionBody, operator: Operator, services: ServicesDep
-) -> Response:
+) -> None:
     """Its keys and tokens are refused everywhere within 5 s; its people may read what it owes."""
     services.organisations.suspend(operator, organisation_id, body.reason)
-    return Response(status_code=status.HTTP_204_NO_CONTENT)
 
 
-@router.post("/{organisation_id}/resume", status_code=status.HTTP_204_NO_CONTENT)
-def resume(organisation_id: UUID, operator: Operator, services: ServicesDep) -> Response:
+@router.post("/{organisation_id}/resume", status_code=204)
+def resume(organisation_id: UUID, operator: Operator, services: ServicesDep) -> None:
     """It works again, with the keys and sessions it had."""
     services.organisations.resume(operator, organisation_id)
-    return Response(status_code=status.HTTP_204_NO_CONTENT)

@@ -1,32 +1,17 @@
 """The bodies of organisations."""
 
 from datetime import datetime
-from typing import Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, computed_field
+from pydantic import BaseModel, computed_field
 
 from user_billing.api.bodies import Body, Unicode
-from user_billing.model import Organisation
 
 
 class OrganisationBody(Body):
     """A further organisation."""
 
     name: Unicode
-
-
-class OrganisationView(BaseModel):
-    """An organisation."""
-
-    id: UUID
-    name: str
-    slug: str
-
-    @classmethod
-    def of(cls, organisation: Organisation) -> Self:
-        """The view of an organisation."""
-        return cls(id=organisation.id, name=organisation.name, slug=organisation.slug)
 
 
 class SuspensionBody(Body):
@@ -37,8 +22,6 @@ class SuspensionBody(Body):
 
 class OperatorOrganisationView(BaseModel):
     """An organisation as the operator sees it."""
-
-    model_config = ConfigDict(from_attributes=True)
 
     id: UUID
     name: str

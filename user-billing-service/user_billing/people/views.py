@@ -1,6 +1,6 @@
 """The bodies of accounts."""
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from user_billing.api.bodies import Body, Unicode
 
@@ -48,8 +48,6 @@ class ExportView(BaseModel):
     """What is stored of a person: account, organisations with keys and events, sessions,
     second factor, identities.
     """
-
-    model_config = ConfigDict(extra="allow")
 
     account: dict[str, object]
     organisations: list[dict[str, object]]

@@ -4,29 +4,21 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from fastapi import APIRouter, Response, status
+from fastapi import APIRouter, Response
 
 from user_billing.api.deps import (
     DEVICE_SUFFIX,
     Browser,
     ClientDep,
-    RequestId,
     SameOrigin,
     ServicesDep,
     cookie_name,
 )
 from user_billing.challenges.sql import LIFE
 from user_billing.keyring import DEVICE_LIFE
+from user_billing.sessions import views
 from user_billing.sessions.service import OpenSession, Pending
-from user_billing.sessions.views import (
-    CodeBody,
-    ListedSessionView,
-    LogInBody,
-    OrganisationChoice,
-    PendingView,
-    SessionsView,
-    SessionView,
-)
+from user_billing.sessions.views import PendingView, SessionView
 from user_billing.settings import Settings
 
 router = APIRouter(prefix="/api/v1", tags=["session"])
@@ -51,7 +43,7 @@ def render_step(
     """The session, or 202 and what is still asked for."""
     if isinstance(step, OpenSession):
         return render(response, settings, step)
-    response.status_code = status.HTTP_202_ACCEPTED
+    response.status_code = 202
     response.headers["Cache-Control"] = "no-store"
     return PendingView(challenge=step.challenge, expires_in_s=int(LIFE.total_seconds()))
 
@@ -64,7 +56,6 @@ def set_cookie(
         cookie_name(settings, suffix),
         value,
         max_age=int(life.total_seconds()),
-        path="/",
         secure=not settings.plain_http,
         httponly=True,
         samesite="lax",
@@ -73,47 +64,27 @@ def set_cookie(
 
 @router.post("/login", dependencies=[SameOrigin], responses=PENDING)
 def log_in(
-    body: LogInBody,
-    response: Response,
-    services: ServicesDep,
-    client: ClientDep,
-    rid: RequestId,
+    body: views.LogInBody, response: Response, services: ServicesDep, client: ClientDep
 ) -> SessionView | PendingView:
     """A session by e-mail address and password; 202 for who has a second factor."""
-    step = services.sessions.log_in(
-        email=body.email, password=body.password, client=client, request_id=rid
-    )
+    step = services.sessions.log_in(body.email, body.password, client)
     return render_step(response, services.settings, step)
 
 
 @router.post("/login/code", dependencies=[SameOrigin])
 def log_in_with_code(
-    body: CodeBody,
-    response: Response,
-    services: ServicesDep,
-    client: ClientDep,
-    rid: RequestId,
+    body: views.CodeBody, response: Response, services: ServicesDep, client: ClientDep
 ) -> SessionView:
     """The second step: the session, by the challenge of the first and a code."""
-    opened = services.sessions.answer(
-        challenge=body.challenge, code=body.code, client=client, request_id=rid
-    )
+    opened = services.sessions.answer(body.challenge, body.code, client)
     return render(response, services.settings, opened)
 
 
-@router.post("/logout", status_code=status.HTTP_204_NO_CONTENT)
-def log_out(caller: Browser, services: ServicesDep) -> Response:
+@router.post("/logout", status_code=204)
+def log_out(caller: Browser, response: Response, services: ServicesDep) -> None:
     """The session and its tokens end; the browser forgets the cookie."""
-    services.sessions.log_out(caller.session, caller.principal.actor)
-    response = Response(status_code=status.HTTP_204_NO_CONTENT)
-    response.delete_cookie(
-        cookie_name(services.settings),
-        path="/",
-        secure=not services.settings.plain_http,
-        httponly=True,
-        samesite="lax",
-    )
-    return response
+    services.sessions.revoke(caller.session, caller.principal.actor, only=caller.session.id)
+    set_cookie(response, services.settings, "", "", timedelta())
 
 
 @router.get("/session")
@@ -124,7 +95,7 @@ def read_session(caller: Browser, response: Response, services: ServicesDep) -> 
 
 @router.post("/session/organisation")
 def switch_organisation(
-    body: OrganisationChoice, caller: Browser, response: Response, services: ServicesDep
+    body: views.OrganisationChoice, caller: Browser, response: Response, services: ServicesDep
 ) -> SessionView:
     """A new session in another of the caller's organisations; the old one is revoked."""
     opened = services.sessions.switch(caller.session, body.organisation_id, caller.principal.actor)
@@ -132,23 +103,22 @@ def switch_organisation(
 
 
 @router.get("/sessions")
-def list_sessions(caller: Browser, services: ServicesDep) -> SessionsView:
+def list_sessions(caller: Browser, services: ServicesDep) -> views.SessionsView:
     """The caller's live sessions in all organisations, newest first."""
     rows = services.sessions.all(caller.session.user.id)
-    views = [ListedSessionView.model_validate(dict(row)) for row in rows]
     here = caller.session.id
-    return SessionsView(sessions=[v.model_copy(update={"current": v.id == here}) for v in views])
+    return views.SessionsView(
+        sessions=[views.ListedSessionView(**row, current=row["id"] == here) for row in rows]
+    )
 
 
-@router.post("/sessions/end-others", status_code=status.HTTP_204_NO_CONTENT)
-def end_other_sessions(caller: Browser, services: ServicesDep) -> Response:
+@router.post("/sessions/end-others", status_code=204)
+def end_other_sessions(caller: Browser, services: ServicesDep) -> None:
     """All sessions of the caller but this one end, and their tokens."""
-    services.sessions.revoke(caller.session, None, caller.principal.actor)
-    return Response(status_code=status.HTTP_204_NO_CONTENT)
+    services.sessions.revoke(caller.session, caller.principal.actor, but=caller.session.id)
 
 
-@router.delete("/sessions/{session_id}", status_code=status.HTTP_204_NO_CONTENT)
-def end_session(session_id: UUID, caller: Browser, services: ServicesDep) -> Response:
+@router.delete("/sessions/{session_id}", status_code=204)
+def end_session(session_id: UUID, caller: Browser, services: ServicesDep) -> None:
     """The caller's session of that id ends, and its tokens."""
-    services.sessions.revoke(caller.session, session_id, caller.principal.actor)
-    return Response(status_code=status.HTTP_204_NO_CONTENT)
+    services.sessions.revoke(caller.session, caller.principal.actor, only=session_id)

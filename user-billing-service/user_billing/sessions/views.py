@@ -4,11 +4,11 @@ from datetime import datetime
 from typing import Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from user_billing import access
 from user_billing.api.bodies import Body, Unicode
-from user_billing.organisations.views import OrganisationView
+from user_billing.model import Organisation, Person
 from user_billing.sessions.service import OpenSession
 
 
@@ -40,17 +40,8 @@ class OrganisationChoice(Body):
     organisation_id: UUID
 
 
-class UserView(BaseModel):
-    """A person."""
-
-    id: UUID
-    email: str
-
-
 class ListedSessionView(BaseModel):
     """One of a person's live sessions; network and browser as they were when it was opened."""
-
-    model_config = ConfigDict(from_attributes=True)
 
     id: UUID
     org_id: UUID
@@ -71,9 +62,9 @@ class SessionsView(BaseModel):
 class SessionView(BaseModel):
     """The session, as the page needs it. suspended: why the organisation is, else None."""
 
-    user: UserView
-    organisation: OrganisationView
-    organisations: list[OrganisationView]
+    user: Person
+    organisation: Organisation
+    organisations: list[Organisation]
     role: str
     scopes: list[str]
     csrf_token: str
@@ -85,13 +76,11 @@ class SessionView(BaseModel):
     def of(cls, opened: OpenSession) -> Self:
         """The view of a session."""
         live = opened.live
-        organisations = [OrganisationView.of(m.organisation) for m in opened.memberships]
-        here = next(o for o in organisations if o.id == live.organisation_id)
         return cls(
-            user=UserView(id=live.user.id, email=live.user.email),
-            organisation=here,
-            organisations=organisations,
-            role=live.role.value,
+            user=live.user,
+            organisation=next(o for o in opened.organisations if o.id == live.organisation_id),
+            organisations=opened.organisations,
+            role=live.role,
             scopes=sorted(access.scopes_of(live)),
             csrf_token=opened.csrf_token,
             must_enrol=live.must_enrol,

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select, update
@@ -28,23 +29,14 @@ def ensure_set_up(session: Session, nonce: bytes) -> None:
 
 def set_up(session: Session, *, lock: bool = False) -> SetUp | None:
     """The state of the first start; None before the service has ever run. lock: for update."""
-    query = select(t.setup)
+    s = t.setup.c
+    query = select(s.nonce, s.home_org, s.announced_at, s.completed_at)
     row = session.execute(query.with_for_update() if lock else query).one_or_none()
-    if row is None:
-        return None
-    return SetUp(bytes(row.nonce), row.home_org, row.announced_at, row.completed_at)
+    return None if row is None else SetUp(*row)
 
 
-def mark_announced(session: Session, now: datetime) -> None:
-    """The set-up link has been shown."""
-    session.execute(update(t.setup).values(announced_at=now))
-
-
-def mark_home(session: Session, organisation_id: UUID) -> None:
-    """The first organisation is `organisation_id`."""
-    session.execute(update(t.setup).values(home_org=organisation_id))
-
-
-def mark_set_up(session: Session, now: datetime) -> None:
-    """The installation has an owner: the set-up link is spent."""
-    session.execute(update(t.setup).values(completed_at=now))
+def change(session: Session, **values: Any) -> None:
+    """The first start has these values: announced_at (the link was shown), home_org (the first
+    organisation), completed_at (there is an owner, the link is spent).
+    """
+    session.execute(update(t.setup).values(**values))

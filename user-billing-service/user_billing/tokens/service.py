@@ -1,7 +1,7 @@
 """Access tokens: what a session or a sister service is exchanged for."""
 
 from collections.abc import Collection, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from user_billing import access
@@ -15,13 +15,13 @@ from user_billing.tokens.claims import claims
 from user_billing.tokens.signing import SigningKeys
 
 
+@dataclass(frozen=True)
 class Tokens:
     """Issues five-minute tokens."""
 
-    def __init__(self, database: Database, clock: Clock, signing: SigningKeys) -> None:
-        self._database = database
-        self._clock = clock
-        self._signing = signing
+    database: Database
+    clock: Clock
+    signing: SigningKeys
 
     def for_session(self, live: LiveSession, audience: str) -> str:
         """A token with the role the person has now.
@@ -31,7 +31,7 @@ class Tokens:
         addressed = _parse(audience, "audience")
         if addressed is not Audience.UBS:
             self._require_active(live.organisation_id)
-        return self._signing.sign(
+        return self.signing.sign(
             claims(
                 audience=addressed,
                 subject=str(live.user.id),
@@ -39,7 +39,7 @@ class Tokens:
                 role=live.role,
                 scopes=access.scopes_of(live),
                 limits=self._limits(live.organisation_id),
-                now=self._clock.now(),
+                now=self.clock.now(),
                 token_id=new_id(),
                 session_id=live.id,
             )
@@ -65,7 +65,7 @@ class Tokens:
             raise NotAllowed(needs=f"the service token of {acting}")
         access.require_service_may(acting, addressed, granted)
         self._require_active(organisation_id)
-        return self._signing.sign(
+        return self.signing.sign(
             claims(
                 audience=addressed,
                 subject=f"service:{acting}",
@@ -74,19 +74,19 @@ class Tokens:
                 scopes=granted,
                 # What rules and alerts write is not blocked.
                 limits=replace(self._limits(organisation_id), blocked=None),
-                now=self._clock.now(),
+                now=self.clock.now(),
                 token_id=new_id(),
             )
         )
 
     def _require_active(self, organisation_id: UUID) -> None:
-        with self._database.directory() as session:
+        with self.database.directory() as session:
             reason = organisations_sql.suspension(session, organisation_id)
         if reason is not None:
             raise NotAllowed(detail=f"the organisation is suspended: {reason}")
 
     def _limits(self, organisation_id: UUID) -> Limits:
-        with self._database.directory() as session:
+        with self.database.directory() as session:
             limits = organisations_sql.limits_of(session, organisation_id)
         if limits is None:
             raise NotFound(organisation=organisation_id)
