@@ -44,11 +44,7 @@ def audit_events_after(session: Session, org: UUID, after: int, limit: int) -> S
 
 
 def _events(
-    session: Session,
-    org: UUID,
-    bound: ColumnElement[bool],
-    order: ColumnElement[int],
-    limit: int,
+    session: Session, org: UUID, bound: ColumnElement[bool], order: ColumnElement[int], limit: int
 ) -> Sequence[AuditEvent]:
     e = t.audit_event
     rows = session.execute(select(e).where(e.c.org_id == org, bound).order_by(order).limit(limit))

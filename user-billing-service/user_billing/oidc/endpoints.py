@@ -92,11 +92,7 @@ def callback(
 
 @router.post("/oidc/link", dependencies=[SameOrigin])
 def link_with_password(
-    body: LinkBody,
-    request: Request,
-    response: Response,
-    services: ServicesDep,
-    client: ClientDep,
+    body: LinkBody, request: Request, response: Response, services: ServicesDep, client: ClientDep
 ) -> SessionView:
     """A session; the identity of the callback is linked to the account whose password this is."""
     cookie = request.cookies.get(cookie_name(services.settings, COOKIE_SUFFIX), "")
