@@ -8,8 +8,8 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, func, insert, select, update
 from sqlalchemy.orm import Session
 
-from user_billing.audit import tables as t
 from user_billing.audit.chain import Link
+from user_billing.db import tables as t
 from user_billing.model import AuditEvent
 
 

@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import delete, insert, select
 from sqlalchemy.orm import Session
 
-from user_billing.challenges import tables as t
+from user_billing.db import tables as t
 
 LIFE = timedelta(minutes=5)
 

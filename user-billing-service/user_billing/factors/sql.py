@@ -10,9 +10,7 @@ from sqlalchemy import ColumnElement, and_, delete, exists, func, insert, or_, s
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
-from user_billing.factors import tables as t
-from user_billing.members import tables as members_t
-from user_billing.organisations import tables as organisations_t
+from user_billing.db import tables as t
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +44,7 @@ def lacks_required(
     org: UUID | ColumnElement[UUID], user_id: UUID | ColumnElement[UUID]
 ) -> ColumnElement[bool]:
     """Whether the organisation requires a second factor that the person does not have."""
-    o = organisations_t.organisation.alias()  # the query around it may have the table itself
+    o = t.organisation.alias()  # the query around it may have the table itself
     return and_(exists().where(o.c.id == org, o.c.requires_second_factor), ~_confirmed(user_id))
 
 
@@ -57,7 +55,7 @@ def must_enrol(session: Session, org: UUID, user_id: UUID) -> bool:
 
 def members_without(session: Session, org: UUID) -> list[UUID]:
     """The members who have no confirmed second factor."""
-    m = members_t.membership
+    m = t.membership
     query = select(m.c.user_id).where(m.c.org_id == org, ~_confirmed(m.c.user_id))
     return list(session.execute(query).scalars())
 
@@ -118,7 +116,7 @@ def recovery_codes_left(session: Session, user_id: UUID) -> int:
 
 def set_required(session: Session, org: UUID, required: bool) -> bool:
     """Whether this changed the organisation; its members need a second factor if `required`."""
-    o = organisations_t.organisation
+    o = t.organisation
     done = session.execute(
         update(o)
         .where(o.c.id == org, o.c.requires_second_factor.is_not(required))
@@ -130,7 +128,7 @@ def set_required(session: Session, org: UUID, required: bool) -> bool:
 
 def requiring_organisations(session: Session, user_id: UUID) -> list[UUID]:
     """The person's organisations that require a second factor."""
-    o, m = organisations_t.organisation, members_t.membership
+    o, m = t.organisation, t.membership
     query = select(o.c.id).join_from(o, m, m.c.org_id == o.c.id)
     rows = session.execute(query.where(m.c.user_id == user_id, o.c.requires_second_factor))
     return list(rows.scalars())

@@ -11,11 +11,10 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.dialects.postgresql import psycopg2
 from sqlalchemy.orm import Session
 
+from user_billing.db import tables as t
 from user_billing.db.session import Database
 from user_billing.keyring import PEPPER_VERSION
-from user_billing.keys import tables as t
 from user_billing.model import ApiKey, KnownKey, Scope
-from user_billing.organisations import tables as organisations_t
 from user_billing.organisations.sql import LIMITS, limits
 from user_billing.quotas import tables as q
 
@@ -81,14 +80,14 @@ def is_key_live(session: Session, org: UUID, key_id: UUID) -> bool:
     return session.execute(query).one_or_none() is not None
 
 
-_O = organisations_t.organisation.c
+_O = t.organisation.c
 _KNOWN_KEY = str(
     select(
         _K.id, _K.org_id, _K.hash, _K.scopes, _K.expires_at, _K.revoked_at, _K.networks,
         _K.requests_per_s, _O.suspended_at, *LIMITS,
     )
-    .join_from(t.api_key, organisations_t.organisation, _O.id == _K.org_id)
-    .join(organisations_t.plan, organisations_t.plan.c.code == _O.plan)
+    .join_from(t.api_key, t.organisation, _O.id == _K.org_id)
+    .join(t.plan, t.plan.c.code == _O.plan)
     .outerjoin(q.cap, q.cap.c.org_id == _O.id)
     .where(_K.hash == bindparam("hash"))
     .compile(dialect=psycopg2.dialect())  # type: ignore[no-untyped-call]  # not annotated upstream

@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import Row, delete, func, insert, select, text, update
 from sqlalchemy.orm import Session
 
-from user_billing.mail import tables as t
+from user_billing.db import tables as t
 from user_billing.mail.rules import RETRY_AFTER
 
 

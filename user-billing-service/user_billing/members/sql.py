@@ -8,14 +8,13 @@ from sqlalchemy import and_, delete, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
-from user_billing.members import tables as t
+from user_billing.db import tables as t
 from user_billing.model import Invitation, Member, Role
-from user_billing.people import tables as people_t
 
 
 def members(session: Session, org: UUID) -> list[Member]:
     """The members, oldest first."""
-    m, u = t.membership, people_t.user_account
+    m, u = t.membership, t.user_account
     rows = session.execute(
         select(m.c.user_id, u.c.email, m.c.role, m.c.joined_at)
         .join_from(m, u, u.c.id == m.c.user_id)

@@ -8,11 +8,9 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
+from user_billing.db import tables as t
 from user_billing.identifiers import new_id
-from user_billing.members import tables as members_t
-from user_billing.oidc import tables as t
 from user_billing.oidc.providers import Provider
-from user_billing.organisations import tables as organisations_t
 
 _I = t.identity.c
 
@@ -67,12 +65,12 @@ def unlink(session: Session, user_id: UUID, identity_id: UUID | None = None) -> 
 
 def organisation_by_slug(session: Session, slug: str) -> UUID | None:
     """The organisation of that slug."""
-    o = organisations_t.organisation.c
+    o = t.organisation.c
     return session.execute(select(o.id).where(o.slug == slug)).scalar_one_or_none()
 
 
 def mapped_by(session: Session, org: UUID, user_id: UUID) -> str | None:
     """The provider that made the person a member; None: somebody here did."""
-    m = members_t.membership.c
+    m = t.membership.c
     query = select(m.mapped_by).where(m.org_id == org, m.user_id == user_id)
     return session.execute(query).scalar_one_or_none()

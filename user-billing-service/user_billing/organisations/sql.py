@@ -10,11 +10,9 @@ from sqlalchemy import RowMapping, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
-from user_billing.audit import tables as audit_t
 from user_billing.audit.chain import GENESIS
-from user_billing.members import tables as members_t
+from user_billing.db import tables as t
 from user_billing.model import Limits, Organisation
-from user_billing.organisations import tables as t
 from user_billing.quotas import tables as q
 
 
@@ -25,7 +23,7 @@ def add_organisation(session: Session, organisation: Organisation, now: datetime
     done = session.execute(made.on_conflict_do_nothing(index_elements=[o.c.slug]).returning(o.c.id))
     if done.one_or_none() is None:
         return False
-    session.execute(insert(audit_t.audit_head).values(org_id=organisation.id, seq=0, hash=GENESIS))
+    session.execute(insert(t.audit_head).values(org_id=organisation.id, seq=0, hash=GENESIS))
     return True
 
 
@@ -101,7 +99,7 @@ def set_suspension(session: Session, org: UUID, reason: str | None, now: datetim
 
 def page(session: Session, after: UUID | None, limit: int) -> Sequence[RowMapping]:
     """Organisations in the order in which they were made, after that one."""
-    o, m = t.organisation.c, members_t.membership.c
+    o, m = t.organisation.c, t.membership.c
     members = select(func.count()).where(m.org_id == o.id).scalar_subquery()
     query = select(
         o.id, o.name, o.plan, o.created_at, o.suspended_at, o.suspended_reason,

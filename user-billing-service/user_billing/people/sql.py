@@ -8,12 +8,9 @@ from sqlalchemy import Row, and_, delete, func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
-from user_billing.audit import tables as audit_t
+from user_billing.db import tables as t
 from user_billing.identifiers import new_id
-from user_billing.members import tables as members_t
 from user_billing.model import Login, Membership, Organisation, Person, Role
-from user_billing.organisations import tables as organisations_t
-from user_billing.people import tables as t
 
 
 def login_of(session: Session, email: str) -> Login | None:
@@ -128,7 +125,7 @@ def drop_tokens(
 
 def forget_address(session: Session, email: str, *, instead: str) -> None:
     """No invitation and no link names the address."""
-    i = members_t.invitation
+    i = t.invitation
     session.execute(update(i).where(func.lower(i.c.email) == email).values(email=instead))
     session.execute(delete(t.mailed_token).where(t.mailed_token.c.email == email))
 
@@ -140,7 +137,7 @@ def sweep(session: Session, now: datetime) -> None:
 
 def events_of(session: Session, org: UUID, subject: str, limit: int) -> list[dict[str, Any]]:
     """What the organisation's audit log has of that actor, newest first; inside it."""
-    e = audit_t.audit_event.c
+    e = t.audit_event.c
     rows = session.execute(
         select(e.at, e.action, e.target, e.detail)
         .where(e.org_id == org, e.actor == subject)
@@ -160,10 +157,10 @@ def lock_person(session: Session, user_id: UUID) -> None:
 
 def memberships(session: Session, user_id: UUID) -> list[Membership]:
     """The organisations of a person, oldest membership first."""
-    o, m = organisations_t.organisation.c, members_t.membership.c
+    o, m = t.organisation.c, t.membership.c
     rows = session.execute(
         select(o.id, o.name, o.slug, m.role)
-        .join_from(members_t.membership, organisations_t.organisation, o.id == m.org_id)
+        .join_from(t.membership, t.organisation, o.id == m.org_id)
         .where(m.user_id == user_id)
         .order_by(m.joined_at, o.id)
     )

@@ -7,8 +7,8 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, delete, func, insert, select, text
 from sqlalchemy.orm import Session
 
+from user_billing.db import tables as t
 from user_billing.model import Revocation, RevocationKind
-from user_billing.revocations import tables as t
 
 
 def log_revocations(

@@ -9,9 +9,9 @@ from uuid import UUID
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session
 
+from user_billing.db import tables as t
 from user_billing.errors import Conflict, NotAllowed, NotFound
 from user_billing.model import Scope, ServiceAccount
-from user_billing.service_accounts import tables as t
 
 
 def _account(row: Any) -> ServiceAccount:

@@ -7,13 +7,10 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, RowMapping, and_, delete, insert, select, update
 from sqlalchemy.orm import Session
 
+from user_billing.db import tables as t
 from user_billing.factors import sql as factors_sql
-from user_billing.members import tables as members_t
 from user_billing.model import LiveSession, Person, RevocationKind, Role
-from user_billing.organisations import tables as organisations_t
-from user_billing.people import tables as people_t
 from user_billing.revocations import sql as revocations_sql
-from user_billing.sessions import tables as t
 from user_billing.sessions.rules import SESSION_IDLE
 
 SESSIONS_LISTED_MAX = 200
@@ -54,8 +51,8 @@ def live_session(
 
     None when its person is disabled or no member any more.
     """
-    s, u, m = t.session.c, people_t.user_account.c, members_t.membership.c
-    o = organisations_t.organisation.c
+    s, u, m = t.session.c, t.user_account.c, t.membership.c
+    o = t.organisation.c
     which = s.id == session_id if token_hash is None else s.token_hash == token_hash
     row = session.execute(
         select(
@@ -64,9 +61,9 @@ def live_session(
             s.network, s.browser, o.suspended_reason.label("suspended"),
             u.id.label("user_id"), u.email, m.role,
         )
-        .join_from(t.session, people_t.user_account, u.id == s.user_id)
-        .join(members_t.membership, and_(m.user_id == s.user_id, m.org_id == s.org_id))
-        .join(organisations_t.organisation, o.id == s.org_id)
+        .join_from(t.session, t.user_account, u.id == s.user_id)
+        .join(t.membership, and_(m.user_id == s.user_id, m.org_id == s.org_id))
+        .join(t.organisation, o.id == s.org_id)
         .where(which, _is_live(now), u.disabled_at.is_(None))
     ).mappings().one_or_none()  # fmt: skip
     if row is None:

@@ -9,7 +9,7 @@ from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
-from user_billing.setup import tables as t
+from user_billing.db import tables as t
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
+from user_billing.db import tables as t
 from user_billing.model import Throttled
-from user_billing.throttle import tables as t
 
 
 def lock_throttle(session: Session, buckets: Sequence[str], now: datetime) -> dict[str, Throttled]:

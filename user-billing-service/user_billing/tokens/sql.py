@@ -7,8 +7,8 @@ from typing import Any
 from sqlalchemy import Row, and_, delete, insert, select, text, update
 from sqlalchemy.orm import Session
 
+from user_billing.db import tables as t
 from user_billing.model import KeyState
-from user_billing.tokens import tables as t
 
 
 def lock_signing_keys(session: Session) -> None:
