@@ -16,6 +16,10 @@ class Role(StrEnum):
     SERVICE = "service"
 
 
+PersonRole = Literal[Role.OWNER, Role.ADMIN, Role.VIEWER]
+"""What a person can be in an organisation."""
+
+
 class Scope(StrEnum):
     """What a credential may do. Contract: docs/contracts.md §2."""
 
@@ -195,16 +199,6 @@ class Invitation:
     role: Role
     expires_at: datetime
     invited_by: str
-
-
-@dataclass(frozen=True, slots=True)
-class Revocation:
-    """One row of the revocation log."""
-
-    seq: int
-    kind: RevocationKind
-    ref: UUID
-    at: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,8 @@ import base64
 import binascii
 import hmac
 import ipaddress
-import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, Literal
 from uuid import UUID
 
@@ -21,93 +20,18 @@ from fastapi import Depends, Request, Response
 
 from user_billing import access
 from user_billing.api import origins
-from user_billing.audit.service import Audit
-from user_billing.chassis.callers import Buckets, is_within
-from user_billing.chassis.clock import Clock
-from user_billing.chassis.probes import Drain
-from user_billing.costs.service import Costs
-from user_billing.db.session import Database
+from user_billing.chassis.callers import is_within
 from user_billing.errors import CrossSiteRefused, NotAllowed, NotAuthenticated, TooManyRequests
-from user_billing.factors.service import Factors
-from user_billing.idempotency.service import Answers
-from user_billing.invoices.corrections import Corrections
-from user_billing.invoices.periods import Periods
-from user_billing.invoices.sellers import Sellers
-from user_billing.invoices.service import Invoices
 from user_billing.keys.format import PREFIX
-from user_billing.keys.service import Keys
-from user_billing.ledger.service import Ledger
-from user_billing.members.service import Members
-from user_billing.meters.service import Meters
 from user_billing.model import Actor, Audience, Client, KnownKey, LiveSession, Principal, Scope
-from user_billing.oidc.service import Oidc
-from user_billing.organisations.service import Organisations
-from user_billing.people.privacy import Privacy
-from user_billing.people.service import People
-from user_billing.plans.service import Plans
-from user_billing.quotas.guard import Guard
-from user_billing.quotas.service import Quotas
-from user_billing.service_accounts.service import ServiceAccounts
+from user_billing.services import Services
 from user_billing.sessions.rules import browser_words
-from user_billing.sessions.service import Sessions
 from user_billing.settings import Settings
-from user_billing.setup.service import FirstStart
-from user_billing.subscriptions.service import Subscriptions
-from user_billing.teams.service import Teams
-from user_billing.tokens.service import Tokens
-from user_billing.tokens.signing import SigningKeys
-from user_billing.usage.intake import Intake
-from user_billing.usage.service import Usage
-from user_billing.wallets.service import Wallets
-from user_billing.webhooks.service import Webhooks
 
 DEVICE_SUFFIX = "-device"
 WITHOUT_SECOND_FACTOR = ("session", "logout", "second-factor")
 """Where who lacks the second factor that the organisation requires may go: below `/api/v1/`."""
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-
-
-@dataclass(frozen=True)
-class Services:
-    """Everything the routes call, wired in app.py."""
-
-    settings: Settings
-    clock: Clock
-    drain: Drain
-    database: Database
-    audit: Audit
-    keys: Keys
-    members: Members
-    organisations: Organisations
-    people: People
-    privacy: Privacy
-    sessions: Sessions
-    first_start: FirstStart
-    signing: SigningKeys
-    tokens: Tokens
-    usage: Usage
-    plans: Plans
-    subscriptions: Subscriptions
-    teams: Teams
-    costs: Costs
-    meters: Meters
-    intake: Intake
-    answers: Answers
-    ledger: Ledger
-    wallets: Wallets
-    webhooks: Webhooks
-    sellers: Sellers
-    periods: Periods
-    invoices: Invoices
-    corrections: Corrections
-    quotas: Quotas
-    guard: Guard
-    factors: Factors
-    oidc: Oidc
-    service_accounts: ServiceAccounts
-    buckets: Buckets = field(default_factory=Buckets)
-    buckets_lock: threading.Lock = field(default_factory=threading.Lock)
-    """Requests with keys are judged in threads; one bucket counts for all of them."""
 
 
 def services_of(request: Request) -> Services:

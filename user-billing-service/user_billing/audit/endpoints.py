@@ -1,17 +1,38 @@
 """The audit log of the caller's organisation."""
 
-from typing import Annotated, Literal
+from datetime import datetime
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, ConfigDict
 
 from user_billing.api.bodies import Instant
 from user_billing.api.deps import BillingReader, ServicesDep
 from user_billing.audit import export
 from user_billing.audit.service import PAGE_MAX
-from user_billing.audit.views import AuditView
 
 router = APIRouter(prefix="/api/v1", tags=["audit"])
+
+
+class AuditEventView(BaseModel):
+    """An audit event."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    seq: int
+    at: datetime
+    actor: str
+    action: str
+    target: str
+    detail: dict[str, Any]
+    request_id: str | None
+
+
+class AuditView(BaseModel):
+    """A page of events, newest first."""
+
+    events: list[AuditEventView]
 
 
 @router.get("/audit")

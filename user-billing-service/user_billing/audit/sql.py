@@ -5,7 +5,7 @@ from dataclasses import astuple, dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, func, insert, select, update
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session
 
 from user_billing.audit.chain import Link
@@ -32,23 +32,17 @@ def audit_events(
     session: Session, org: UUID, *, before: int | None, limit: int
 ) -> Sequence[AuditEvent]:
     """Events below `before`, newest first."""
-    seq = t.audit_event.c.seq
-    bound = seq > 0 if before is None else seq < before
-    return _events(session, org, bound, seq.desc(), limit)
+    e = t.audit_event
+    query = select(e).where(e.c.org_id == org).order_by(e.c.seq.desc()).limit(limit)
+    rows = session.execute(query if before is None else query.where(e.c.seq < before))
+    return [AuditEvent(*row) for row in rows]  # the table's columns are the event's fields
 
 
 def audit_events_after(session: Session, org: UUID, after: int, limit: int) -> Sequence[AuditEvent]:
     """Events above `after`, oldest first."""
-    seq = t.audit_event.c.seq
-    return _events(session, org, seq > after, seq.asc(), limit)
-
-
-def _events(
-    session: Session, org: UUID, bound: ColumnElement[bool], order: ColumnElement[int], limit: int
-) -> Sequence[AuditEvent]:
     e = t.audit_event
-    rows = session.execute(select(e).where(e.c.org_id == org, bound).order_by(order).limit(limit))
-    return [AuditEvent(*row) for row in rows]  # the table's columns are the event's fields
+    query = select(e).where(e.c.org_id == org, e.c.seq > after).order_by(e.c.seq).limit(limit)
+    return [AuditEvent(*row) for row in session.execute(query)]
 
 
 @dataclass(frozen=True, slots=True)

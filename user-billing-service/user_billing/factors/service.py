@@ -1,6 +1,7 @@
 """Second factors of people: set up, confirmed, asked for, ended; required by organisations."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -107,39 +108,30 @@ class Factors:
 
     def confirm(self, principal: Principal, code: str, client: Client) -> list[str]:
         """The authenticator counts from here on; the recovery codes, at their only moment."""
-
-        def check(session: BoundSession, live: LiveSession, now: datetime) -> list[str]:
-            factor = sql.factor_of(session, live.user.id)
+        with self._change(principal, client, "second_factor.enabled") as (session, user_id, now):
+            factor = sql.factor_of(session, user_id)
             if factor is None or factor.confirmed_at is not None:
                 raise Conflict(detail="there is nothing to confirm: begin anew")
-            if not self.codes.accept_step(session, live.user.id, factor, code, now):
+            if not self.codes.accept_step(session, user_id, factor, code, now):
                 raise BadCode
-            sql.change(session, live.user.id, confirmed_at=now)
-            return self._new_recovery_codes(session, live.user.id)
-
-        return self._with_code(principal, client, "second_factor.enabled", check)
+            sql.change(session, user_id, confirmed_at=now)
+            return self._new_recovery_codes(session, user_id)
 
     def renew_recovery_codes(self, principal: Principal, code: str, client: Client) -> list[str]:
         """Ten new recovery codes; the old ones are void."""
-
-        def renew(session: BoundSession, live: LiveSession, now: datetime) -> list[str]:
-            self.codes.require(session, live.user.id, code, now)
-            return self._new_recovery_codes(session, live.user.id)
-
-        return self._with_code(principal, client, "second_factor.recovery_codes", renew)
+        action = "second_factor.recovery_codes"
+        with self._change(principal, client, action) as (session, user_id, now):
+            self.codes.require(session, user_id, code, now)
+            return self._new_recovery_codes(session, user_id)
 
     def disable(self, principal: Principal, code: str, client: Client) -> None:
         """No second factor; where one is required the person's sessions end."""
-
-        def remove(session: BoundSession, live: LiveSession, now: datetime) -> list[str]:
-            self.codes.require(session, live.user.id, code, now)
-            sql.remove(session, live.user.id)
-            challenges_sql.end_of_person(session, live.user.id)
-            return []
-
-        self._with_code(principal, client, "second_factor.disabled", remove)
+        with self._change(principal, client, "second_factor.disabled") as (session, user_id, now):
+            self.codes.require(session, user_id, code, now)
+            sql.remove(session, user_id)
+            challenges_sql.end_of_person(session, user_id)
         with self.database.directory() as session:
-            self._end_where_required(session, principal.user_id, self.clock.now())
+            self._end_where_required(session, user_id, now)
 
     def reset(self, email: str) -> None:
         """The operator's way for who lost authenticator and recovery codes. Raises NotFound."""
@@ -179,24 +171,19 @@ class Factors:
             for user_id in sql.members_without(session, org) if required else ():
                 sessions_sql.revoke(session, user_id, now, org=org)
 
-    def _with_code(
-        self,
-        principal: Principal,
-        client: Client,
-        action: str,
-        check: Callable[[BoundSession, LiveSession, datetime], list[str]],
-    ) -> list[str]:
-        """What `check` gives, in one transaction with its audit event; attempts are throttled."""
+    @contextmanager
+    def _change(
+        self, principal: Principal, client: Client, action: str
+    ) -> Iterator[tuple[BoundSession, UUID, datetime]]:
+        """A transaction for what a code allows, with its audit event; attempts are throttled."""
         live, now = _fresh(principal, self.clock.now())
         attempt = self.throttle.admit(email=live.user.email, client=client, step="code")
-        org = live.organisation_id
+        org, target = live.organisation_id, f"user:{live.user.id}"
         with self.database.directory() as session:
-            codes = check(session, live, now)
+            yield session, live.user.id, now
             attempt.succeeded(session)
             with within(session, org):
-                target = f"user:{live.user.id}"
                 audit.record(session, org, principal.actor, action, target, now=now)
-        return codes
 
     def _new_recovery_codes(self, session: BoundSession, user_id: UUID) -> list[str]:
         codes = [rules.new_recovery_code() for _ in range(rules.RECOVERY_CODES)]
@@ -205,8 +192,7 @@ class Factors:
         return codes
 
     @staticmethod
-    def _end_where_required(session: BoundSession, user_id: UUID | None, now: datetime) -> None:
-        assert user_id is not None, "only people have second factors"
+    def _end_where_required(session: BoundSession, user_id: UUID, now: datetime) -> None:
         for org in sql.requiring_organisations(session, user_id):
             sessions_sql.revoke(session, user_id, now, org=org)
 

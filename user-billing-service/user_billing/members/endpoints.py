@@ -1,9 +1,12 @@
 """Members, invitations and organisations."""
 
+from datetime import datetime
 from uuid import UUID
 
 from fastapi import APIRouter, Response
+from pydantic import BaseModel, ConfigDict
 
+from user_billing.api.bodies import Body, Unicode
 from user_billing.api.deps import (
     AdminCaller,
     Caller,
@@ -13,25 +16,77 @@ from user_billing.api.deps import (
     SameOrigin,
     ServicesDep,
 )
-from user_billing.members import views
-from user_billing.model import Member, Organisation
-from user_billing.organisations.views import OrganisationBody
-from user_billing.sessions.endpoints import PENDING, render, render_step
-from user_billing.sessions.views import PendingView, SessionView
+from user_billing.model import Member, Organisation, PersonRole
+from user_billing.sessions.endpoints import PENDING, PendingView, SessionView, render, render_step
 
 router = APIRouter(prefix="/api/v1", tags=["members"])
 
 
-@router.get("/members")
-def list_members(caller: AdminCaller, services: ServicesDep) -> views.MembersView:
+class OrganisationBody(Body):
+    """A further organisation."""
+
+    name: Unicode
+
+
+class RoleBody(Body):
+    """A member's new role."""
+
+    role: PersonRole
+
+
+class InvitationBody(Body):
+    """Whom to invite, as what."""
+
+    email: Unicode
+    role: PersonRole
+
+
+class AcceptBody(Body):
+    """An invitation's token and the password of the new or existing account."""
+
+    token: Unicode
+    password: Unicode
+
+
+class MembersView(BaseModel):
     """The members, oldest first."""
-    return views.MembersView(members=services.members.all(caller.tenant))
+
+    members: list[Member]
+
+
+class InvitationView(BaseModel):
+    """An open invitation."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID
+    email: str
+    role: str
+    expires_at: datetime
+
+
+class NewInvitationView(InvitationView):
+    """An invitation with its link, once."""
+
+    link: str = ""
+
+
+class InvitationsView(BaseModel):
+    """The open invitations, newest first."""
+
+    invitations: list[InvitationView]
+
+
+@router.get("/members")
+def list_members(caller: AdminCaller, services: ServicesDep) -> MembersView:
+    """The members, oldest first."""
+    return MembersView(members=services.members.all(caller.tenant))
 
 
 @router.patch("/members/{user_id}")
 def change_role(
     user_id: UUID,
-    body: views.RoleBody,
+    body: RoleBody,
     caller: AdminCaller,
     response: Response,
     services: ServicesDep,
@@ -51,19 +106,17 @@ def remove_member(user_id: UUID, caller: AdminCaller, services: ServicesDep) -> 
 
 
 @router.get("/invitations")
-def list_invitations(caller: AdminCaller, services: ServicesDep) -> views.InvitationsView:
+def list_invitations(caller: AdminCaller, services: ServicesDep) -> InvitationsView:
     """The open invitations, newest first, without their links."""
     invitations = services.members.invitations(caller.tenant)
-    return views.InvitationsView.model_validate({"invitations": invitations})
+    return InvitationsView.model_validate({"invitations": invitations})
 
 
 @router.post("/invitations", status_code=201, dependencies=[NoStore])
-def invite(
-    body: views.InvitationBody, caller: AdminCaller, services: ServicesDep
-) -> views.NewInvitationView:
+def invite(body: InvitationBody, caller: AdminCaller, services: ServicesDep) -> NewInvitationView:
     """An invitation for seven days; its link is in this answer only."""
-    invitation, token = services.members.invite(caller, email=body.email, role_name=body.role)
-    view = views.NewInvitationView.model_validate(invitation)
+    invitation, token = services.members.invite(caller, email=body.email, role=body.role)
+    view = NewInvitationView.model_validate(invitation)
     return view.model_copy(update={"link": f"/#/invitation/{token}"})
 
 
@@ -75,7 +128,7 @@ def withdraw_invitation(invitation_id: UUID, caller: AdminCaller, services: Serv
 
 @router.post("/invitations/accept", dependencies=[SameOrigin], responses=PENDING)
 def accept_invitation(
-    body: views.AcceptBody, response: Response, services: ServicesDep, client: ClientDep
+    body: AcceptBody, response: Response, services: ServicesDep, client: ClientDep
 ) -> SessionView | PendingView:
     """A session in the inviting organisation, with a new or an existing account."""
     step = services.members.accept(body.token, body.password, client)

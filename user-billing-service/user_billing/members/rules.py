@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
 from typing import TypeVar
+from uuid import UUID
 
 from user_billing.model import ApiKey, AuditEvent, Member, Role, ServiceAccount
 
@@ -13,9 +14,9 @@ A_DAY_MAX = 200
 ONE_DAY = timedelta(days=1)
 
 
-def is_last_owner(member: Member, members: Iterable[Member]) -> bool:
-    """Whether the organisation of `members` has no owner but `member`."""
-    return [m.user_id for m in members if m.role is Role.OWNER] == [member.user_id]
+def is_last_owner(user_id: UUID, members: Iterable[Member]) -> bool:
+    """Whether the organisation of `members` has no owner but the person."""
+    return [m.user_id for m in members if m.role is Role.OWNER] == [user_id]
 
 
 Made = TypeVar("Made", bound=ApiKey | ServiceAccount | AuditEvent)

@@ -53,12 +53,11 @@ class Members:
         with self.database.organisation(organisation_id) as session:
             return sql.members(session, organisation_id)
 
-    def change_role(self, principal: Principal, user_id: UUID, role_name: str) -> Member:
+    def change_role(self, principal: Principal, user_id: UUID, role: Role) -> Member:
         """The member has another role, and logs in anew. An organisation keeps an owner.
 
         Keys and invitations of theirs that go beyond the new role end.
         """
-        role = access.parse_role(role_name)
         return replace(self._change(principal, user_id, role), role=role)
 
     def remove(self, principal: Principal, user_id: UUID) -> None:
@@ -107,13 +106,12 @@ class Members:
     ) -> Member:
         """The member as they are, with the organisation locked and the change allowed."""
         standing.require(session, principal)
-        members = sql.members(session, org)
-        member = next((m for m in members if m.user_id == user_id), None)
+        member = next((m for m in sql.members(session, org) if m.user_id == user_id), None)
         if member is None:
             raise NotFound(member=user_id)
         access.require_may_grant(principal, before=member.role, after=after)
-        if after is not Role.OWNER and rules.is_last_owner(member, members):
-            raise Conflict(detail="an organisation keeps at least one owner")
+        if after is not Role.OWNER:
+            standing.require_other_owner(session, org, user_id)
         return member
 
     # Invitations
@@ -123,7 +121,7 @@ class Members:
         with self.database.organisation(organisation_id) as session:
             return sql.open_invitations(session, organisation_id, self.clock.now())
 
-    def invite(self, principal: Principal, *, email: str, role_name: str) -> tuple[Invitation, str]:
+    def invite(self, principal: Principal, *, email: str, role: Role) -> tuple[Invitation, str]:
         """An open invitation for seven days, and its token at the only moment it is in the open.
 
         It replaces an earlier one to the same address. Where the hub sends mail, a letter with its
@@ -131,7 +129,6 @@ class Members:
         """
         now, org, actor = self.clock.now(), principal.tenant, principal.actor
         access.require_fresh(principal, now)
-        role = access.parse_role(role_name)
         access.require_may_grant(principal, before=None, after=role)
         email, ends_at = people_rules.normalise_email(email), now + rules.INVITATION_LIFE
         invitation = Invitation(new_id(), org, email, role, ends_at, actor.subject)

@@ -16,9 +16,10 @@ from uuid import UUID
 from user_billing import access
 from user_billing.audit import service as audit
 from user_billing.db.session import BoundSession
-from user_billing.errors import NotAuthenticated
+from user_billing.errors import Conflict, NotAuthenticated
 from user_billing.keys import sql as keys_sql
 from user_billing.members import sql
+from user_billing.members.rules import is_last_owner
 from user_billing.model import Actor, ApiKey, Invitation, Member, Principal, Role
 from user_billing.organisations import sql as organisations_sql
 
@@ -69,6 +70,16 @@ def change_member(
         )  # fmt: skip
     barred = member.email if role is None else None
     return end_outgrown(session, org, actor, now, barred=barred)
+
+
+def require_other_owner(session: BoundSession, org: UUID, user_id: UUID) -> None:
+    """Passes when the organisation, locked, has an owner besides the person. Raises Conflict."""
+    if is_last_owner(user_id, sql.members(session, org)):
+        organisation = organisations_sql.organisation(session, org)
+        raise Conflict(
+            detail="an organisation keeps at least one owner: hand it over first",
+            organisation=organisation.name if organisation else str(org),
+        )
 
 
 def end_outgrown(

@@ -39,7 +39,7 @@ class Metadata:
     read_s: float
 
 
-@dataclass(frozen=True)
+@dataclass
 class ProviderClient:
     """Asks providers, a bounded number at once."""
 

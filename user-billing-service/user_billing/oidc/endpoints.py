@@ -7,15 +7,16 @@ from uuid import UUID
 import structlog
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
+from pydantic import BaseModel
 
+from user_billing.api.bodies import Body, Unicode
 from user_billing.api.deps import Browser, ClientDep, SameOrigin, ServicesDep, cookie_name
 from user_billing.errors import ProviderRefused
 from user_billing.oidc.rules import REASONS
 from user_billing.oidc.service import BEGUN_FOR, Linked, LinkWanted
-from user_billing.oidc.views import BegunView, IdentitiesView, LinkBody, ProvidersView, ProviderView
-from user_billing.sessions.endpoints import render, set_cookie
+from user_billing.oidc.sql import Identity
+from user_billing.sessions.endpoints import SessionView, render, set_cookie
 from user_billing.sessions.service import Pending
-from user_billing.sessions.views import SessionView
 from user_billing.settings import Settings
 
 router = APIRouter(prefix="/api/v1", tags=["oidc"])
@@ -23,6 +24,39 @@ router = APIRouter(prefix="/api/v1", tags=["oidc"])
 COOKIE_SUFFIX = "-oidc"
 
 log = structlog.get_logger()
+
+
+class ProviderView(BaseModel):
+    """A provider, as the log-in page shows it."""
+
+    name: str
+    title: str
+
+
+class ProvidersView(BaseModel):
+    """The providers, and the words for `oidc_error` in the page's address."""
+
+    providers: list[ProviderView]
+    errors: dict[str, str]
+
+
+class LinkBody(Body):
+    """The challenge of a callback, and the password of the account it would link."""
+
+    challenge: Unicode
+    password: Unicode
+
+
+class BegunView(BaseModel):
+    """Where the browser goes next."""
+
+    url: str
+
+
+class IdentitiesView(BaseModel):
+    """The caller's identities, oldest first."""
+
+    identities: list[Identity]
 
 
 @router.get("/oidc")

@@ -40,7 +40,7 @@ def follow(
                 audit.record(session, org, actor, "member.joined", target, now=now, role=wanted)
             return
         is_mapped = sql.mapped_by(session, org, person.id) == provider.name
-        if not is_mapped or wanted is before.role or is_last_owner(before, members):
+        if not is_mapped or wanted is before.role or is_last_owner(person.id, members):
             return
         revoked = standing.change_member(session, org, before, wanted, actor=actor, now=now)
     sessions_sql.revoke(session, person.id, now, org=org)

@@ -1,18 +1,42 @@
 """All organisations, for the operator of the hub."""
 
-from typing import Annotated
+from datetime import datetime
+from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Query
+from pydantic import BaseModel
 
+from user_billing.api.bodies import Body, Unicode
 from user_billing.api.deps import Operator, ServicesDep
-from user_billing.organisations.views import (
-    OperatorOrganisationsView,
-    OperatorOrganisationView,
-    SuspensionBody,
-)
 
 router = APIRouter(prefix="/api/v1/operator/organisations", tags=["operator"])
+
+
+class SuspensionBody(Body):
+    """Why an organisation is suspended; its people read it."""
+
+    reason: Unicode
+
+
+class OperatorOrganisationView(BaseModel):
+    """An organisation as the operator sees it."""
+
+    id: UUID
+    name: str
+    plan: str
+    created_at: datetime
+    members: int
+    suspended_at: datetime | None
+    suspended_reason: str | None
+    state: Literal["active", "suspended"]
+
+
+class OperatorOrganisationsView(BaseModel):
+    """A page of organisations, oldest first; next: what to send as `after`, None at the end."""
+
+    organisations: list[OperatorOrganisationView]
+    next: UUID | None
 
 
 @router.get("")

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import RowMapping, func, insert, select, update
+from sqlalchemy import RowMapping, case, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
@@ -104,6 +104,7 @@ def page(session: Session, after: UUID | None, limit: int) -> Sequence[RowMappin
     query = select(
         o.id, o.name, o.plan, o.created_at, o.suspended_at, o.suspended_reason,
         members.label("members"),
+        case((o.suspended_at.is_(None), "active"), else_="suspended").label("state"),
     )  # fmt: skip
     if after is not None:
         query = query.where(o.id > after)

@@ -3,26 +3,76 @@
 from uuid import UUID
 
 from fastapi import APIRouter, Response
+from pydantic import BaseModel
 
+from user_billing.api.bodies import Body, Unicode
 from user_billing.api.deps import Browser, ClientDep, NoStore, Operator, SameOrigin, ServicesDep
-from user_billing.people import views
-from user_billing.people.views import LinkBody, PasswordBody
-from user_billing.sessions.endpoints import render
-from user_billing.sessions.views import SessionView
+from user_billing.sessions.endpoints import SessionView, render
 
 router = APIRouter(prefix="/api/v1", tags=["people"])
+
+
+class EmailBody(Body):
+    """An address."""
+
+    email: Unicode
+
+
+class LinkBody(Body):
+    """The token of a link in a letter."""
+
+    token: Unicode
+
+
+class ResetBody(LinkBody):
+    """The token of a link and the new password."""
+
+    password: Unicode
+
+
+class PasswordBody(Body):
+    """The password, to prove who is there. code: of the second factor of who has one."""
+
+    password: Unicode
+    code: Unicode = ""
+
+
+class NewPasswordBody(Body):
+    """The password there is, and the one there is to be. code: as in PasswordBody."""
+
+    old: Unicode
+    new: Unicode
+    code: Unicode = ""
+
+
+class NewAddressBody(PasswordBody):
+    """The address there is to be."""
+
+    email: Unicode
+
+
+class ExportView(BaseModel):
+    """What is stored of a person: account, organisations with keys and events, sessions,
+    second factor, identities.
+    """
+
+    account: dict[str, object]
+    organisations: list[dict[str, object]]
+    sessions: list[dict[str, object]]
+    second_factor: dict[str, object] | None
+    identities: list[dict[str, object]]
 
 
 @router.post(
     "/password/forgotten", status_code=202, response_class=Response, dependencies=[SameOrigin]
 )
-def ask_reset(body: views.EmailBody, services: ServicesDep, client: ClientDep) -> None:
+def ask_reset(body: EmailBody, services: ServicesDep, client: ClientDep) -> None:
     """A letter with a link follows if the address has an account; the answer is the same if not."""
     services.people.ask_reset(body.email, client)
 
 
 @router.post("/password/reset", status_code=204, dependencies=[SameOrigin])
-def reset(body: views.ResetBody, services: ServicesDep, client: ClientDep) -> None:
+def reset(body: ResetBody, services: ServicesDep, client: ClientDep) -> None:
     """The person of the link has this password; their sessions have ended."""
     services.people.reset(body.token, body.password, client)
 
@@ -47,7 +97,7 @@ def ask_verification(caller: Browser, services: ServicesDep) -> None:
 
 @router.post("/me/email", status_code=202, response_class=Response)
 def ask_address(
-    body: views.NewAddressBody, caller: Browser, services: ServicesDep, client: ClientDep
+    body: NewAddressBody, caller: Browser, services: ServicesDep, client: ClientDep
 ) -> None:
     """A letter with a link is on its way to the new address; needs a fresh log-in."""
     services.people.ask_address(caller.principal, body.email, body.password, body.code, client)
@@ -55,7 +105,7 @@ def ask_address(
 
 @router.post("/me/password")
 def change_password(
-    body: views.NewPasswordBody,
+    body: NewPasswordBody,
     caller: Browser,
     response: Response,
     services: ServicesDep,
@@ -77,9 +127,9 @@ def prove_again(
 
 
 @router.get("/me/export", dependencies=[NoStore])
-def export(caller: Browser, services: ServicesDep) -> views.ExportView:
+def export(caller: Browser, services: ServicesDep) -> ExportView:
     """Everything that is stored of the caller, without secrets."""
-    return views.ExportView(**services.privacy.export(caller.session.user.id))
+    return ExportView(**services.privacy.export(caller.session.user.id))
 
 
 @router.post("/me/erase", status_code=204)

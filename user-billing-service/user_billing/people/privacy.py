@@ -9,13 +9,12 @@ from user_billing.audit import service as audit
 from user_billing.challenges import sql as challenges_sql
 from user_billing.chassis.clock import Clock
 from user_billing.db.session import BoundSession, Database, within
-from user_billing.errors import Conflict, NotFound
+from user_billing.errors import NotFound
 from user_billing.factors import sql as factors_sql
 from user_billing.keys import sql as keys_sql
 from user_billing.mail.service import Mail
 from user_billing.members import sql as members_sql
 from user_billing.members import standing
-from user_billing.members.rules import is_last_owner
 from user_billing.model import Membership, Principal, RevocationKind
 from user_billing.oidc import sql as oidc_sql
 from user_billing.organisations import sql as organisations_sql
@@ -87,7 +86,8 @@ class Privacy:
             revoked: list[UUID] = []
             for org in sorted(m.organisation.id for m in sql.memberships(session, user_id)):
                 with within(session, org):
-                    self._require_other_owner(session, org, user_id)
+                    organisations_sql.lock(session, org)
+                    standing.require_other_owner(session, org, user_id)
                     members_sql.remove_member(session, org, user_id)
                     audit.record(session, org, caller.actor, "person.erased", subject, now=now)
                     revoked += standing.end_outgrown(
@@ -107,14 +107,3 @@ class Privacy:
             sessions_sql.revoke(session, user_id, now)
             sessions_sql.forget_person(session, user_id)
             revocations_sql.log_revocations(session, RevocationKind.KEY, revoked, now)
-
-    @staticmethod
-    def _require_other_owner(session: BoundSession, org: UUID, user_id: UUID) -> None:
-        organisations_sql.lock(session, org)
-        members = members_sql.members(session, org)
-        if any(m.user_id == user_id and is_last_owner(m, members) for m in members):
-            organisation = organisations_sql.organisation(session, org)
-            raise Conflict(
-                detail="an organisation keeps at least one owner: hand it over first",
-                organisation=organisation.name if organisation else str(org),
-            )

@@ -3,12 +3,26 @@
 from uuid import UUID
 
 from fastapi import APIRouter
+from pydantic import BaseModel
 
+from user_billing.api.bodies import Body, Unicode
 from user_billing.api.deps import AdminCaller, ServicesDep
 from user_billing.model import ServiceAccount
-from user_billing.service_accounts.views import ServiceAccountBody, ServiceAccountsView
 
 router = APIRouter(prefix="/api/v1/service-accounts", tags=["keys"])
+
+
+class ServiceAccountBody(Body):
+    """An account to make; its keys have at most these scopes."""
+
+    name: Unicode
+    scopes: list[Unicode]
+
+
+class ServiceAccountsView(BaseModel):
+    """The service accounts, newest first; a maker appears by address while a member."""
+
+    service_accounts: list[ServiceAccount]
 
 
 @router.get("")

@@ -1,11 +1,14 @@
 """Set-up, log-in, the session and the tokens made from it."""
 
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Self
 from uuid import UUID
 
 from fastapi import APIRouter, Response
+from pydantic import BaseModel
 
+from user_billing import access
+from user_billing.api.bodies import Body, Unicode
 from user_billing.api.deps import (
     DEVICE_SUFFIX,
     Browser,
@@ -16,14 +19,90 @@ from user_billing.api.deps import (
 )
 from user_billing.challenges.sql import LIFE
 from user_billing.keyring import DEVICE_LIFE
-from user_billing.sessions import views
+from user_billing.model import Organisation, Person
 from user_billing.sessions.service import OpenSession, Pending
-from user_billing.sessions.views import PendingView, SessionView
 from user_billing.settings import Settings
 
 router = APIRouter(prefix="/api/v1", tags=["session"])
 
+
+class LogInBody(Body):
+    """The log-in form."""
+
+    email: Unicode
+    password: Unicode
+
+
+class CodeBody(Body):
+    """The second step of a log-in; code: of the authenticator, or a recovery code."""
+
+    challenge: Unicode
+    code: Unicode
+
+
+class PendingView(BaseModel):
+    """A log-in that waits for a code; there is no session yet."""
+
+    challenge: str
+    needs: str = "code"
+    expires_in_s: int
+
+
 PENDING: dict[int | str, dict[str, Any]] = {202: {"model": PendingView}}
+
+
+class OrganisationChoice(Body):
+    """The organisation to go on in."""
+
+    organisation_id: UUID
+
+
+class ListedSessionView(BaseModel):
+    """One of a person's live sessions; network and browser as they were when it was opened."""
+
+    id: UUID
+    org_id: UUID
+    created_at: datetime
+    last_seen_at: datetime
+    expires_at: datetime
+    network: str | None
+    browser: str | None
+    current: bool = False
+
+
+class SessionsView(BaseModel):
+    """A person's live sessions, newest first."""
+
+    sessions: list[ListedSessionView]
+
+
+class SessionView(BaseModel):
+    """The session, as the page needs it. suspended: why the organisation is, else None."""
+
+    user: Person
+    organisation: Organisation
+    organisations: list[Organisation]
+    role: str
+    scopes: list[str]
+    csrf_token: str
+    must_enrol: bool
+    """The organisation requires a second factor: it is all that this session may set up."""
+    suspended: str | None
+
+    @classmethod
+    def of(cls, opened: OpenSession) -> Self:
+        """The view of a session."""
+        live = opened.live
+        return cls(
+            user=live.user,
+            organisation=next(o for o in opened.organisations if o.id == live.organisation_id),
+            organisations=opened.organisations,
+            role=live.role,
+            scopes=sorted(access.scopes_of(live)),
+            csrf_token=opened.csrf_token,
+            must_enrol=live.must_enrol,
+            suspended=live.suspended,
+        )
 
 
 def render(response: Response, settings: Settings, opened: OpenSession) -> SessionView:
@@ -64,7 +143,7 @@ def set_cookie(
 
 @router.post("/login", dependencies=[SameOrigin], responses=PENDING)
 def log_in(
-    body: views.LogInBody, response: Response, services: ServicesDep, client: ClientDep
+    body: LogInBody, response: Response, services: ServicesDep, client: ClientDep
 ) -> SessionView | PendingView:
     """A session by e-mail address and password; 202 for who has a second factor."""
     step = services.sessions.log_in(body.email, body.password, client)
@@ -73,7 +152,7 @@ def log_in(
 
 @router.post("/login/code", dependencies=[SameOrigin])
 def log_in_with_code(
-    body: views.CodeBody, response: Response, services: ServicesDep, client: ClientDep
+    body: CodeBody, response: Response, services: ServicesDep, client: ClientDep
 ) -> SessionView:
     """The second step: the session, by the challenge of the first and a code."""
     opened = services.sessions.answer(body.challenge, body.code, client)
@@ -95,7 +174,7 @@ def read_session(caller: Browser, response: Response, services: ServicesDep) -> 
 
 @router.post("/session/organisation")
 def switch_organisation(
-    body: views.OrganisationChoice, caller: Browser, response: Response, services: ServicesDep
+    body: OrganisationChoice, caller: Browser, response: Response, services: ServicesDep
 ) -> SessionView:
     """A new session in another of the caller's organisations; the old one is revoked."""
     opened = services.sessions.switch(caller.session, body.organisation_id, caller.principal.actor)
@@ -103,12 +182,12 @@ def switch_organisation(
 
 
 @router.get("/sessions")
-def list_sessions(caller: Browser, services: ServicesDep) -> views.SessionsView:
+def list_sessions(caller: Browser, services: ServicesDep) -> SessionsView:
     """The caller's live sessions in all organisations, newest first."""
     rows = services.sessions.all(caller.session.user.id)
     here = caller.session.id
-    return views.SessionsView(
-        sessions=[views.ListedSessionView(**row, current=row["id"] == here) for row in rows]
+    return SessionsView(
+        sessions=[ListedSessionView(**row, current=row["id"] == here) for row in rows]
     )
 
 

@@ -4,14 +4,29 @@ from typing import Any
 from uuid import UUID
 
 from fastapi import APIRouter, Response
+from pydantic import BaseModel
 
+from user_billing.api.bodies import Body, Unicode
 from user_billing.api.deps import ClientDep, MetricStore, SameOrigin, ServicesDep, Sister
-from user_billing.sessions.endpoints import render
-from user_billing.sessions.views import SessionView
-from user_billing.setup.views import SetUpBody, SetUpView
+from user_billing.sessions.endpoints import SessionView, render
 
 router = APIRouter()
 PAGE = 500
+
+
+class SetUpBody(Body):
+    """The set-up form."""
+
+    token: Unicode
+    email: Unicode
+    password: Unicode
+    organisation: Unicode
+
+
+class SetUpView(BaseModel):
+    """Whether the installation waits for its owner."""
+
+    needed: bool
 
 
 @router.get("/internal/home-organisation", tags=["internal"], dependencies=[MetricStore])

@@ -1,12 +1,38 @@
 """Tokens of people and services, and the keys that verify them."""
 
-from fastapi import APIRouter, Request, Response
+from uuid import UUID
 
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel
+
+from user_billing.api.bodies import Body, Unicode
 from user_billing.api.deps import Browser, NoStore, ServicesDep, SisterService
+from user_billing.model import Audience
 from user_billing.tokens.claims import LIFE_S
-from user_billing.tokens.views import ServiceTokenBody, TokenBody, TokenView
 
 router = APIRouter()
+
+
+class TokenBody(Body):
+    """The service a token is for."""
+
+    audience: Audience
+
+
+class ServiceTokenBody(Body):
+    """A token for a service that acts for a tenant."""
+
+    tenant: UUID
+    audience: Audience
+    scopes: list[Unicode]
+    service: Audience
+
+
+class TokenView(BaseModel):
+    """An access token."""
+
+    token: str
+    expires_in_s: int
 
 
 @router.post("/internal/token", tags=["internal"], dependencies=[NoStore])
