@@ -17,17 +17,10 @@ from dataclasses import dataclass, field
 import anyio.to_thread
 import structlog
 
-from user_billing.challenges import sql as challenges_sql
 from user_billing.chassis.kinds import ServiceError
-from user_billing.mail import sql as mail_sql
-from user_billing.people import sql as people_sql
-from user_billing.revocations import sql as revocations_sql
+from user_billing.db.sweep import sweep
 from user_billing.services import Services
-from user_billing.sessions import sql as sessions_sql
 from user_billing.setup.service import Bootstrap
-from user_billing.throttle import sql as throttle_sql
-from user_billing.tokens import sql as tokens_sql
-from user_billing.tokens.signing import RETIRED_FOR
 
 log = structlog.get_logger()
 
@@ -118,12 +111,5 @@ class Background:
         """Signing keys are young enough, and nothing dead is kept."""
         if self.services.signing.rotate():
             log.info("signing_keys_rotated")
-        now = self.services.clock.now()
         with self.services.database.directory() as session:
-            tokens_sql.sweep(session, now - RETIRED_FOR)
-            sessions_sql.sweep(session, now)
-            challenges_sql.sweep(session, now)
-            throttle_sql.sweep(session, now)
-            revocations_sql.sweep(session, now)
-            mail_sql.sweep(session, now)
-            people_sql.sweep(session, now)
+            sweep(session, self.services.clock.now())

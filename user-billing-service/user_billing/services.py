@@ -27,7 +27,6 @@ from user_billing.invoices.service import Invoices
 from user_billing.keyring import Keyring
 from user_billing.keys.service import Keys
 from user_billing.ledger.service import Ledger
-from user_billing.mail.rules import Letters
 from user_billing.mail.senders import sender_of
 from user_billing.mail.service import Mail
 from user_billing.members.service import Members
@@ -153,7 +152,7 @@ def _mail(settings: Settings, database: Database, clock: Clock, keyring: Keyring
     host = urlsplit(settings.ui_public_url).hostname or "localhost"
     sender = None if where is None else sender_of(where)
     sent_from = settings.mail_from or f"CloudOpsHub <cloudopshub@{host}>"
-    return Mail(database, clock, keyring, Letters(settings.ui_public_url), sender, sent_from)
+    return Mail(database, clock, keyring, sender, sent_from, settings.ui_public_url)
 
 
 def text_of(secret: SecretStr | None) -> str | None:

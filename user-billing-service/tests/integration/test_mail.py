@@ -19,7 +19,7 @@ from user_billing.chassis.postgres import open_engine
 from user_billing.db.session import Database
 from user_billing.errors import BadInput
 from user_billing.keyring import Keyring
-from user_billing.mail.rules import PER_ADDRESS_MAX, RETRY_AFTER, Letter, Letters
+from user_billing.mail.rules import PER_ADDRESS_MAX, RETRY_AFTER, Letter
 from user_billing.mail.senders import Folder, sender_of
 from user_billing.mail.service import Mail
 
@@ -47,8 +47,8 @@ def database(fresh_url):
 def mail_to(database, clock):
     def make(sender):
         return Mail(
-            database, clock, Keyring(SECRET_KEY), Letters("http://hub"), sender=sender,
-            sent_from="Hub <hub@example.org>",
+            database, clock, Keyring(SECRET_KEY), sender=sender,
+            sent_from="Hub <hub@example.org>", url="http://hub",
         )  # fmt: skip
 
     return make
@@ -176,7 +176,6 @@ from user_billing.chassis.clock import Clock
 from user_billing.chassis.postgres import open_engine
 from user_billing.db.session import Database
 from user_billing.keyring import Keyring
-from user_billing.mail.rules import Letters
 from user_billing.mail.senders import Folder
 from user_billing.mail.service import Mail
 
@@ -187,8 +186,8 @@ class Deadly(Folder):
 
 engine = open_engine(sys.argv[1], "killed", pool_size=1, overflow=0,
                      statement_timeout_ms=600_000, lock_timeout_ms=600_000)
-Mail(Database(engine), Clock(), Keyring(SECRET_KEY), Letters("http://hub"),
-     sender=Deadly(Path(sys.argv[2])), sent_from="hub@example.org").work()
+Mail(Database(engine), Clock(), Keyring(SECRET_KEY), sender=Deadly(Path(sys.argv[2])),
+     sent_from="hub@example.org", url="http://hub").work()
 """
 
 

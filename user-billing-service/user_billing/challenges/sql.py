@@ -40,8 +40,3 @@ def spend(session: Session, token_hash: bytes, now: datetime) -> Row[Any, Any] |
 def end_of_person(session: Session, user_id: UUID) -> None:
     """What the person began ends: their password or their second factor is another now."""
     session.execute(delete(t.challenge).where(t.challenge.c.user_id == user_id))
-
-
-def sweep(session: Session, now: datetime) -> None:
-    """Challenges that nobody answered are gone."""
-    session.execute(delete(t.challenge).where(t.challenge.c.expires_at <= now))

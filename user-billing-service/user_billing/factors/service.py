@@ -4,7 +4,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
+
+from sqlalchemy import Row
 
 from user_billing import access
 from user_billing.audit import service as audit
@@ -57,7 +60,7 @@ class Codes:
             raise BadCode
 
     def accept_step(
-        self, session: BoundSession, user_id: UUID, factor: sql.Factor, code: str, now: datetime
+        self, session: BoundSession, user_id: UUID, factor: Row[Any], code: str, now: datetime
     ) -> bool:
         """Whether it is a code of the authenticator; its time step is used from here on."""
         try:

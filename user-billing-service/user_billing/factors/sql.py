@@ -1,33 +1,23 @@
 """SQL of second factors, which belong to people: in the role of the directory."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, delete, exists, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Row, and_, delete, exists, func, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
 from user_billing.db import tables as t
 
 
-@dataclass(frozen=True, slots=True)
-class Factor:
-    """An authenticator; it counts once confirmed_at is set."""
-
-    secret_sealed: bytes
-    last_step: int
-    confirmed_at: datetime | None
-
-
-def factor_of(session: Session, user_id: UUID) -> Factor | None:
-    """The person's authenticator, confirmed or not; locked, so that a code is used once."""
-    f = t.second_factor.c
-    query = select(f.secret_sealed, f.last_step, f.confirmed_at).where(f.user_id == user_id)
-    row = session.execute(query.with_for_update()).one_or_none()
-    return None if row is None else Factor(*row)
+def factor_of(session: Session, user_id: UUID) -> Row[Any] | None:
+    """The person's authenticator (secret_sealed, last_step, confirmed_at), which counts once
+    confirmed; locked, so that a code is used once.
+    """
+    query = select(t.second_factor).where(t.second_factor.c.user_id == user_id)
+    return session.execute(query.with_for_update()).one_or_none()
 
 
 def has_confirmed(session: Session, user_id: UUID) -> bool:

@@ -44,7 +44,7 @@ Refusal = Literal["unknown", "revoked", "expired", "malformed", "suspended"]
 class NewKey(ApiKey):
     """A key at its only moment in the open. key: its text."""
 
-    key: str = ""
+    key: str = field(default="", repr=False)
 
 
 @dataclass

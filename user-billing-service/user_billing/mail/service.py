@@ -23,7 +23,7 @@ from user_billing.db.session import Database
 from user_billing.identifiers import new_id
 from user_billing.keyring import Keyring, SealBroken
 from user_billing.mail import rules, sql
-from user_billing.mail.rules import Letter, Letters
+from user_billing.mail.rules import Letter
 from user_billing.mail.senders import Sender
 
 log = structlog.get_logger()
@@ -38,14 +38,20 @@ class Mail:
     database: Database
     clock: Clock
     keyring: Keyring
-    letters: Letters
     sender: Sender | None
     sent_from: str
+    url: str
 
     @property
     def is_on(self) -> bool:
         """Whether this hub sends letters."""
         return self.sender is not None
+
+    def write(
+        self, session: Session, kind: str, to: str, *, mute: bool = False, **facts: str
+    ) -> None:
+        """As `put`, the letter of that kind (rules.LETTERS)."""
+        self.put(session, rules.letter(kind, to, url=self.url, **facts), mute=mute)
 
     def put(self, session: Session, letter: Letter, *, mute: bool = False) -> None:
         """The letter goes out once the directory transaction commits; at most PER_ADDRESS_MAX do.

@@ -1,6 +1,6 @@
 """SQL of the outbox, in the role of the directory. `address` is a name that tells no address."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -74,8 +74,3 @@ def change(session: Session, mail_id: UUID, **values: Any) -> None:
 def forget_address(session: Session, address: str) -> None:
     """No letter to the address waits."""
     session.execute(delete(t.mail).where(t.mail.c.address == address))
-
-
-def sweep(session: Session, now: datetime) -> None:
-    """Letters that ended a day ago are gone."""
-    session.execute(delete(t.mail).where(t.mail.c.ended_at < now - timedelta(days=1)))

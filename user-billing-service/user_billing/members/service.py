@@ -137,7 +137,7 @@ class Members:
         with self.database.directory() as session:
             organisation = organisations_sql.organisation(session, org)
             name = organisation.name if organisation else "an organisation"
-            self.mail.put(session, self.mail.letters.invitation(email, name, token))
+            self.mail.write(session, "invitation", email, organisation=name, token=token)
             with within(session, org):
                 standing.require(session, principal)
                 if any(m.email == email for m in sql.members(session, org)):

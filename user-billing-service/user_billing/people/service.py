@@ -24,6 +24,7 @@ from user_billing.factors.service import Codes
 from user_billing.identifiers import new_token
 from user_billing.keyring import Keyring
 from user_billing.keys import sql as keys_sql
+from user_billing.mail.rules import other_ways
 from user_billing.mail.service import Mail
 from user_billing.model import Actor, Client, LiveSession, Principal
 from user_billing.oidc import sql as oidc_sql
@@ -61,7 +62,7 @@ class People:
             login = sql.login_of(session, email)
             user_id = None if login is None or login.is_disabled else login.person.id
             token = self._new_token(session, "reset", user_id)
-            self.mail.put(session, self.mail.letters.reset(email, token), mute=user_id is None)
+            self.mail.write(session, "reset", email, token=token, mute=user_id is None)
 
     def reset(self, token: str, password: str, client: Client) -> None:
         """The person has this password; all their sessions have ended, and they log in anew.
@@ -119,7 +120,7 @@ class People:
                 maker, now = f"user:{user_id}", self.clock.now()
                 keys = keys_sql.keys(session, organisation.id, made_by=maker, living_at=now)
             ways += [f"API key {key.name} ({key.start}…) of {organisation.name}" for key in keys]
-        self.mail.put(session, self.mail.letters.password_changed(email, ways))
+        self.mail.write(session, "password_changed", email, others=other_ways(ways))
 
     def prove_again(self, live: LiveSession, password: str, code: str, client: Client) -> None:
         """The session is fresh: its person has just given their password, and code if any."""
@@ -136,7 +137,7 @@ class People:
         self._require_mail()
         with self.database.directory() as session:
             token = self._new_token(session, "verify", live.user.id, email=live.user.email)
-            self.mail.put(session, self.mail.letters.verify(live.user.email, token))
+            self.mail.write(session, "verify", live.user.email, token=token)
 
     def verify(self, token: str, client: Client) -> None:
         """The address is the person's. Raises NotFound, also when they have another by now."""
@@ -164,8 +165,7 @@ class People:
             is_free = sql.login_of(session, email) is None
             owner = live.user.id if is_free else None
             token = self._new_token(session, "address", owner, email=email if is_free else None)
-            letter = self.mail.letters.new_address(email, token)
-            self.mail.put(session, letter, mute=not is_free)
+            self.mail.write(session, "new_address", email, token=token, mute=not is_free)
 
     def confirm_address(self, token: str, client: Client) -> None:
         """The account has the address that the link was sent to, or the one that it had before.
@@ -173,7 +173,7 @@ class People:
         A link of a notice to the old address takes it back. Raises NotFound, Conflict.
         """
         with self._opened(token, client, "address", "undo") as link:
-            now, user_id, letters = self.clock.now(), link.user_id, self.mail.letters
+            now, user_id = self.clock.now(), link.user_id
             actor = Actor(f"user:{user_id}", client.request_id)
             with self.database.directory() as session:
                 self._spend(session, token, user_id)
@@ -185,7 +185,7 @@ class People:
                     self._take_back(session, link, actor)
                     return
                 undo = self._new_token(session, "undo", user_id, email=link.address, life=UNDO_LIFE)
-                self.mail.put(session, letters.address_changed(link.address, undo))
+                self.mail.write(session, "address_changed", link.address, token=undo)
                 audit.record_of_person(session, user_id, actor, "person.address_changed", now)
 
     def _take_back(self, session: BoundSession, link: Row[Any], actor: Actor) -> None:
@@ -202,7 +202,7 @@ class People:
         factors_sql.remove(session, user_id, since=link.created_at)
         oidc_sql.unlink(session, user_id)
         token = self._new_token(session, "reset", user_id)
-        self.mail.put(session, self.mail.letters.reset(link.email, token))
+        self.mail.write(session, "reset", link.email, token=token)
         audit.record_of_person(session, user_id, actor, "person.address_taken_back", now)
         sessions_sql.revoke(session, user_id, now)
 

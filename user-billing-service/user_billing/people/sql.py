@@ -130,11 +130,6 @@ def forget_address(session: Session, email: str, *, instead: str) -> None:
     session.execute(delete(t.mailed_token).where(t.mailed_token.c.email == email))
 
 
-def sweep(session: Session, now: datetime) -> None:
-    """Links that have expired are gone."""
-    session.execute(delete(t.mailed_token).where(t.mailed_token.c.expires_at < now))
-
-
 def events_of(session: Session, org: UUID, subject: str, limit: int) -> list[dict[str, Any]]:
     """What the organisation's audit log has of that actor, newest first; inside it."""
     e = t.audit_event.c

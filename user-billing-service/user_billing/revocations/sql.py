@@ -1,11 +1,11 @@
 """SQL of the installation's log of revocations, in the role of the directory."""
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, delete, func, insert, select, text
+from sqlalchemy import Row, func, insert, select, text
 from sqlalchemy.orm import Session
 
 from user_billing.db import tables as t
@@ -38,10 +38,3 @@ def revocations(
 def last_revocation(session: Session) -> int:
     """The highest committed `seq`, 0 when there is none."""
     return int(session.execute(select(func.coalesce(func.max(t.revocation.c.seq), 0))).scalar_one())
-
-
-def sweep(session: Session, now: datetime) -> None:
-    """Rows older than a day are gone, but the newest: `last_revocation` never goes back."""
-    r = t.revocation.c
-    newest = select(func.max(r.seq)).scalar_subquery()
-    session.execute(delete(t.revocation).where(r.at < now - timedelta(days=1), r.seq < newest))

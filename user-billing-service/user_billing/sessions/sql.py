@@ -1,7 +1,7 @@
 """SQL of browser sessions, which belong to people: in the role of the directory."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, RowMapping, and_, delete, insert, select, update
@@ -124,8 +124,3 @@ def revoke(
 def forget_person(session: Session, user_id: UUID) -> None:
     """Nothing is stored of the person's sessions; they were revoked before."""
     session.execute(delete(t.session).where(t.session.c.user_id == user_id))
-
-
-def sweep(session: Session, now: datetime) -> None:
-    """Sessions that ended a week ago are gone."""
-    session.execute(delete(t.session).where(t.session.c.expires_at < now - timedelta(days=7)))

@@ -9,7 +9,10 @@ Every step holds the lock of the one `setup` row, so replicas that start togethe
 import hmac
 import secrets
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
+
+from sqlalchemy import Row
 
 from user_billing.audit import service as audit
 from user_billing.chassis.clock import Clock
@@ -28,7 +31,6 @@ from user_billing.people import sql as people_sql
 from user_billing.people.proof import Proofs
 from user_billing.sessions.service import OpenSession, Sessions
 from user_billing.setup import sql
-from user_billing.setup.sql import SetUp
 
 BOOTSTRAP = Actor("bootstrap")
 BOOTSTRAP_KEY_SCOPES = (Scope.METRICS_WRITE, Scope.METRICS_READ, Scope.ANALYSIS_RUN)
@@ -78,7 +80,7 @@ class FirstStart:
         """The first organisation, which the hub's own metrics belong to."""
         with self.database.directory() as session:
             state = sql.set_up(session)
-        return None if state is None else state.home_organisation_id
+        return None if state is None else state.home_org
 
     def bootstrap(self, wanted: Bootstrap) -> str | None:
         """Does what the environment asks, once; the token of the link when it is to be shown now.
@@ -92,14 +94,15 @@ class FirstStart:
             sql.ensure_set_up(session, secrets.token_bytes(32))
             state = sql.set_up(session, lock=True)
             assert state is not None, "the row was ensured a line above"
-            home = state.home_organisation_id
+            home = state.home_org
             if wanted.api_key is not None:
-                home = home or self._create_home(session, wanted.organisation)
+                home = home or self._create_home(session, wanted.organisation, BOOTSTRAP)
                 self._ensure_key(session, home, wanted.api_key)
             if wanted.email is not None and password_hash is not None and not state.completed_at:
-                home = home or self._create_home(session, wanted.organisation)
-                self._ensure_owner(session, home, wanted.email, password_hash)
-                sql.change(session, completed_at=now)
+                home = home or self._create_home(session, wanted.organisation, BOOTSTRAP)
+                email = people_rules.normalise_email(wanted.email)
+                person = self._add_person(session, email, password_hash)
+                self._hand_over(session, home, person, BOOTSTRAP)
                 return None
             if state.completed_at or state.announced_at or self.chosen_token is not None:
                 return None
@@ -125,23 +128,18 @@ class FirstStart:
             state = self._check_token(sql.set_up(session, lock=True), token)
             attempt.succeeded(session)
             person = self._add_person(session, email, password_hash)
-            actor, home = Actor(f"user:{person.id}", client.request_id), state.home_organisation_id
+            actor, home = Actor(f"user:{person.id}", client.request_id), state.home_org
             if home is None:
-                home = create_organisation(session, name, person.id, actor, now).id
-                sql.change(session, home_org=home)
+                home = self._create_home(session, name, actor)
             else:
                 with within(session, home):
                     before = organisations_sql.organisation(session, home)
                     organisations_sql.rename(session, home, name=name)
-                    members_sql.add_member(session, home, person.id, Role.OWNER, now)
                     audit.record(
                         session, home, actor, "organisation.renamed", f"organisation:{home}",
                         now=now, before=None if before is None else before.name, after=name,
                     )  # fmt: skip
-            with within(session, home):
-                target = f"user:{person.id}"
-                audit.record(session, home, actor, "setup.completed", target, now=now)
-            sql.change(session, completed_at=now)
+            self._hand_over(session, home, person, actor)
             return self.sessions.open(session, person, home, Role.OWNER, now, client=client)
 
     def link_token(self) -> str | None:
@@ -154,7 +152,7 @@ class FirstStart:
             return None
         return self.chosen_token or self.keyring.set_up_token(state.nonce)
 
-    def _check_token(self, state: SetUp | None, token: str) -> SetUp:
+    def _check_token(self, state: Row[Any] | None, token: str) -> Row[Any]:
         """The state of a first start whose link this token is of, and not used."""
         if state is None:
             raise Conflict(detail="the service has not finished its first start", retry_after_s=1)
@@ -171,9 +169,9 @@ class FirstStart:
             return None
         return self.proofs.passwords.hash(wanted.password)
 
-    def _create_home(self, session: BoundSession, name: str) -> UUID:
+    def _create_home(self, session: BoundSession, name: str, actor: Actor) -> UUID:
         name = organisations_rules.normalise_name(name, field="organisation")
-        home = create_organisation(session, name, None, BOOTSTRAP, self.clock.now()).id
+        home = create_organisation(session, name, None, actor, self.clock.now()).id
         sql.change(session, home_org=home)
         return home
 
@@ -183,15 +181,13 @@ class FirstStart:
         with within(session, home):
             self.keys.add(session, home, key, BOOTSTRAP)
 
-    def _ensure_owner(
-        self, session: BoundSession, home: UUID, email: str, password_hash: str
-    ) -> None:
-        now = self.clock.now()
-        person = self._add_person(session, people_rules.normalise_email(email), password_hash)
+    def _hand_over(self, session: BoundSession, home: UUID, person: Person, actor: Actor) -> None:
+        """The person owns the first organisation; the link is spent."""
+        now, target = self.clock.now(), f"user:{person.id}"
         with within(session, home):
             members_sql.add_member(session, home, person.id, Role.OWNER, now)
-            target = f"user:{person.id}"
-            audit.record(session, home, BOOTSTRAP, "setup.completed", target, now=now)
+            audit.record(session, home, actor, "setup.completed", target, now=now)
+        sql.change(session, completed_at=now)
 
     def _add_person(self, session: BoundSession, email: str, password_hash: str) -> Person:
         now = self.clock.now()

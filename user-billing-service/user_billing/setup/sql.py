@@ -1,25 +1,12 @@
 """SQL of the first start, in the role of the directory."""
 
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
-from uuid import UUID
 
-from sqlalchemy import select, update
+from sqlalchemy import Row, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
 from user_billing.db import tables as t
-
-
-@dataclass(frozen=True, slots=True)
-class SetUp:
-    """The state of the first start."""
-
-    nonce: bytes
-    home_organisation_id: UUID | None
-    announced_at: datetime | None
-    completed_at: datetime | None
 
 
 def ensure_set_up(session: Session, nonce: bytes) -> None:
@@ -27,12 +14,13 @@ def ensure_set_up(session: Session, nonce: bytes) -> None:
     session.execute(upsert(t.setup).values(only=True, nonce=nonce).on_conflict_do_nothing())
 
 
-def set_up(session: Session, *, lock: bool = False) -> SetUp | None:
-    """The state of the first start; None before the service has ever run. lock: for update."""
-    s = t.setup.c
-    query = select(s.nonce, s.home_org, s.announced_at, s.completed_at)
-    row = session.execute(query.with_for_update() if lock else query).one_or_none()
-    return None if row is None else SetUp(*row)
+def set_up(session: Session, *, lock: bool = False) -> Row[Any] | None:
+    """The state of the first start (nonce, home_org, announced_at, completed_at).
+
+    None before the service has ever run. lock: for update.
+    """
+    query = select(t.setup)
+    return session.execute(query.with_for_update() if lock else query).one_or_none()
 
 
 def change(session: Session, **values: Any) -> None:

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
@@ -45,8 +45,3 @@ def forgive(session: Session, *, reset: Sequence[str], step_back: Sequence[str])
 
 def _change(session: Session, bucket: str, **values: Any) -> None:
     session.execute(update(t.throttle).where(t.throttle.c.bucket == bucket).values(**values))
-
-
-def sweep(session: Session, now: datetime) -> None:
-    """Buckets without an attempt for two days are gone."""
-    session.execute(delete(t.throttle).where(t.throttle.c.last_at < now - timedelta(days=2)))

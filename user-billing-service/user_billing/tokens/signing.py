@@ -31,8 +31,6 @@ from user_billing.tokens.claims import ISSUER, LEEWAY_S, LIFE_S
 
 ALGORITHM = "EdDSA"
 
-RETIRED_FOR = timedelta(hours=2)
-
 REFRESH = timedelta(seconds=2)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, and_, delete, insert, select, text, update
+from sqlalchemy import Row, delete, insert, select, text, update
 from sqlalchemy.orm import Session
 
 from user_billing.db import tables as t
@@ -41,10 +41,3 @@ def move_signing_key(session: Session, kid: str, state: KeyState, now: datetime)
     moment = {KeyState.ACTIVE: "activated_at", KeyState.RETIRED: "retired_at"}[state]
     query = update(t.signing_key).where(t.signing_key.c.kid == kid)
     session.execute(query.values({"state": state, moment: now}))
-
-
-def sweep(session: Session, retired_before: datetime) -> None:
-    """Signing keys that were retired before that time are gone."""
-    key = t.signing_key.c
-    is_dead = and_(key.state == KeyState.RETIRED, key.retired_at < retired_before)
-    session.execute(delete(t.signing_key).where(is_dead))
