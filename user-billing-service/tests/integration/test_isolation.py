@@ -14,8 +14,9 @@ from sqlalchemy import select, text
 
 from user_billing import migrate
 from user_billing.chassis.postgres import open_engine
+from user_billing.db.people import audit_event, audit_head, membership, organisation
 from user_billing.db.session import Database, within
-from user_billing.db.tables import audit_event, audit_head, membership, metadata, organisation
+from user_billing.db.tables import metadata
 from user_billing.identifiers import new_id
 from user_billing.invoices.corrections import Payment
 from user_billing.model import Actor

@@ -9,7 +9,7 @@ from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session
 
 from user_billing.audit.chain import Link
-from user_billing.db import tables as t
+from user_billing.db import people as t
 from user_billing.model import AuditEvent
 
 

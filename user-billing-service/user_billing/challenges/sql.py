@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import Row, delete, insert, select
 from sqlalchemy.orm import Session
 
-from user_billing.db import tables as t
+from user_billing.db import people as t
 
 LIFE = timedelta(minutes=5)
 

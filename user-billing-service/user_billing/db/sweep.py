@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
-from user_billing.db import tables as t
+from user_billing.db import people as t
 from user_billing.model import KeyState
 
 RETIRED_FOR = timedelta(hours=2)

@@ -13,6 +13,8 @@ from user_billing import access
 from user_billing.audit import service as audit
 from user_billing.challenges import sql as challenges_sql
 from user_billing.chassis.clock import Clock
+from user_billing.db import people as t
+from user_billing.db import rows
 from user_billing.db.session import BoundSession, Database, within
 from user_billing.errors import BadCode, Conflict, NotAllowed, NotFound
 from user_billing.factors import rules, sql
@@ -70,7 +72,7 @@ class Codes:
         code = rules.normalise_code(code)
         step = rules.matching_step(secret, code, now, last_step=factor.last_step)
         if step is not None:
-            sql.change(session, user_id, last_step=step)
+            rows.change(session, t.second_factor, {"user_id": user_id}, last_step=step)
         return step is not None
 
     def recovery_hash(self, user_id: UUID, code: str) -> bytes:
@@ -117,7 +119,7 @@ class Factors:
                 raise Conflict(detail="there is nothing to confirm: begin anew")
             if not self.codes.accept_step(session, user_id, factor, code, now):
                 raise BadCode
-            sql.change(session, user_id, confirmed_at=now)
+            rows.change(session, t.second_factor, {"user_id": user_id}, confirmed_at=now)
             return self._new_recovery_codes(session, user_id)
 
     def renew_recovery_codes(self, principal: Principal, code: str, client: Client) -> list[str]:

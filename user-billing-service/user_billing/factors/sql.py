@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Row, and_, delete, exists, func, insert, o
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
-from user_billing.db import tables as t
+from user_billing.db import people as t
 
 
 def factor_of(session: Session, user_id: UUID) -> Row[Any] | None:
@@ -63,12 +63,6 @@ def begin(session: Session, user_id: UUID, sealed: bytes, now: datetime) -> bool
         .returning(f.c.user_id)
     ).one_or_none()
     return done is not None
-
-
-def change(session: Session, user_id: UUID, **values: Any) -> None:
-    """The authenticator has these values: last_step (codes up to it are used), confirmed_at."""
-    f = t.second_factor
-    session.execute(update(f).where(f.c.user_id == user_id).values(**values))
 
 
 def remove(session: Session, user_id: UUID, *, since: datetime | None = None) -> None:

@@ -13,6 +13,8 @@ from prometheus_client import Counter
 from user_billing import access
 from user_billing.audit import service as audit
 from user_billing.chassis.clock import Clock
+from user_billing.db import people as t
+from user_billing.db import rows
 from user_billing.db.session import BoundSession, Database, within
 from user_billing.errors import BadInput, Conflict, NotFound
 from user_billing.identifiers import new_id
@@ -145,7 +147,13 @@ class Keys:
                 added = sql.add_key(session, org, new, key_hash=key_hash)
                 assert added, "190 random bits never repeat"
                 ends_at = rules.end_of_replaced(old.expires_at, now, overlap)
-                sql.change_key(session, org, old.id, replaced_by=new.id, expires_at=ends_at)
+                rows.change(
+                    session,
+                    t.api_key,
+                    {"org_id": org, "id": old.id},
+                    replaced_by=new.id,
+                    expires_at=ends_at,
+                )
                 audit.record(
                     session, org, principal.actor, "key.rotated", f"key:{old.id}", now=now,
                     name=old.name, replaced_by=str(new.id), old_expires_at=ends_at.isoformat(),
@@ -184,7 +192,7 @@ class Keys:
             with within(session, org):
                 standing.require(session, principal)
                 access.require_grantable(principal, _living(session, org, key_id, now).scopes)
-                sql.change_key(session, org, key_id, **values)
+                rows.change(session, t.api_key, {"org_id": org, "id": key_id}, **values)
                 key = _shown(session, org, _living(session, org, key_id, now))
                 audit.record(
                     session, org, principal.actor, "key.changed", f"key:{key_id}", now=now, **values

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import fields
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import RowMapping, bindparam, or_, select, text, update
@@ -11,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.dialects.postgresql import psycopg2
 from sqlalchemy.orm import Session
 
-from user_billing.db import tables as t
+from user_billing.db import people as t
 from user_billing.db.session import Database
 from user_billing.keyring import PEPPER_VERSION
 from user_billing.model import ApiKey, KnownKey, Scope
@@ -49,12 +48,6 @@ def key(session: Session, org: UUID, key_id: UUID) -> ApiKey | None:
     query = select(*_KEY).where(_K.org_id == org, _K.id == key_id).with_for_update()
     row = session.execute(query).mappings().one_or_none()
     return None if row is None else _key(row)
-
-
-def change_key(session: Session, org: UUID, key_id: UUID, **values: Any) -> None:
-    """The key has these values: name, networks, requests_per_s, replaced_by, expires_at."""
-    query = update(t.api_key).where(_K.org_id == org, _K.id == key_id)
-    session.execute(query.values(**values))
 
 
 def add_key(session: Session, org: UUID, key: ApiKey, *, key_hash: bytes) -> bool:

@@ -19,6 +19,8 @@ from prometheus_client import Counter
 from sqlalchemy.orm import Session
 
 from user_billing.chassis.clock import Clock
+from user_billing.db import people as t
+from user_billing.db import rows
 from user_billing.db.session import Database
 from user_billing.identifiers import new_id
 from user_billing.keyring import Keyring, SealBroken
@@ -100,7 +102,7 @@ class Mail:
                 if is_last:
                     sql.end(session, row.id, self.clock.now(), error=reason)
                 else:
-                    sql.change(session, row.id, error=reason)
+                    rows.change(session, t.mail, {"id": row.id}, error=reason)
             return True
         with self.database.directory() as session:
             sql.end(session, row.id, self.clock.now(), error=None)

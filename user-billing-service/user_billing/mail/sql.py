@@ -7,7 +7,8 @@ from uuid import UUID
 from sqlalchemy import Row, delete, func, insert, select, text, update
 from sqlalchemy.orm import Session
 
-from user_billing.db import tables as t
+from user_billing.db import people as t
+from user_billing.db import rows
 from user_billing.mail.rules import RETRY_AFTER
 
 
@@ -63,12 +64,7 @@ def claim(session: Session, now: datetime) -> Row[Any] | None:
 
 def end(session: Session, mail_id: UUID, now: datetime, *, error: str | None) -> None:
     """The letter is sent, or given up; what it said is gone."""
-    change(session, mail_id, ended_at=now, sealed=None, error=error)
-
-
-def change(session: Session, mail_id: UUID, **values: Any) -> None:
-    """The letter has these values: next_at; error, why the last attempt failed."""
-    session.execute(update(t.mail).where(t.mail.c.id == mail_id).values(**values))
+    rows.change(session, t.mail, {"id": mail_id}, ended_at=now, sealed=None, error=error)
 
 
 def forget_address(session: Session, address: str) -> None:

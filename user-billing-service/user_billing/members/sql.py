@@ -8,7 +8,7 @@ from sqlalchemy import and_, delete, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
-from user_billing.db import tables as t
+from user_billing.db import people as t
 from user_billing.model import Invitation, Member, Role
 
 
@@ -50,13 +50,6 @@ def add_member(
     values = {"org_id": org, "user_id": user_id, "role": role, "joined_at": now}
     made = upsert(m).values(**values, mapped_by=mapped_by).on_conflict_do_nothing()
     return session.execute(made.returning(m.c.user_id)).one_or_none() is not None
-
-
-def set_role(session: Session, org: UUID, user_id: UUID, role: Role) -> None:
-    """The member has `role`."""
-    m = t.membership
-    query = update(m).where(m.c.org_id == org, m.c.user_id == user_id)
-    session.execute(query.values(role=role))
 
 
 def remove_member(session: Session, org: UUID, user_id: UUID) -> None:

@@ -15,6 +15,8 @@ from uuid import UUID
 
 from user_billing import access
 from user_billing.audit import service as audit
+from user_billing.db import people as t
+from user_billing.db import rows
 from user_billing.db.session import BoundSession
 from user_billing.errors import Conflict, NotAuthenticated
 from user_billing.keys import sql as keys_sql
@@ -63,7 +65,8 @@ def change_member(
         sql.remove_member(session, org, member.user_id)
         audit.record(session, org, actor, "member.removed", target, now=now, role=member.role)
     else:
-        sql.set_role(session, org, member.user_id, role)
+        where = {"org_id": org, "user_id": member.user_id}
+        rows.change(session, t.membership, where, role=role)
         audit.record(
             session, org, actor, "member.role_changed", target,
             now=now, before=member.role, after=role,

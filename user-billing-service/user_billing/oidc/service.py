@@ -12,6 +12,8 @@ from user_billing import access
 from user_billing.audit import service as audit
 from user_billing.challenges import sql as challenges_sql
 from user_billing.chassis.clock import Clock
+from user_billing.db import people as t
+from user_billing.db import rows
 from user_billing.db.session import BoundSession, Database, within
 from user_billing.errors import (
     BadCredentials,
@@ -153,7 +155,8 @@ class Oidc:
                 raise ProviderRefused(reason="disabled")
             people_sql.lock_person(session, person.id)
             mapping.follow(session, provider, person, claims, now)
-            sql.note_login(session, issuer, subject, now)
+            where = {"issuer": issuer, "subject": subject}
+            rows.change(session, t.identity, where, last_login_at=now)
         # Of its own: who is a member no longer stays out, though there is nothing to log in to.
         with self.database.directory() as session:
             try:

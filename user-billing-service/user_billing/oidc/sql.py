@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
-from user_billing.db import tables as t
+from user_billing.db import people as t
 from user_billing.identifiers import new_id
 from user_billing.oidc.providers import Provider
 
@@ -42,12 +42,6 @@ def link(session: Session, user_id: UUID, provider: Provider, subject: str, now:
     )  # fmt: skip
     done = session.execute(made.on_conflict_do_nothing().returning(_I.id))
     return done.one_or_none() is not None
-
-
-def note_login(session: Session, issuer: str, subject: str, now: datetime) -> None:
-    """The identity was used."""
-    query = update(t.identity).where(_I.issuer == issuer, _I.subject == subject)
-    session.execute(query.values(last_login_at=now))
 
 
 def identities(session: Session, user_id: UUID) -> list[Identity]:

@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
 from user_billing.audit.chain import GENESIS
-from user_billing.db import tables as t
+from user_billing.db import people as t
 from user_billing.model import Limits, Organisation
 from user_billing.quotas import tables as q
 
@@ -32,11 +32,6 @@ def organisation(session: Session, org: UUID) -> Organisation | None:
     o = t.organisation.c
     row = session.execute(select(o.id, o.name, o.slug).where(o.id == org)).one_or_none()
     return None if row is None else Organisation(*row)
-
-
-def rename(session: Session, org: UUID, *, name: str) -> None:
-    """The organisation is called `name`; its slug stays, addresses do not break."""
-    session.execute(update(t.organisation).where(t.organisation.c.id == org).values(name=name))
 
 
 def plan_of(session: Session, org: UUID) -> str:

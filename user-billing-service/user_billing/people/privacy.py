@@ -8,6 +8,8 @@ from user_billing import access
 from user_billing.audit import service as audit
 from user_billing.challenges import sql as challenges_sql
 from user_billing.chassis.clock import Clock
+from user_billing.db import people as t
+from user_billing.db import rows
 from user_billing.db.session import BoundSession, Database, within
 from user_billing.errors import NotFound
 from user_billing.factors import sql as factors_sql
@@ -101,9 +103,8 @@ class Privacy:
             self.mail.forget(session, account.email)
             nobody = f"erased-{user_id}@invalid"
             sql.forget_address(session, account.email.lower(), instead=nobody)
-            sql.change_account(
-                session, user_id, email=nobody, email_verified_at=None, disabled_at=now
-            )
+            values = {"email": nobody, "email_verified_at": None, "disabled_at": now}
+            rows.change(session, t.user_account, {"id": user_id}, **values)
             sessions_sql.revoke(session, user_id, now)
             sessions_sql.forget_person(session, user_id)
             revocations_sql.log_revocations(session, RevocationKind.KEY, revoked, now)

@@ -7,7 +7,7 @@ Routes that take an address answer the same, with the same work, whether it has 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +17,8 @@ from user_billing import access
 from user_billing.audit import service as audit
 from user_billing.challenges import sql as challenges_sql
 from user_billing.chassis.clock import Clock
+from user_billing.db import people as t
+from user_billing.db import rows
 from user_billing.db.session import BoundSession, Database, within
 from user_billing.errors import Conflict, NotFound
 from user_billing.factors import sql as factors_sql
@@ -77,7 +79,7 @@ class People:
             now, actor = self.clock.now(), Actor(f"user:{user_id}", client.request_id)
             with self.database.directory() as session:
                 self._spend(session, token, user_id)
-                sql.change_account(session, user_id, email_verified_at=now)
+                rows.change(session, t.user_account, {"id": user_id}, email_verified_at=now)
                 self._replace_password(session, user_id, link.address, password_hash)
                 audit.record_of_person(session, user_id, actor, "person.password_reset", now)
                 sessions_sql.revoke(session, user_id, now)
@@ -98,7 +100,7 @@ class People:
             proved.accept(session)
             self._replace_password(session, user.id, user.email, password_hash)
             opened = self.sessions.open(session, user, org, live.role, now, continues=live)
-            sessions_sql.make_fresh(session, opened.live.id, now)
+            rows.change(session, t.session, {"id": opened.live.id}, fresh_at=now)
             audit.record_of_person(session, user.id, actor, "person.password_changed", now)
             sessions_sql.revoke(session, user.id, now, but=opened.live.id)
         return opened
@@ -128,7 +130,7 @@ class People:
             pass
         with self.database.directory() as session:
             proved.accept(session)
-            sessions_sql.make_fresh(session, live.id, self.clock.now())
+            rows.change(session, t.session, {"id": live.id}, fresh_at=self.clock.now())
 
     # The address
 
@@ -146,8 +148,7 @@ class People:
                 raise NotFound(detail="the account has another address by now")
             with self.database.directory() as session:
                 self._spend(session, token, link.user_id)
-                now = self.clock.now()
-                sql.change_account(session, link.user_id, email=link.email, email_verified_at=now)
+                _prove_address(session, link.user_id, link.email, self.clock.now())
 
     def ask_address(
         self, principal: Principal, email: str, password: str, code: str, client: Client
@@ -179,7 +180,7 @@ class People:
                 self._spend(session, token, user_id)
                 if sql.login_of(session, link.email) is not None:
                     raise Conflict(detail="another account has this address by now")
-                sql.change_account(session, user_id, email=link.email, email_verified_at=now)
+                _prove_address(session, user_id, link.email, now)
                 sql.drop_tokens(session, user_id, "reset", "verify", "address")
                 if link.purpose == "undo":
                     self._take_back(session, link, actor)
@@ -262,3 +263,9 @@ class People:
                     self.codes.require(session, user_id, code, self.clock.now())
                     attempt.succeeded(session)
             yield proved
+
+
+def _prove_address(session: BoundSession, user_id: UUID, email: str, now: datetime) -> None:
+    """The person's address is `email`, which was proved `now`."""
+    values = {"email": email, "email_verified_at": now}
+    rows.change(session, t.user_account, {"id": user_id}, **values)

@@ -8,7 +8,7 @@ from sqlalchemy import Row, and_, delete, func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
-from user_billing.db import tables as t
+from user_billing.db import people as t
 from user_billing.identifiers import new_id
 from user_billing.model import Login, Membership, Organisation, Person, Role
 
@@ -68,11 +68,6 @@ def account(session: Session, user_id: UUID) -> Row[Any] | None:
     return session.execute(
         select(t.user_account).where(t.user_account.c.id == user_id)
     ).one_or_none()
-
-
-def change_account(session: Session, user_id: UUID, **values: Any) -> None:
-    """The account has these values: email, email_verified_at, disabled_at."""
-    session.execute(update(t.user_account).where(t.user_account.c.id == user_id).values(**values))
 
 
 def add_token(

@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import Row, func, insert, select, text
 from sqlalchemy.orm import Session
 
-from user_billing.db import tables as t
+from user_billing.db import people as t
 from user_billing.model import RevocationKind
 
 

@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session
 
-from user_billing.db import tables as t
+from user_billing.db import people as t
 from user_billing.errors import Conflict, NotAllowed, NotFound
 from user_billing.model import Scope, ServiceAccount
 

@@ -18,6 +18,8 @@ from sqlalchemy import RowMapping
 from user_billing.audit import service as audit
 from user_billing.challenges import sql as challenges_sql
 from user_billing.chassis.clock import Clock
+from user_billing.db import people as t
+from user_billing.db import rows
 from user_billing.db.session import BoundSession, Database, within
 from user_billing.errors import BadCode, BadCredentials, NotAllowed, NotFound
 from user_billing.factors import sql as factors_sql
@@ -212,7 +214,7 @@ class Sessions:
         with self.database.directory() as session:
             live = sql.live_session(session, now, token_hash=token_hash)
             if live is not None and now - live.last_seen_at >= rules.SEEN_RESOLUTION:
-                sql.touch_session(session, live.id, now)
+                rows.change(session, t.session, {"id": live.id}, last_seen_at=now)
             return live
 
     def find_by_id(self, session_id: UUID) -> LiveSession | None:

@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, RowMapping, and_, delete, insert, select, update
 from sqlalchemy.orm import Session
 
-from user_billing.db import tables as t
+from user_billing.db import people as t
 from user_billing.factors import sql as factors_sql
 from user_billing.model import LiveSession, Person, RevocationKind, Role
 from user_billing.revocations import sql as revocations_sql
@@ -73,11 +73,6 @@ def live_session(
     return LiveSession(user=user, role=Role(facts.pop("role")), **facts)
 
 
-def touch_session(session: Session, session_id: UUID, now: datetime) -> None:
-    """The session was used at `now`."""
-    session.execute(update(t.session).where(t.session.c.id == session_id).values(last_seen_at=now))
-
-
 def live_sessions(session: Session, user_id: UUID, now: datetime) -> Sequence[RowMapping]:
     """The person's live sessions, newest first; at most SESSIONS_LISTED_MAX."""
     s = t.session.c
@@ -88,11 +83,6 @@ def live_sessions(session: Session, user_id: UUID, now: datetime) -> Sequence[Ro
         .limit(SESSIONS_LISTED_MAX)
     )
     return rows.mappings().all()
-
-
-def make_fresh(session: Session, session_id: UUID, now: datetime) -> None:
-    """The person has proved who they are at `now`."""
-    session.execute(update(t.session).where(t.session.c.id == session_id).values(fresh_at=now))
 
 
 def revoke(

@@ -16,6 +16,8 @@ from sqlalchemy import Row
 
 from user_billing.audit import service as audit
 from user_billing.chassis.clock import Clock
+from user_billing.db import people as t
+from user_billing.db import rows
 from user_billing.db.session import BoundSession, Database, within
 from user_billing.errors import BadInput, Conflict, NotAuthenticated
 from user_billing.keyring import Keyring
@@ -106,7 +108,7 @@ class FirstStart:
                 return None
             if state.completed_at or state.announced_at or self.chosen_token is not None:
                 return None
-            sql.change(session, announced_at=now)
+            rows.change(session, t.setup, {}, announced_at=now)
             return self.keyring.set_up_token(state.nonce)
 
     def complete(
@@ -134,7 +136,7 @@ class FirstStart:
             else:
                 with within(session, home):
                     before = organisations_sql.organisation(session, home)
-                    organisations_sql.rename(session, home, name=name)
+                    rows.change(session, t.organisation, {"id": home}, name=name)
                     audit.record(
                         session, home, actor, "organisation.renamed", f"organisation:{home}",
                         now=now, before=None if before is None else before.name, after=name,
@@ -172,7 +174,7 @@ class FirstStart:
     def _create_home(self, session: BoundSession, name: str, actor: Actor) -> UUID:
         name = organisations_rules.normalise_name(name, field="organisation")
         home = create_organisation(session, name, None, actor, self.clock.now()).id
-        sql.change(session, home_org=home)
+        rows.change(session, t.setup, {}, home_org=home)
         return home
 
     def _ensure_key(self, session: BoundSession, home: UUID, text: str) -> None:
@@ -187,7 +189,7 @@ class FirstStart:
         with within(session, home):
             members_sql.add_member(session, home, person.id, Role.OWNER, now)
             audit.record(session, home, actor, "setup.completed", target, now=now)
-        sql.change(session, completed_at=now)
+        rows.change(session, t.setup, {}, completed_at=now)
 
     def _add_person(self, session: BoundSession, email: str, password_hash: str) -> Person:
         now = self.clock.now()

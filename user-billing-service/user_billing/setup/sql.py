@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from sqlalchemy import Row, select, update
+from sqlalchemy import Row, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
-from user_billing.db import tables as t
+from user_billing.db import people as t
 
 
 def ensure_set_up(session: Session, nonce: bytes) -> None:
@@ -21,10 +21,3 @@ def set_up(session: Session, *, lock: bool = False) -> Row[Any] | None:
     """
     query = select(t.setup)
     return session.execute(query.with_for_update() if lock else query).one_or_none()
-
-
-def change(session: Session, **values: Any) -> None:
-    """The first start has these values: announced_at (the link was shown), home_org (the first
-    organisation), completed_at (there is an owner, the link is spent).
-    """
-    session.execute(update(t.setup).values(**values))

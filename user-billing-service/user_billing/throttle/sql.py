@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
-from user_billing.db import tables as t
+from user_billing.db import people as t
+from user_billing.db import rows
 from user_billing.model import Throttled
 
 
@@ -28,7 +28,7 @@ def lock_throttle(session: Session, buckets: Sequence[str], now: datetime) -> di
 
 def save_throttle(session: Session, bucket: str, state: Throttled) -> None:
     """The bucket is in `state`."""
-    _change(session, bucket, **asdict(state))
+    rows.change(session, t.throttle, {"bucket": bucket}, **asdict(state))
 
 
 def forgive(session: Session, *, reset: Sequence[str], step_back: Sequence[str]) -> None:
@@ -38,10 +38,6 @@ def forgive(session: Session, *, reset: Sequence[str], step_back: Sequence[str])
     """
     one_less = {"failures": func.greatest(t.throttle.c.failures - 1, 0)}
     for bucket in sorted(reset):
-        _change(session, bucket, failures=0, blocked_until=None)
+        rows.change(session, t.throttle, {"bucket": bucket}, failures=0, blocked_until=None)
     for bucket in sorted(step_back):
-        _change(session, bucket, **one_less)
-
-
-def _change(session: Session, bucket: str, **values: Any) -> None:
-    session.execute(update(t.throttle).where(t.throttle.c.bucket == bucket).values(**values))
+        rows.change(session, t.throttle, {"bucket": bucket}, **one_less)

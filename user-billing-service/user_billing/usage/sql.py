@@ -11,7 +11,7 @@ from sqlalchemy import CursorResult, Row, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
-from user_billing.db import tables as organisations_t
+from user_billing.db import people as organisations_t
 from user_billing.meters.rules import BUILT_IN, Totals, of_period
 from user_billing.meters.sql import own_meters
 from user_billing.model import SERVICES, Audience

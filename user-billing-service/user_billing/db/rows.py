@@ -1,0 +1,15 @@
+"""The statements that every room has.
+
+`where` and `key` are columns and their values.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Table, update
+from sqlalchemy.orm import Session
+
+
+def change(session: Session, table: Table, where: Mapping[str, Any], **values: Any) -> None:
+    """The rows with `where` have these values."""
+    session.execute(update(table).filter_by(**where).values(**values))
