@@ -1,6 +1,7 @@
 """Log-ins per second, their CPU and what they leave in memory, over HTTP, with real hashing.
 
     PYTHONPATH=.:tests:benchmarks .venv/bin/python benchmarks/bench_log_in.py [log-ins] [clients…]
+    LIGHT=1 …       hashes of 64 KiB and one pass: what memory does after many log-ins, in minutes
 
 One service process on the embedded Postgres; each client logs the owner in on its own connection,
 with the cookie of a browser that did so before. Prints for each number of clients log-ins/s, p50
@@ -24,6 +25,8 @@ from embedded_postgres import fresh_database, running_postgres
 
 from user_billing import migrate
 
+HEAVY = "import runpy; runpy.run_module('user_billing', run_name='__main__')"
+LIGHT = f"from user_billing.people import passwords as p; p.MEMORY_KIB, p.PASSES = 64, 1; {HEAVY}"
 EMAIL, PASSWORD = "owner@example.org", "a phrase of several words"
 
 
@@ -94,7 +97,7 @@ def main() -> None:
             "UBS_PLAIN_HTTP": "true",
             "PORT": str(port),
         }
-        command = [sys.executable, "-m", "user_billing"]
+        command = [sys.executable, "-c", LIGHT if "LIGHT" in os.environ else HEAVY]
         with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as service:
             try:
                 wait_ready(port)

@@ -35,8 +35,3 @@ def spend(session: Session, token_hash: bytes, now: datetime) -> Row[Any, Any] |
     c = t.challenge.c
     query = delete(t.challenge).where(c.token_hash == token_hash, c.expires_at > now)
     return session.execute(query.returning(c.user_id, c.detail)).one_or_none()
-
-
-def end_of_person(session: Session, user_id: UUID) -> None:
-    """What the person began ends: their password or their second factor is another now."""
-    session.execute(delete(t.challenge).where(t.challenge.c.user_id == user_id))

@@ -1,6 +1,5 @@
 """The caller's second factor, and whether their organisation requires one."""
 
-import segno
 from fastapi import APIRouter
 from pydantic import BaseModel
 
@@ -47,6 +46,8 @@ def read_factor(caller: Browser, services: ServicesDep) -> FactorState:
 @router.post("/second-factor", status_code=201, dependencies=[NoStore])
 def begin_factor(caller: Browser, services: ServicesDep) -> NewFactorView:
     """A new secret, in this answer only; it counts once it is confirmed."""
+    import segno  # noqa: PLC0415 - half a MiB that most days need not
+
     secret = services.factors.begin(caller.principal)
     link = rules.otpauth(secret, caller.session.user.email)
     picture = segno.make(link, micro=False).svg_inline(scale=4, border=4, light="white")

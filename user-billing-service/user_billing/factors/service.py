@@ -11,7 +11,6 @@ from sqlalchemy import Row
 
 from user_billing import access
 from user_billing.audit import service as audit
-from user_billing.challenges import sql as challenges_sql
 from user_billing.chassis.clock import Clock
 from user_billing.db import people as t
 from user_billing.db import rows
@@ -134,7 +133,7 @@ class Factors:
         with self._change(principal, client, "second_factor.disabled") as (session, user_id, now):
             self.codes.require(session, user_id, code, now)
             sql.remove(session, user_id)
-            challenges_sql.end_of_person(session, user_id)
+            rows.drop(session, t.challenge, user_id=user_id)
         with self.database.directory() as session:
             self._end_where_required(session, user_id, now)
 
@@ -147,7 +146,7 @@ class Factors:
                 raise NotFound(detail="this person has no second factor", email=email)
             user_id = login.person.id
             sql.remove(session, user_id)
-            challenges_sql.end_of_person(session, user_id)
+            rows.drop(session, t.challenge, user_id=user_id)
             audit.record_of_person(session, user_id, OPERATOR, "second_factor.reset", now)
             self._end_where_required(session, user_id, now)
 

@@ -67,12 +67,6 @@ def revoke_key(session: Session, org: UUID, key_id: UUID, now: datetime) -> str 
     return session.execute(query.values(revoked_at=now).returning(_K.name)).scalar_one_or_none()
 
 
-def is_key_live(session: Session, org: UUID, key_id: UUID) -> bool:
-    """Whether the organisation has that key and it is not revoked."""
-    query = select(_K.id).where(_K.org_id == org, _K.id == key_id, _K.revoked_at.is_(None))
-    return session.execute(query).one_or_none() is not None
-
-
 _O = t.organisation.c
 _KNOWN_KEY = str(
     select(

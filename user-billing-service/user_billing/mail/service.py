@@ -77,7 +77,7 @@ class Mail:
 
     def forget(self, session: Session, email: str) -> None:
         """No letter to the address waits."""
-        sql.forget_address(session, self.keyring.throttle_name(email))
+        rows.drop(session, t.mail, address=self.keyring.throttle_name(email))
 
     def work(self) -> int:
         """How many letters were tried: those that are due, AT_ONCE at most."""

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, delete, func, insert, select, text, update
+from sqlalchemy import Row, func, insert, select, text, update
 from sqlalchemy.orm import Session
 
 from user_billing.db import people as t
@@ -65,8 +65,3 @@ def claim(session: Session, now: datetime) -> Row[Any] | None:
 def end(session: Session, mail_id: UUID, now: datetime, *, error: str | None) -> None:
     """The letter is sent, or given up; what it said is gone."""
     rows.change(session, t.mail, {"id": mail_id}, ended_at=now, sealed=None, error=error)
-
-
-def forget_address(session: Session, address: str) -> None:
-    """No letter to the address waits."""
-    session.execute(delete(t.mail).where(t.mail.c.address == address))

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import and_, delete, func, insert, select, update
+from sqlalchemy import and_, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
@@ -50,12 +50,6 @@ def add_member(
     values = {"org_id": org, "user_id": user_id, "role": role, "joined_at": now}
     made = upsert(m).values(**values, mapped_by=mapped_by).on_conflict_do_nothing()
     return session.execute(made.returning(m.c.user_id)).one_or_none() is not None
-
-
-def remove_member(session: Session, org: UUID, user_id: UUID) -> None:
-    """The person is no member."""
-    m = t.membership
-    session.execute(delete(m).where(m.c.org_id == org, m.c.user_id == user_id))
 
 
 _I = t.invitation.c

@@ -43,7 +43,8 @@ def require(session: BoundSession, principal: Principal) -> None:
             raise NotAuthenticated(detail="your role has changed: log in again")
     elif principal.credential == "key":
         key_id = UUID(principal.actor.subject.removeprefix("key:"))
-        if not keys_sql.is_key_live(session, org, key_id):
+        key = keys_sql.key(session, org, key_id)
+        if key is None or key.revoked_at is not None:
             raise NotAuthenticated(detail="the API key is revoked")
 
 
@@ -60,12 +61,11 @@ def change_member(
 
     session, answer: as of `end_outgrown`. The caller ends the member's sessions here.
     """
-    target = f"user:{member.user_id}"
+    where, target = {"org_id": org, "user_id": member.user_id}, f"user:{member.user_id}"
     if role is None:
-        sql.remove_member(session, org, member.user_id)
+        rows.drop(session, t.membership, **where)
         audit.record(session, org, actor, "member.removed", target, now=now, role=member.role)
     else:
-        where = {"org_id": org, "user_id": member.user_id}
         rows.change(session, t.membership, where, role=role)
         audit.record(
             session, org, actor, "member.role_changed", target,

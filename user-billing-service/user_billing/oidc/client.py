@@ -10,8 +10,6 @@ from urllib.parse import quote_plus
 
 import httpx
 import jwt
-from authlib.oauth2.rfc6749.parameters import prepare_grant_uri
-from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
 from user_billing.chassis.clock import Clock
 from user_billing.errors import ProviderRefused
@@ -52,6 +50,10 @@ class ProviderClient:
         self, provider: Provider, redirect_uri: str, state: str, nonce: str, verifier: str
     ) -> str:
         """Where the browser goes. verifier: of PKCE; only its hash is sent."""
+        # Half a MiB that a hub without providers does without.
+        from authlib.oauth2.rfc6749.parameters import prepare_grant_uri  # noqa: PLC0415
+        from authlib.oauth2.rfc7636 import create_s256_code_challenge  # noqa: PLC0415
+
         with self._turn():
             endpoint = self._discover(provider).authorization_endpoint
         challenge = create_s256_code_challenge(verifier)

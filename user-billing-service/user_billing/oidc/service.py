@@ -236,7 +236,7 @@ class Oidc:
             login = people_sql.login_of(session, person.email)
             if len(linked) == 1 and (login is None or login.password_hash is None):
                 raise Conflict(detail="you have no password: this is your only way in")
-            sql.unlink(session, person.id, identity_id)
+            rows.drop(session, t.identity, user_id=person.id, id=identity_id)
             with within(session, org):
                 audit.record(
                     session, org, principal.actor, "identity.unlinked", f"user:{person.id}",

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import delete, select
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
@@ -49,12 +49,6 @@ def identities(session: Session, user_id: UUID) -> list[Identity]:
     columns = (_I.id, _I.provider, _I.issuer, _I.subject, _I.linked_at, _I.last_login_at)
     rows = session.execute(select(*columns).where(_I.user_id == user_id).order_by(_I.linked_at))
     return [Identity(*row) for row in rows]
-
-
-def unlink(session: Session, user_id: UUID, identity_id: UUID | None = None) -> None:
-    """The person's identity of that id logs nobody in; without one, none of theirs does."""
-    query = delete(t.identity).where(_I.user_id == user_id)
-    session.execute(query if identity_id is None else query.where(_I.id == identity_id))
 
 
 def organisation_by_slug(session: Session, slug: str) -> UUID | None:

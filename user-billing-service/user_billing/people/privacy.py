@@ -6,7 +6,6 @@ from uuid import UUID
 
 from user_billing import access
 from user_billing.audit import service as audit
-from user_billing.challenges import sql as challenges_sql
 from user_billing.chassis.clock import Clock
 from user_billing.db import people as t
 from user_billing.db import rows
@@ -15,7 +14,6 @@ from user_billing.errors import NotFound
 from user_billing.factors import sql as factors_sql
 from user_billing.keys import sql as keys_sql
 from user_billing.mail.service import Mail
-from user_billing.members import sql as members_sql
 from user_billing.members import standing
 from user_billing.model import Membership, Principal, RevocationKind
 from user_billing.oidc import sql as oidc_sql
@@ -90,15 +88,15 @@ class Privacy:
                 with within(session, org):
                     organisations_sql.lock(session, org)
                     standing.require_other_owner(session, org, user_id)
-                    members_sql.remove_member(session, org, user_id)
+                    rows.drop(session, t.membership, org_id=org, user_id=user_id)
                     audit.record(session, org, caller.actor, "person.erased", subject, now=now)
                     revoked += standing.end_outgrown(
                         session, org, caller.actor, now, barred=account.email
                     )
-            sql.remove_credentials(session, user_id)
-            challenges_sql.end_of_person(session, user_id)
+            rows.drop(session, t.credential, user_id=user_id)
+            rows.drop(session, t.challenge, user_id=user_id)
             factors_sql.remove(session, user_id)
-            oidc_sql.unlink(session, user_id)
+            rows.drop(session, t.identity, user_id=user_id)
             sql.drop_tokens(session, user_id)
             self.mail.forget(session, account.email)
             nobody = f"erased-{user_id}@invalid"
@@ -106,5 +104,5 @@ class Privacy:
             values = {"email": nobody, "email_verified_at": None, "disabled_at": now}
             rows.change(session, t.user_account, {"id": user_id}, **values)
             sessions_sql.revoke(session, user_id, now)
-            sessions_sql.forget_person(session, user_id)
+            rows.drop(session, t.session, user_id=user_id)
             revocations_sql.log_revocations(session, RevocationKind.KEY, revoked, now)

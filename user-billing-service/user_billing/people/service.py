@@ -15,7 +15,6 @@ from sqlalchemy import Row
 
 from user_billing import access
 from user_billing.audit import service as audit
-from user_billing.challenges import sql as challenges_sql
 from user_billing.chassis.clock import Clock
 from user_billing.db import people as t
 from user_billing.db import rows
@@ -111,7 +110,7 @@ class People:
         """The password is another, what was begun with the old one has ended; a letter says so."""
         sql.set_password(session, user_id, password_hash=password_hash, now=self.clock.now())
         sql.drop_tokens(session, user_id, "reset")
-        challenges_sql.end_of_person(session, user_id)
+        rows.drop(session, t.challenge, user_id=user_id)
         ways = [
             f"log-in with {one.provider}, linked on {one.linked_at:%Y-%m-%d}"
             for one in oidc_sql.identities(session, user_id)
@@ -198,10 +197,10 @@ class People:
         """
         user_id, now = link.user_id, self.clock.now()
         sql.drop_tokens(session, user_id, "undo", since=link.created_at)
-        sql.remove_credentials(session, user_id, kind="password")
-        challenges_sql.end_of_person(session, user_id)
+        rows.drop(session, t.credential, user_id=user_id, kind="password")
+        rows.drop(session, t.challenge, user_id=user_id)
         factors_sql.remove(session, user_id, since=link.created_at)
-        oidc_sql.unlink(session, user_id)
+        rows.drop(session, t.identity, user_id=user_id)
         token = self._new_token(session, "reset", user_id)
         self.mail.write(session, "reset", link.email, token=token)
         audit.record_of_person(session, user_id, actor, "person.address_taken_back", now)

@@ -57,12 +57,6 @@ def set_password(session: Session, user_id: UUID, *, password_hash: str, now: da
     )
 
 
-def remove_credentials(session: Session, user_id: UUID, *, kind: str | None = None) -> None:
-    """Nothing proves the person any more; or nothing of that kind."""
-    query = delete(t.credential).where(t.credential.c.user_id == user_id)
-    session.execute(query if kind is None else query.where(t.credential.c.kind == kind))
-
-
 def account(session: Session, user_id: UUID) -> Row[Any] | None:
     """(id, email, created_at, email_verified_at, disabled_at) of a person."""
     return session.execute(

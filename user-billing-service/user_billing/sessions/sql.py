@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, RowMapping, and_, delete, insert, select, update
+from sqlalchemy import ColumnElement, RowMapping, and_, insert, select, update
 from sqlalchemy.orm import Session
 
 from user_billing.db import people as t
@@ -109,8 +109,3 @@ def revoke(
     ended = session.execute(query.values(revoked_at=now).returning(s.id)).scalars().all()
     revocations_sql.log_revocations(session, RevocationKind.SESSION, ended, now)
     return len(ended)
-
-
-def forget_person(session: Session, user_id: UUID) -> None:
-    """Nothing is stored of the person's sessions; they were revoked before."""
-    session.execute(delete(t.session).where(t.session.c.user_id == user_id))

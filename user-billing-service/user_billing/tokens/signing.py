@@ -22,6 +22,8 @@ from sqlalchemy import Row
 
 from user_billing.chassis.clock import Clock
 from user_billing.chassis.database import DatabaseUnavailable
+from user_billing.db import people as t
+from user_billing.db import rows
 from user_billing.db.session import BoundSession, Database
 from user_billing.errors import NotAuthenticated
 from user_billing.keyring import Keyring, SealBroken
@@ -169,7 +171,7 @@ class SigningKeys:
         now = self.clock.now()
         with self.database.directory() as session:
             sql.lock_signing_keys(session)
-            sql.drop_signing_keys(session)
+            rows.drop(session, t.signing_key)
             sql.move_signing_key(session, self._made(session, now), KeyState.ACTIVE, now)
             self._made(session, now)
         self._read_again()

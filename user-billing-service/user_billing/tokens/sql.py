@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, delete, insert, select, text, update
+from sqlalchemy import Row, insert, select, text, update
 from sqlalchemy.orm import Session
 
 from user_billing.db import people as t
@@ -29,11 +29,6 @@ def add_signing_key(session: Session, **facts: Any) -> None:
 def signing_key_ids(session: Session) -> list[str]:
     """The `kid` of every signing key."""
     return list(session.execute(select(t.signing_key.c.kid)).scalars())
-
-
-def drop_signing_keys(session: Session) -> None:
-    """There is no signing key: nothing that was signed verifies any more."""
-    session.execute(delete(t.signing_key))
 
 
 def move_signing_key(session: Session, kid: str, state: KeyState, now: datetime) -> None:
