@@ -5,6 +5,7 @@ Organisations separate tests inside the shared database, as they separate tenant
 """
 
 import contextlib
+import copy
 import functools
 import itertools
 import socket
@@ -80,6 +81,13 @@ def serving(app: FastAPI) -> Iterator[str]:
         finally:
             server.should_exit = True
             thread.join(20)
+
+
+def replace(services, **parts):
+    """The services with other parts."""
+    other = copy.copy(services)
+    vars(other).update(parts)
+    return other
 
 
 def wait_until(condition: Callable[[], bool], within_s: float = 600.0) -> None:

@@ -1,9 +1,11 @@
 """A seller for tests of documents: one price a sample, and organisations that buy."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
+
+from conftest import replace
 
 from user_billing.identifiers import new_id
 from user_billing.invoices import sql

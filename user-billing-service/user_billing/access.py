@@ -50,13 +50,6 @@ def parse_scopes(texts: Iterable[str]) -> tuple[Scope, ...]:
     return tuple(scope for scope in Scope if scope in wanted)
 
 
-def parse_role(text: str) -> Role:
-    """A role that a person can have. Raises BadInput."""
-    if text not in {Role.OWNER, Role.ADMIN, Role.VIEWER}:
-        raise BadInput(field="role", value=text, known=["owner", "admin", "viewer"])
-    return Role(text)
-
-
 def require_scope(principal: Principal, *scopes: Scope) -> None:
     """Passes when the caller has one of `scopes`; raises NotAllowed naming them."""
     if principal.scopes.isdisjoint(scopes):

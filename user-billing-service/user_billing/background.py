@@ -17,22 +17,10 @@ from dataclasses import dataclass, field
 import anyio.to_thread
 import structlog
 
-from user_billing.challenges import sql as challenges_sql
-from user_billing.chassis.clock import Clock
 from user_billing.chassis.kinds import ServiceError
-from user_billing.db.session import Database
-from user_billing.keys.service import Keys
-from user_billing.mail import sql as mail_sql
-from user_billing.mail.service import Mail
-from user_billing.members.service import Members
-from user_billing.people import sql as people_sql
-from user_billing.revocations import sql as revocations_sql
-from user_billing.sessions import sql as sessions_sql
-from user_billing.setup.service import Bootstrap, FirstStart
-from user_billing.throttle import sql as throttle_sql
-from user_billing.tokens import sql as tokens_sql
-from user_billing.tokens.signing import RETIRED_FOR, SigningKeys
-from user_billing.webhooks.delivery import Courier
+from user_billing.db.sweep import sweep
+from user_billing.services import Services
+from user_billing.setup.service import Bootstrap
 
 log = structlog.get_logger()
 
@@ -56,17 +44,9 @@ class Chore:
 class Background:
     """The tasks of one process; `started` tells why the first start is not done yet."""
 
-    database: Database
-    clock: Clock
-    keys: Keys
-    members: Members
-    mail: Mail
-    signing: SigningKeys
-    first_start: FirstStart
-    chores: Sequence[Chore]
-    courier: Courier
+    services: Services
     wanted: Bootstrap
-    ui_public_url: str
+    chores: Sequence[Chore]
     started: bool = False
     waiting_for: str = "not begun"
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
@@ -81,19 +61,19 @@ class Background:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self.started:
-            await self._attempt("key_uses", self.keys.flush_uses)
+            await self._attempt("key_uses", self.services.keys.flush_uses)
 
     async def _run(self) -> None:
         while not self.started:
             self.started = await self._attempt("first_start", self.first_steps)
             if not self.started:
                 await asyncio.sleep(RETRY_S)
-        await self._attempt("outgrown_keys", self.members.end_outgrown)
+        await self._attempt("outgrown_keys", self.services.members.end_outgrown)
         self._tasks += [
-            asyncio.create_task(self._each(FLUSH_S, "key_uses", self.keys.flush_uses)),
-            asyncio.create_task(self._each(MAIL_S, "mail", self.mail.work)),
+            asyncio.create_task(self._each(FLUSH_S, "key_uses", self.services.keys.flush_uses)),
+            asyncio.create_task(self._each(MAIL_S, "mail", self.services.mail.work)),
             asyncio.create_task(self._each(UPKEEP_S, "upkeep", self.upkeep)),
-            asyncio.create_task(self.courier.run()),
+            asyncio.create_task(self.services.courier.run()),
         ]
         for chore in self.chores:
             task = self._each(chore.pause_s, chore.name, chore.step)
@@ -120,22 +100,16 @@ class Background:
 
     def first_steps(self) -> None:
         """Signing keys exist, and what the environment asks for at first start is done."""
-        self.signing.rotate()
-        self.signing.current()  # held from now on, whatever becomes of the database
-        token = self.first_start.bootstrap(self.wanted)
+        self.services.signing.rotate()
+        self.services.signing.current()  # held from now on, whatever becomes of the database
+        token = self.services.first_start.bootstrap(self.wanted)
         if token is not None:
-            log.warning("set_up_link", url=f"{self.ui_public_url}/#/setup/{token}", shown="once")
+            url = self.services.settings.ui_public_url
+            log.warning("set_up_link", url=f"{url}/#/setup/{token}", shown="once")
 
     def upkeep(self) -> None:
         """Signing keys are young enough, and nothing dead is kept."""
-        if self.signing.rotate():
+        if self.services.signing.rotate():
             log.info("signing_keys_rotated")
-        now = self.clock.now()
-        with self.database.directory() as session:
-            tokens_sql.sweep(session, now - RETIRED_FOR)
-            sessions_sql.sweep(session, now)
-            challenges_sql.sweep(session, now)
-            throttle_sql.sweep(session, now)
-            revocations_sql.sweep(session, now)
-            mail_sql.sweep(session, now)
-            people_sql.sweep(session, now)
+        with self.services.database.directory() as session:
+            sweep(session, self.services.clock.now())

@@ -73,8 +73,6 @@ class CrossSiteRefused(AccountError):
 class BadInput(AccountError):
     """A value breaks a rule."""
 
-    kind = Kind.BAD_DATA
-
 
 class WeakPassword(BadInput):
     """This password cannot be used."""

@@ -16,6 +16,10 @@ class Role(StrEnum):
     SERVICE = "service"
 
 
+PersonRole = Literal[Role.OWNER, Role.ADMIN, Role.VIEWER]
+"""What a person can be in an organisation."""
+
+
 class Scope(StrEnum):
     """What a credential may do. Contract: docs/contracts.md §2."""
 
@@ -149,9 +153,9 @@ class ApiKey:
     scopes: tuple[Scope, ...]
     created_at: datetime
     created_by: str
-    last_used_at: datetime | None
-    expires_at: datetime | None
-    revoked_at: datetime | None
+    last_used_at: datetime | None = None
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
     networks: tuple[str, ...] = ()
     requests_per_s: int | None = None
     replaced_by: UUID | None = None
@@ -195,16 +199,6 @@ class Invitation:
     role: Role
     expires_at: datetime
     invited_by: str
-
-
-@dataclass(frozen=True, slots=True)
-class Revocation:
-    """One row of the revocation log."""
-
-    seq: int
-    kind: RevocationKind
-    ref: UUID
-    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +247,7 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Where an attempt to log in comes from.
+    """Where an attempt to log in comes from, and the request it came with.
 
     device: what an earlier log-in left in the browser. browser: what it is, in words.
     """
@@ -261,6 +255,7 @@ class Client:
     address: str
     device: str | None = None
     browser: str = ""
+    request_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,11 @@
 
 import hashlib
 import io
-from dataclasses import replace
 from datetime import timedelta
 
 import pypdf
 import pytest
+from conftest import replace
 from shop import ACTOR, CUSTOMER, MAY, SELLER, CalendarMonths, Shop
 from sqlalchemy import text
 

@@ -13,15 +13,13 @@ from shop import ACTOR, CUSTOMER, MAY, SELLER, Shop
 from sqlalchemy import select, text
 
 from user_billing import migrate
-from user_billing.audit.tables import audit_event, audit_head
 from user_billing.chassis.postgres import open_engine
+from user_billing.db.people import audit_event, audit_head, membership, organisation
 from user_billing.db.session import Database, within
 from user_billing.db.tables import metadata
 from user_billing.identifiers import new_id
 from user_billing.invoices.corrections import Payment
-from user_billing.members.tables import membership
 from user_billing.model import Actor
-from user_billing.organisations.tables import organisation
 from user_billing.quotas.tables import anomaly
 from user_billing.wallets.rules import NewGrant, Source
 from user_billing.wallets.service import draw

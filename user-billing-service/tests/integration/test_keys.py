@@ -5,10 +5,10 @@ from uuid import UUID
 
 import pytest
 
+from user_billing.db.sweep import sweep
 from user_billing.keys import format as key_format
 from user_billing.keys.format import new_api_key
 from user_billing.model import Actor
-from user_billing.revocations import sql as revocations_sql
 
 
 @pytest.fixture(scope="module")
@@ -212,7 +212,7 @@ def test_old_revocations_are_swept_but_never_the_newest(hub):
     seq = hub.internal("revocations")["seq"]
     hub.clock.advance(days=2)
     with hub.services.database.directory() as session:
-        revocations_sql.sweep(session, hub.clock.now())
+        sweep(session, hub.clock.now())
     log = hub.internal("revocations", after=0)
     assert [r["seq"] for r in log["revocations"]] == [seq]
     assert hub.internal("revocations")["seq"] == seq

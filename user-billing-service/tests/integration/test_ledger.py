@@ -36,7 +36,7 @@ def test_a_key_is_posted_once(hub, org):
     assert hub.services.ledger.balances(org) == {
         (Account.RECEIVABLE, "EUR"): 1900, (Account.REVENUE, "EUR"): -1900,
     }  # fmt: skip
-    events = hub.services.audit.page(org, before=None, limit=9).events
+    events = hub.services.audit.page(org, before=None, limit=9)
     assert [(e.action, e.target) for e in events] == [("ledger.conflict", "invoice:1")] * 2
 
 

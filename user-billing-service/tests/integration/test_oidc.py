@@ -194,7 +194,7 @@ def test_an_id_token_with_a_wrong_signature_is_refused(hub, provider, how, monke
             provider.header = {"alg": algorithm, "kid": "one"}
     if how == "PS256":
         provider.unsaid = {"alg"}
-        monkeypatch.setattr(hub.services.oidc._client, "_keys", {})
+        monkeypatch.setattr(hub.services.oidc.client, "_keys", {})
         provider.signing_key = RSAKey.import_key(provider.key.as_pem(private=True))
     assert error_of(log_in(hub)[1]) == "token"
 
@@ -422,7 +422,7 @@ def test_a_second_factor_is_asked_for_here_too(hub, provider):
 )
 def test_a_broken_provider_is_an_answer_in_words(hub, provider, fault, monkeypatch):
     """Discovery that is wrong, too long or absent ends at our page; nothing hangs or leaks."""
-    client = hub.services.oidc._client
+    client = hub.services.oidc.client
     monkeypatch.setattr(client, "_metadata", {})
     match fault:
         case "other issuer":

@@ -45,7 +45,7 @@ def letter(hub, outbox, to, page, number=1):
     """The token of the number-th letter to that page, once it was sent."""
 
     def tokens():
-        hub.services.people._mail.work()
+        hub.services.people.mail.work()
         links = [link(one) for one in letters_to(outbox, to) if "/#/" in one.get_content()]
         return [token for where, token in links if where == page]
 
@@ -59,7 +59,7 @@ def anybody(hub, path, body):
 
 def test_a_log_in_that_began_before_a_new_password_gives_no_session(hub, person, monkeypatch):
     """Whoever has the old password and logs in all the time has nothing once it is replaced."""
-    passwords = hub.services.sessions._passwords
+    passwords = hub.services.sessions.proofs.passwords
     verify, body = passwords.verify, {"old": PASSWORD, "new": NEW}
 
     def replaced_meanwhile(stored, text):
@@ -90,7 +90,7 @@ def test_a_forgotten_password_is_replaced_once(hub, outbox, person):
         assert browser.get("/api/v1/session").status_code == 401
     assert anybody(hub, "login", login(email)).status_code == 401
     hub.log_in(email, NEW)
-    hub.services.people._mail.work()
+    hub.services.people.mail.work()
     wait_until(lambda: "was changed" in letters_to(outbox, email)[-1]["Subject"])
 
 

@@ -159,7 +159,7 @@ def test_a_request_that_began_before_the_removal_makes_nothing_after_it(hub, own
         with pytest.raises(NotAuthenticated):
             services.keys.create(principal, name="k", scopes=["admin"], expires_in_days=None)
         with pytest.raises(NotAuthenticated):
-            services.members.invite(principal, email="late@example.net", role_name="viewer")
+            services.members.invite(principal, email="late@example.net", role=Role.VIEWER)
         with pytest.raises(NotAuthenticated):
             services.members.change_role(principal, UUID(owner.user_id), "viewer")
 

@@ -13,7 +13,6 @@ from user_billing.errors import BadInput, LoginNotFresh, NotAllowed, WeakPasswor
 from user_billing.model import Actor, LiveSession, Person, Principal, Role, Scope, Throttled
 from user_billing.organisations import rules as organisations_rules
 from user_billing.people import rules as people_rules
-from user_billing.sessions import rules as sessions_rules
 from user_billing.throttle import rules as throttle_rules
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -229,13 +228,3 @@ def test_scopes_are_known_and_at_least_one():
         access.parse_scopes(["metrics:all"])
     with pytest.raises(BadInput, match="at least one"):
         access.parse_scopes([])
-
-
-def test_a_session_ends_idle_after_a_day_and_anyhow_after_thirty():
-    """24 h without use or 30 d with it end a session."""
-    ends = sessions_rules.session_ends(NOW)
-    live = sessions_rules.is_session_live
-    assert live(last_seen_at=NOW, expires_at=ends, now=NOW + timedelta(hours=23, minutes=59))
-    assert not live(last_seen_at=NOW, expires_at=ends, now=NOW + timedelta(hours=24))
-    day_30 = NOW + timedelta(days=30)
-    assert not live(last_seen_at=day_30 - timedelta(minutes=1), expires_at=ends, now=day_30)

@@ -73,7 +73,7 @@ def test_recovery_codes_are_read_as_people_write_them():
 def test_a_rotation_lengthens_no_life(now, left_s, overlap_s):
     """The old key ends after the overlap or when it would have, whichever is first."""
     expires_at = None if left_s is None else now + timedelta(seconds=left_s)
-    ends = key_rules.end_of_replaced(expires_at, now, key_rules.check_overlap(overlap_s))
+    ends = key_rules.end_of_replaced(expires_at, now, timedelta(seconds=overlap_s))
     assert ends <= now + timedelta(seconds=overlap_s)
     assert expires_at is None or ends <= expires_at
 

@@ -8,10 +8,7 @@ from user_billing.errors import AccountError
 from user_billing.usage import events
 
 BODY_BYTES_MAX = 64 * 1024
-LARGER = {
-    "/api/v1/usage/events": events.BYTES_MAX,
-    "/internal/attribution": 2 * 1024 * 1024,
-}
+LARGER = {"/api/v1/usage/events": events.BYTES_MAX, "/internal/attribution": 2 * 1024 * 1024}
 """Paths whose bodies may be larger; a split is 24 hours of 501 teams, some 80 bytes a team."""
 
 

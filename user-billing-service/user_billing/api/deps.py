@@ -12,99 +12,26 @@ import hmac
 import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 import structlog
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Response
 
 from user_billing import access
 from user_billing.api import origins
-from user_billing.audit.service import Audit
-from user_billing.chassis.callers import Buckets, is_within
-from user_billing.chassis.clock import Clock
-from user_billing.chassis.probes import Drain
-from user_billing.costs.service import Costs
-from user_billing.db.session import Database
+from user_billing.chassis.callers import is_within
 from user_billing.errors import CrossSiteRefused, NotAllowed, NotAuthenticated, TooManyRequests
-from user_billing.factors.service import Factors
-from user_billing.idempotency.service import Answers
-from user_billing.invoices.corrections import Corrections
-from user_billing.invoices.periods import Periods
-from user_billing.invoices.sellers import Sellers
-from user_billing.invoices.service import Invoices
 from user_billing.keys.format import PREFIX
-from user_billing.keys.service import Keys
-from user_billing.ledger.service import Ledger
-from user_billing.members.service import Members
-from user_billing.meters.service import Meters
 from user_billing.model import Actor, Audience, Client, KnownKey, LiveSession, Principal, Scope
-from user_billing.oidc.service import Oidc
-from user_billing.organisations.service import Organisations
-from user_billing.people.privacy import Privacy
-from user_billing.people.service import People
-from user_billing.plans.service import Plans
-from user_billing.quotas.guard import Guard
-from user_billing.quotas.service import Quotas
-from user_billing.service_accounts.service import ServiceAccounts
+from user_billing.services import Services
 from user_billing.sessions.rules import browser_words
-from user_billing.sessions.service import Sessions
 from user_billing.settings import Settings
-from user_billing.setup.service import FirstStart
-from user_billing.subscriptions.service import Subscriptions
-from user_billing.teams.service import Teams
-from user_billing.tokens.service import Tokens
-from user_billing.tokens.signing import SigningKeys
-from user_billing.usage.intake import Intake
-from user_billing.usage.service import Usage
-from user_billing.wallets.service import Wallets
-from user_billing.webhooks.service import Webhooks
 
 DEVICE_SUFFIX = "-device"
 WITHOUT_SECOND_FACTOR = ("session", "logout", "second-factor")
 """Where who lacks the second factor that the organisation requires may go: below `/api/v1/`."""
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-
-
-@dataclass(frozen=True)
-class Services:
-    """Everything the routes call, wired in app.py."""
-
-    settings: Settings
-    clock: Clock
-    drain: Drain
-    database: Database
-    audit: Audit
-    keys: Keys
-    members: Members
-    organisations: Organisations
-    people: People
-    privacy: Privacy
-    sessions: Sessions
-    first_start: FirstStart
-    signing: SigningKeys
-    tokens: Tokens
-    usage: Usage
-    plans: Plans
-    subscriptions: Subscriptions
-    teams: Teams
-    costs: Costs
-    meters: Meters
-    intake: Intake
-    answers: Answers
-    ledger: Ledger
-    wallets: Wallets
-    webhooks: Webhooks
-    sellers: Sellers
-    periods: Periods
-    invoices: Invoices
-    corrections: Corrections
-    quotas: Quotas
-    guard: Guard
-    factors: Factors
-    oidc: Oidc
-    service_accounts: ServiceAccounts
-    buckets: Buckets
 
 
 def services_of(request: Request) -> Services:
@@ -131,12 +58,12 @@ def cookie_name(settings: Settings, suffix: str = "") -> str:
     return f"{'' if settings.plain_http else '__Host-'}cloudopshub{suffix}"
 
 
-def client(request: Request, services: ServicesDep) -> Client:
+def client(request: Request, services: ServicesDep, rid: RequestId) -> Client:
     """Where the request came from, through configured proxies only, and from which browser."""
     settings = services.settings
     device = request.cookies.get(cookie_name(settings, DEVICE_SUFFIX))
     browser = browser_words(request.headers.get("user-agent", ""))
-    return Client(settings.proxies.address(request.scope), device, browser)
+    return Client(settings.proxies.address(request.scope), device, browser, rid)
 
 
 ClientDep = Annotated[Client, Depends(client)]
@@ -150,6 +77,14 @@ def refuse_other_sites(request: Request, services: ServicesDep) -> None:
 
 
 SameOrigin = Depends(refuse_other_sites)
+
+
+def no_store(response: Response) -> None:
+    """No cache keeps the answer, which has a secret or a person's facts."""
+    response.headers["Cache-Control"] = "no-store"
+
+
+NoStore = Depends(no_store)
 
 
 def caller(request: Request, services: ServicesDep, rid: RequestId) -> Principal:
@@ -199,8 +134,9 @@ def _by_key(request: Request, services: Services, text: str, rid: str | None) ->
         if not is_within(address, map(ipaddress.ip_network, key.networks)):
             raise NotAllowed(detail=f"this API key may not be used from {address or 'here'}")
     if key.requests_per_s is not None:
-        now_s = services.clock.now().timestamp()
-        wait_s = services.buckets.wait_s(str(key.id), key.requests_per_s, now_s)
+        with services.buckets_lock:
+            now_s = services.clock.now().timestamp()
+            wait_s = services.buckets.wait_s(str(key.id), key.requests_per_s, now_s)
         if wait_s > 0:
             raise TooManyRequests(per_s=key.requests_per_s, retry_after_s=wait_s)
     return Principal(
@@ -239,12 +175,14 @@ def _by_cookie(request: Request, services: Services, rid: str | None) -> Princip
     return _person(live, rid, "session")
 
 
-def _person(live: LiveSession, rid: str | None, credential: str) -> Principal:
+def _person(
+    live: LiveSession, rid: str | None, credential: Literal["session", "token"]
+) -> Principal:
     return Principal(
         tenant=live.organisation_id,
         actor=Actor(f"user:{live.user.id}", rid),
         scopes=access.scopes_of(live),
-        credential="session" if credential == "session" else "token",
+        credential=credential,
         role=live.role,
         user_id=live.user.id,
         session=live,

@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC
+from typing import Any
 
 from user_billing.model import AuditEvent
 
@@ -25,14 +26,9 @@ class Link:
     hash: bytes = GENESIS
 
 
-def before(event: AuditEvent) -> Link:
-    """The place in the chain that `event` says it continues."""
-    return Link(event.seq - 1, event.previous_hash)
-
-
-def digest(event: AuditEvent) -> bytes:
-    """The 32 bytes that seal `event` to its predecessor; `event.hash` itself is not read."""
-    facts = {
+def facts(event: AuditEvent) -> dict[str, Any]:
+    """What a hash is over, as JSON holds it, but for the hash before."""
+    return {
         "organisation": str(event.organisation_id),
         "seq": event.seq,
         "at": event.at.astimezone(UTC).isoformat(timespec="microseconds"),
@@ -41,9 +37,13 @@ def digest(event: AuditEvent) -> bytes:
         "target": event.target,
         "detail": event.detail,
         "request_id": event.request_id,
-        "previous": event.previous_hash.hex(),
     }
-    canonical = json.dumps(facts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+
+def digest(event: AuditEvent) -> bytes:
+    """The 32 bytes that seal `event` to its predecessor; `event.hash` itself is not read."""
+    sealed = {**facts(event), "previous": event.previous_hash.hex()}
+    canonical = json.dumps(sealed, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(canonical.encode("ascii")).digest()
 
 

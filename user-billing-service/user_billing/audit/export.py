@@ -8,7 +8,7 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -24,18 +24,8 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 def facts(event: AuditEvent) -> dict[str, Any]:
     """An event as JSON holds it."""
-    return {
-        "organisation": str(event.organisation_id),
-        "seq": event.seq,
-        "at": event.at.astimezone(UTC).isoformat(timespec="microseconds"),
-        "actor": event.actor,
-        "action": event.action,
-        "target": event.target,
-        "detail": event.detail,
-        "request_id": event.request_id,
-        "previous_hash": event.previous_hash.hex(),
-        "hash": event.hash.hex(),
-    }
+    hashes = {"previous_hash": event.previous_hash.hex(), "hash": event.hash.hex()}
+    return {**chain.facts(event), **hashes}
 
 
 def to_json(events: Iterable[AuditEvent]) -> Iterator[str]:
@@ -68,19 +58,12 @@ def of_json(text: str) -> list[AuditEvent]:
     try:
         return [
             AuditEvent(
-                organisation_id=UUID(one["organisation"]),
-                seq=int(one["seq"]),
-                at=datetime.fromisoformat(one["at"]),
-                actor=one["actor"],
-                action=one["action"],
-                target=one["target"],
-                detail=one["detail"],
-                request_id=one["request_id"],
-                previous_hash=bytes.fromhex(one["previous_hash"]),
-                hash=bytes.fromhex(one["hash"]),
+                UUID(one["organisation"]), int(one["seq"]), datetime.fromisoformat(one["at"]),
+                one["actor"], one["action"], one["target"], one["detail"], one["request_id"],
+                bytes.fromhex(one["previous_hash"]), bytes.fromhex(one["hash"]),
             )
             for one in json.loads(text)
-        ]
+        ]  # fmt: skip
     except (ValueError, KeyError, TypeError) as exc:
         raise BadInput(detail="this is no exported audit log (format=json)") from exc
 
@@ -91,4 +74,5 @@ def first_break(events: list[AuditEvent]) -> int | None:
         return None
     if any(event.organisation_id != events[0].organisation_id for event in events):
         return events[0].seq
-    return chain.first_break(events, chain.before(events[0]))
+    start = chain.Link(events[0].seq - 1, events[0].previous_hash)
+    return chain.first_break(events, start)

@@ -1,6 +1,6 @@
 """The audit log: written in the transaction of the change it tells of, or not at all."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -8,11 +8,13 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from user_billing.audit import chain, export, sql
-from user_billing.db.session import Database
+from user_billing.db.session import BoundSession, Database, within
 from user_billing.errors import NotFound
 from user_billing.members import sql as members_sql
-from user_billing.model import Actor, AuditEvent, Member
+from user_billing.members.rules import by_address
+from user_billing.model import Actor, AuditEvent
 from user_billing.organisations import sql as organisations_sql
+from user_billing.people import sql as people_sql
 from user_billing.webhooks import outbox
 
 PAGE_MAX = 500
@@ -35,51 +37,48 @@ def record(
     """
     if (type_ := outbox.OF_AUDIT.get(action)) is not None:
         outbox.emit(session, organisation_id, type_, {"target": target, **detail}, now)
-    head = sql.take_audit_head(session, organisation_id)
+    head = sql.head(session, organisation_id, lock=True)
+    assert head is not None, "a chain begins with its organisation"
     event = AuditEvent(
-        organisation_id=organisation_id,
-        seq=head.seq + 1,
-        at=now,
-        actor=actor.subject,
-        action=action,
-        target=target,
-        detail=dict(detail),
-        request_id=actor.request_id,
-        previous_hash=head.hash,
-        hash=b"",
-    )
+        organisation_id, head.seq + 1, now, actor.subject, action, target, dict(detail),
+        actor.request_id, previous_hash=head.hash, hash=b"",
+    )  # fmt: skip
     sql.add_audit_event(session, chain.seal(event))
 
 
-@dataclass(frozen=True, slots=True)
-class AuditPage:
-    """Events, and who their actors are to this organisation's members."""
+def record_of_person(
+    session: BoundSession, user_id: UUID, actor: Actor, action: str, now: datetime
+) -> None:
+    """Every organisation of the person has the event, in one order so that none deadlock.
 
-    events: Sequence[AuditEvent]
-    members: Sequence[Member]
+    session: of the directory.
+    """
+    memberships = people_sql.memberships(session, user_id)
+    for org in sorted(m.organisation.id for m in memberships):
+        with within(session, org):
+            record(session, org, actor, action, f"user:{user_id}", now=now)
 
 
+@dataclass(frozen=True)
 class Audit:
     """Reads and proves the log."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    database: Database
 
-    def page(self, organisation_id: UUID, *, before: int | None, limit: int) -> AuditPage:
-        """At most `limit` events below sequence number `before`, newest first."""
-        with self._database.organisation(organisation_id) as session:
-            return AuditPage(
-                sql.audit_events(
-                    session, organisation_id, before=before, limit=min(limit, PAGE_MAX)
-                ),
-                members_sql.members(session, organisation_id),
-            )
+    def page(self, organisation_id: UUID, *, before: int | None, limit: int) -> list[AuditEvent]:
+        """At most `limit` events below sequence number `before`, newest first.
+
+        People who are members appear by their address.
+        """
+        with self.database.organisation(organisation_id) as session:
+            events = sql.audit_events(session, organisation_id, before=before, limit=limit)
+            return by_address(events, members_sql.members(session, organisation_id), "actor")
 
     def events(self, organisation_id: UUID, span: sql.Span) -> Iterator[AuditEvent]:
         """The events of `span`, oldest first: a page at a time in memory, no transaction held."""
         after = span.first - 1
         while after < span.last:
-            with self._database.organisation(organisation_id) as session:
+            with self.database.organisation(organisation_id) as session:
                 limit = min(PAGE_MAX, span.last - after)
                 page = sql.audit_events_after(session, organisation_id, after, limit)
             if not page:
@@ -92,18 +91,18 @@ class Audit:
 
         Events are numbered as they commit, so one of just outside may lie between.
         """
-        with self._database.organisation(organisation_id) as session:
+        with self.database.organisation(organisation_id) as session:
             return sql.audit_span(session, organisation_id, start, end)
 
     def organisations(self) -> list[UUID]:
         """Every organisation, each of which has a chain."""
-        with self._database.directory() as session:
+        with self.database.directory() as session:
             return organisations_sql.organisation_ids(session)
 
     def first_break(self, organisation_id: UUID) -> int | None:
         """Where the chain is not what was written; None when it is whole to its end."""
-        with self._database.organisation(organisation_id) as session:
-            head = sql.audit_head(session, organisation_id)
+        with self.database.organisation(organisation_id) as session:
+            head = sql.head(session, organisation_id)
         if head is None:
             raise NotFound(organisation=organisation_id)
         last = chain.Link()
@@ -115,7 +114,7 @@ class Audit:
                 last = chain.Link(event.seq, event.hash)
 
         broken = chain.first_break(passing())
-        if broken is None and last != chain.Link(head.seq, head.hash):
+        if broken is None and last != head:
             return last.seq + 1
         return broken
 

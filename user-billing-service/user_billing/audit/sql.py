@@ -1,79 +1,48 @@
 """SQL of the audit log inside one organisation."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session
 
-from user_billing.audit import tables as t
+from user_billing.audit.chain import Link
+from user_billing.db import people as t
 from user_billing.model import AuditEvent
 
 
-@dataclass(frozen=True, slots=True)
-class AuditHead:
-    """Where an organisation's chain stands."""
-
-    seq: int
-    hash: bytes
-
-
-def take_audit_head(session: Session, org: UUID) -> AuditHead:
-    """Where the chain stands, locked: numbers have no gap and no repeat."""
-    row = session.execute(
-        select(t.audit_head).where(t.audit_head.c.org_id == org).with_for_update()
-    ).one()
-    return AuditHead(row.seq, bytes(row.hash))
+def head(session: Session, org: UUID, *, lock: bool = False) -> Link | None:
+    """Where the chain stands; None for no organisation. lock: numbers have no gap and no repeat."""
+    query = select(t.audit_head.c.seq, t.audit_head.c.hash).where(t.audit_head.c.org_id == org)
+    row = session.execute(query.with_for_update() if lock else query).one_or_none()
+    return None if row is None else Link(*row)
 
 
 def add_audit_event(session: Session, event: AuditEvent) -> None:
     """The event is the chain's new end."""
-    session.execute(
-        insert(t.audit_event).values(
-            org_id=event.organisation_id,
-            seq=event.seq,
-            at=event.at,
-            actor=event.actor,
-            action=event.action,
-            target=event.target,
-            detail=event.detail,
-            request_id=event.request_id,
-            prev_hash=event.previous_hash,
-            hash=event.hash,
-        )
-    )
-    session.execute(
-        update(t.audit_head)
-        .where(t.audit_head.c.org_id == event.organisation_id)
-        .values(seq=event.seq, hash=event.hash)
-    )
+    h = t.audit_head
+    session.execute(insert(t.audit_event).values(astuple(event)))
+    moved = update(h).where(h.c.org_id == event.organisation_id)
+    session.execute(moved.values(seq=event.seq, hash=event.hash))
 
 
 def audit_events(
     session: Session, org: UUID, *, before: int | None, limit: int
 ) -> Sequence[AuditEvent]:
     """Events below `before`, newest first."""
-    query = select(t.audit_event).where(t.audit_event.c.org_id == org)
-    if before is not None:
-        query = query.where(t.audit_event.c.seq < before)
-    rows = session.execute(query.order_by(t.audit_event.c.seq.desc()).limit(limit))
-    return [_event(row) for row in rows]
+    e = t.audit_event
+    query = select(e).where(e.c.org_id == org).order_by(e.c.seq.desc()).limit(limit)
+    rows = session.execute(query if before is None else query.where(e.c.seq < before))
+    return [AuditEvent(*row) for row in rows]  # the table's columns are the event's fields
 
 
 def audit_events_after(session: Session, org: UUID, after: int, limit: int) -> Sequence[AuditEvent]:
     """Events above `after`, oldest first."""
     e = t.audit_event
     query = select(e).where(e.c.org_id == org, e.c.seq > after).order_by(e.c.seq).limit(limit)
-    return [_event(row) for row in session.execute(query)]
-
-
-def audit_head(session: Session, org: UUID) -> AuditHead | None:
-    """Where the chain stands, without a lock; None for no organisation."""
-    row = session.execute(select(t.audit_head).where(t.audit_head.c.org_id == org)).one_or_none()
-    return None if row is None else AuditHead(row.seq, bytes(row.hash))
+    return [AuditEvent(*row) for row in session.execute(query)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,18 +63,3 @@ def audit_span(session: Session, org: UUID, start: datetime | None, end: datetim
         query = query.where(e.c.at < end)
     first, last = session.execute(query).one()
     return Span(1, 0) if first is None else Span(first, last)
-
-
-def _event(r: Any) -> AuditEvent:
-    return AuditEvent(
-        organisation_id=r.org_id,
-        seq=r.seq,
-        at=r.at,
-        actor=r.actor,
-        action=r.action,
-        target=r.target,
-        detail=r.detail,
-        request_id=r.request_id,
-        previous_hash=bytes(r.prev_hash),
-        hash=bytes(r.hash),
-    )

@@ -1,61 +1,37 @@
 """SQL of challenges, in the role of the directory. The purpose is part of what is hashed."""
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import Row, delete, insert, select
 from sqlalchemy.orm import Session
 
-from user_billing.challenges import tables as t
+from user_billing.db import people as t
 
 LIFE = timedelta(minutes=5)
-
-
-@dataclass(frozen=True, slots=True)
-class Challenge:
-    """What was begun. user_id: who has proved a first thing, or links an identity."""
-
-    user_id: UUID | None
-    detail: dict[str, Any]
 
 
 def add(
     session: Session, token_hash: bytes, now: datetime, *, user_id: UUID | None, **detail: Any
 ) -> None:
     """A challenge that can be answered for LIFE."""
-    session.execute(
-        insert(t.challenge).values(
-            token_hash=token_hash, user_id=user_id, detail=detail, expires_at=now + LIFE
-        )
-    )
+    values = {"token_hash": token_hash, "user_id": user_id, "detail": detail}
+    session.execute(insert(t.challenge).values(**values, expires_at=now + LIFE))
 
 
-def look_up(session: Session, token_hash: bytes, now: datetime) -> Challenge | None:
-    """The challenge, unless unknown, spent or too old; it stays."""
-    c = t.challenge
-    query = select(c.c.user_id, c.c.detail).where(c.c.token_hash == token_hash)
-    row = session.execute(query.where(c.c.expires_at > now)).one_or_none()
-    return None if row is None else Challenge(row.user_id, row.detail)
+def look_up(session: Session, token_hash: bytes, now: datetime) -> Row[Any, Any] | None:
+    """The challenge (user_id, detail), unless unknown, spent or too old; it stays.
+
+    user_id: who has proved a first thing; None for one that links an identity.
+    """
+    c = t.challenge.c
+    query = select(c.user_id, c.detail).where(c.token_hash == token_hash, c.expires_at > now)
+    return session.execute(query).one_or_none()
 
 
-def spend(session: Session, token_hash: bytes, now: datetime) -> Challenge | None:
-    """The challenge, gone with this transaction: of two that ask at once one gets it."""
-    c = t.challenge
-    row = session.execute(
-        delete(c)
-        .where(c.c.token_hash == token_hash, c.c.expires_at > now)
-        .returning(c.c.user_id, c.c.detail)
-    ).one_or_none()
-    return None if row is None else Challenge(row.user_id, row.detail)
-
-
-def end_of_person(session: Session, user_id: UUID) -> None:
-    """What the person began ends: their password or their second factor is another now."""
-    session.execute(delete(t.challenge).where(t.challenge.c.user_id == user_id))
-
-
-def sweep(session: Session, now: datetime) -> None:
-    """Challenges that nobody answered are gone."""
-    session.execute(delete(t.challenge).where(t.challenge.c.expires_at <= now))
+def spend(session: Session, token_hash: bytes, now: datetime) -> Row[Any, Any] | None:
+    """As `look_up`, gone with this transaction: of two that ask at once one gets it."""
+    c = t.challenge.c
+    query = delete(t.challenge).where(c.token_hash == token_hash, c.expires_at > now)
+    return session.execute(query.returning(c.user_id, c.detail)).one_or_none()

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from user_billing.costs import tables as t
 from user_billing.costs.rules import Over, Pool, Share
-from user_billing.organisations.tables import organisation
+from user_billing.db.people import organisation
 from user_billing.usage.tables import usage_hour
 
 

@@ -1,37 +1,23 @@
 """SQL of second factors, which belong to people: in the role of the directory."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, delete, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, and_, delete, exists, func, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
-from user_billing.factors import tables as t
-from user_billing.members import tables as members_t
-from user_billing.organisations import tables as organisations_t
+from user_billing.db import people as t
 
 
-@dataclass(frozen=True, slots=True)
-class Factor:
-    """An authenticator; it counts once confirmed_at is set."""
-
-    secret_sealed: bytes
-    last_step: int
-    confirmed_at: datetime | None
-
-
-def factor_of(session: Session, user_id: UUID) -> Factor | None:
-    """The person's authenticator, confirmed or not; locked, so that a code is used once."""
-    f = t.second_factor
-    row = session.execute(
-        select(f.c.secret_sealed, f.c.last_step, f.c.confirmed_at)
-        .where(f.c.user_id == user_id)
-        .with_for_update()
-    ).one_or_none()
-    return None if row is None else Factor(bytes(row.secret_sealed), row.last_step, row[2])
+def factor_of(session: Session, user_id: UUID) -> Row[Any] | None:
+    """The person's authenticator (secret_sealed, last_step, confirmed_at), which counts once
+    confirmed; locked, so that a code is used once.
+    """
+    query = select(t.second_factor).where(t.second_factor.c.user_id == user_id)
+    return session.execute(query.with_for_update()).one_or_none()
 
 
 def has_confirmed(session: Session, user_id: UUID) -> bool:
@@ -48,7 +34,7 @@ def lacks_required(
     org: UUID | ColumnElement[UUID], user_id: UUID | ColumnElement[UUID]
 ) -> ColumnElement[bool]:
     """Whether the organisation requires a second factor that the person does not have."""
-    o = organisations_t.organisation.alias()  # the query around it may have the table itself
+    o = t.organisation.alias()  # the query around it may have the table itself
     return and_(exists().where(o.c.id == org, o.c.requires_second_factor), ~_confirmed(user_id))
 
 
@@ -59,7 +45,7 @@ def must_enrol(session: Session, org: UUID, user_id: UUID) -> bool:
 
 def members_without(session: Session, org: UUID) -> list[UUID]:
     """The members who have no confirmed second factor."""
-    m = members_t.membership
+    m = t.membership
     query = select(m.c.user_id).where(m.c.org_id == org, ~_confirmed(m.c.user_id))
     return list(session.execute(query).scalars())
 
@@ -79,21 +65,16 @@ def begin(session: Session, user_id: UUID, sealed: bytes, now: datetime) -> bool
     return done is not None
 
 
-def accept_step(session: Session, user_id: UUID, step: int) -> None:
-    """Codes of `step` and before it are used."""
-    f = t.second_factor
-    session.execute(update(f).where(f.c.user_id == user_id).values(last_step=step))
+def remove(session: Session, user_id: UUID, *, since: datetime | None = None) -> None:
+    """The person has no second factor and no recovery codes.
 
-
-def confirm(session: Session, user_id: UUID, now: datetime) -> None:
-    """The authenticator counts."""
-    f = t.second_factor
-    session.execute(update(f).where(f.c.user_id == user_id).values(confirmed_at=now))
-
-
-def remove(session: Session, user_id: UUID) -> None:
-    """The person has no second factor and no recovery codes."""
-    session.execute(delete(t.second_factor).where(t.second_factor.c.user_id == user_id))
+    since: one that was confirmed before that stays.
+    """
+    f = t.second_factor.c
+    query = delete(t.second_factor).where(f.user_id == user_id)
+    if since is not None:
+        query = query.where(or_(f.confirmed_at.is_(None), f.confirmed_at >= since))
+    session.execute(query)
 
 
 def replace_recovery_codes(session: Session, user_id: UUID, hashes: Iterable[bytes]) -> None:
@@ -119,7 +100,7 @@ def recovery_codes_left(session: Session, user_id: UUID) -> int:
 
 def set_required(session: Session, org: UUID, required: bool) -> bool:
     """Whether this changed the organisation; its members need a second factor if `required`."""
-    o = organisations_t.organisation
+    o = t.organisation
     done = session.execute(
         update(o)
         .where(o.c.id == org, o.c.requires_second_factor.is_not(required))
@@ -131,7 +112,7 @@ def set_required(session: Session, org: UUID, required: bool) -> bool:
 
 def requiring_organisations(session: Session, user_id: UUID) -> list[UUID]:
     """The person's organisations that require a second factor."""
-    o, m = organisations_t.organisation, members_t.membership
+    o, m = t.organisation, t.membership
     query = select(o.c.id).join_from(o, m, m.c.org_id == o.c.id)
     rows = session.execute(query.where(m.c.user_id == user_id, o.c.requires_second_factor))
     return list(rows.scalars())

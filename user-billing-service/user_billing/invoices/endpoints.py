@@ -8,12 +8,13 @@ from fastapi import APIRouter, Depends, Query, Response, status
 
 from user_billing import access
 from user_billing.api.bodies import Instant
-from user_billing.api.deps import AdminCaller, BillingReader, Operator, Services, ServicesDep
+from user_billing.api.deps import AdminCaller, BillingReader, Operator, ServicesDep
 from user_billing.idempotency.http import RequiredKey
 from user_billing.invoices import payload, views
 from user_billing.invoices.rules import State
 from user_billing.invoices.service import PAGE_MAX, Document
 from user_billing.model import Actor
+from user_billing.services import Services
 
 router = APIRouter(prefix="/api/v1", tags=["invoices"])
 Limit = Annotated[int, Query(ge=1, le=PAGE_MAX)]

@@ -62,5 +62,4 @@ def start_of(key: str) -> str:
 
 def new_api_key() -> str:
     """A fresh API key with 190 bits of secret."""
-    alphabet = ALPHABET
-    return build("".join(secrets.choice(alphabet) for _ in range(SECRET_CHARACTERS)))
+    return build("".join(secrets.choice(ALPHABET) for _ in range(SECRET_CHARACTERS)))

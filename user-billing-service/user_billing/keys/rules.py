@@ -8,6 +8,7 @@ from user_billing.errors import BadInput, NotAllowed
 
 NETWORKS_MAX = 50
 REQUESTS_PER_S_MAX = 100_000
+EXPIRY_DAYS_MAX = 3_650
 OVERLAP_S = 86_400
 OVERLAP_S_MAX = 7 * 86_400
 
@@ -38,20 +39,6 @@ def within_caller(networks: tuple[str, ...], of_caller: tuple[str, ...]) -> tupl
         ):
             raise NotAllowed(needs=f"a key that may be used in {text}")
     return networks or of_caller
-
-
-def check_requests_per_s(value: int | None) -> int | None:
-    """A rate that a key can have; None: no bound of its own. Raises BadInput."""
-    if value is not None and not 1 <= value <= REQUESTS_PER_S_MAX:
-        raise BadInput(field="requests_per_s", value=value, min=1, max=REQUESTS_PER_S_MAX)
-    return value
-
-
-def check_overlap(overlap_s: int) -> timedelta:
-    """How long the old key of a rotation lives on. Raises BadInput."""
-    if not 0 <= overlap_s <= OVERLAP_S_MAX:
-        raise BadInput(field="overlap_s", value=overlap_s, min=0, max=OVERLAP_S_MAX)
-    return timedelta(seconds=overlap_s)
 
 
 def end_of_replaced(expires_at: datetime | None, now: datetime, overlap: timedelta) -> datetime:

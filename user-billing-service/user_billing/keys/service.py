@@ -3,9 +3,9 @@
 import hmac
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from uuid import UUID
 
 from prometheus_client import Counter
@@ -13,22 +13,23 @@ from prometheus_client import Counter
 from user_billing import access
 from user_billing.audit import service as audit
 from user_billing.chassis.clock import Clock
+from user_billing.db import people as t
+from user_billing.db import rows
 from user_billing.db.session import BoundSession, Database, within
 from user_billing.errors import BadInput, Conflict, NotFound
 from user_billing.identifiers import new_id
-from user_billing.keyring import PEPPER_VERSION, Keyring
+from user_billing.keyring import Keyring
 from user_billing.keys import format as key_format
 from user_billing.keys import rules, sql
 from user_billing.keys.format import new_api_key
 from user_billing.members import sql as members_sql
 from user_billing.members import standing
-from user_billing.model import Actor, ApiKey, KnownKey, Member, Principal, RevocationKind
+from user_billing.members.rules import by_address
+from user_billing.model import Actor, ApiKey, KnownKey, Principal, RevocationKind, Scope
 from user_billing.organisations import rules as organisations_rules
 from user_billing.organisations import sql as organisations_sql
 from user_billing.revocations import sql as revocations_sql
 from user_billing.service_accounts import sql as accounts_sql
-
-EXPIRY_DAYS_MAX = 3_650
 
 USE_RESOLUTION = timedelta(minutes=1)
 
@@ -42,30 +43,21 @@ Refusal = Literal["unknown", "revoked", "expired", "malformed", "suspended"]
 
 
 @dataclass(frozen=True, slots=True)
-class NewKey:
-    """A key at its only moment in the open."""
+class NewKey(ApiKey):
+    """A key at its only moment in the open. key: its text."""
 
-    key: ApiKey
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class KeyList:
-    """Keys, and the members who may have made them."""
-
-    keys: list[ApiKey]
-    members: list[Member]
+    key: str = field(default="", repr=False)
 
 
+@dataclass
 class Keys:
     """The life of API keys."""
 
-    def __init__(self, database: Database, clock: Clock, keyring: Keyring) -> None:
-        self._database = database
-        self._clock = clock
-        self._keyring = keyring
-        self._used: dict[UUID, datetime] = {}
-        self._used_lock = threading.Lock()
+    database: Database
+    clock: Clock
+    keyring: Keyring
+    _used: dict[UUID, datetime] = field(default_factory=dict)
+    _used_lock: threading.Lock = field(default_factory=threading.Lock)
 
     def create(
         self,
@@ -84,66 +76,53 @@ class Keys:
         expires_in_days: None for a key that lives until it is revoked, else 1 to 3,650.
         service_account_id: whose key it is instead of the caller's; no wider than the account.
         """
-        now = self._clock.now()
+        now, org, actor = self.clock.now(), principal.tenant, principal.actor
         access.require_fresh(principal, now)
         granted = access.parse_scopes(scopes)
         access.require_grantable(principal, granted)
-        if expires_in_days is not None and not 1 <= expires_in_days <= EXPIRY_DAYS_MAX:
-            raise BadInput(field="expires_in_days", value=expires_in_days, max=EXPIRY_DAYS_MAX)
         expires_at = None if expires_in_days is None else now + timedelta(days=expires_in_days)
         access.require_no_longer_life(principal, expires_at)
-        text = new_api_key()
-        key = ApiKey(
-            id=new_id(),
-            name=organisations_rules.normalise_name(name, field="name"),
-            start=key_format.start_of(text),
-            scopes=granted,
-            created_at=now,
-            created_by=_maker(principal, service_account_id),
-            last_used_at=None,
+        key = new_key(
+            organisations_rules.normalise_name(name, field="name"),
+            granted,
+            _maker(principal, service_account_id),
+            now,
             expires_at=expires_at,
-            revoked_at=None,
             networks=rules.within_caller(rules.parse_networks(networks), principal.networks),
-            requests_per_s=rules.check_requests_per_s(requests_per_s),
+            requests_per_s=requests_per_s,
         )
-        org = principal.tenant
-        with self._database.organisation(org) as session:
+        with self.database.organisation(org) as session:
             standing.require(session, principal)
             if service_account_id is not None:
                 accounts_sql.require_covers(session, org, service_account_id, granted)
-            self._add(session, org, key, text)
-            audit.record(
-                session,
-                org,
-                principal.actor,
-                "key.created",
-                f"key:{key.id}",
-                now=now,
-                name=key.name,
-                start=key.start,
-                scopes=[scope.value for scope in granted],
-                expires_at=None if key.expires_at is None else key.expires_at.isoformat(),
-            )
-        return NewKey(key, text)
+            added = self.add(session, org, key, actor)
+            assert added, "190 random bits never repeat"
+            return _shown(session, org, key)
 
-    def _add(self, session: BoundSession, org: UUID, key: ApiKey, text: str) -> None:
-        key_hash = self._keyring.api_key_hash(text)
-        added = sql.add_key(session, org, key, key_hash=key_hash, pepper_version=PEPPER_VERSION)
-        assert added, "190 random bits never repeat"
+    def add(self, session: BoundSession, org: UUID, key: NewKey, actor: Actor) -> bool:
+        """Whether the key was added, and the log of the organisation, inside which we are, says so.
 
-    def rotate(self, principal: Principal, key_id: UUID, *, overlap_s: int) -> NewKey:
-        """A new key in the place of another, which lives on for `overlap_s`, then is dead: here at
+        False when there is that key already.
+        """
+        if not sql.add_key(session, org, key, key_hash=self.keyring.api_key_hash(key.key)):
+            return False
+        audit.record(
+            session, org, actor, "key.created", f"key:{key.id}", now=key.created_at, name=key.name,
+            start=key.start, scopes=list(key.scopes),
+            expires_at=None if key.expires_at is None else key.expires_at.isoformat(),
+        )  # fmt: skip
+        return True
+
+    def rotate(self, principal: Principal, key_id: UUID, overlap: timedelta) -> NewKey:
+        """A new key in the place of another, which lives on for `overlap`, then is dead: here at
         once, everywhere within the published bound.
 
         The new one may do the same and lives as long as the old was meant to. Raises NotFound,
         Conflict for a key that is dead or replaced, NotAllowed for one stronger than the caller.
         """
-        now = self._clock.now()
+        now, org = self.clock.now(), principal.tenant
         access.require_fresh(principal, now)
-        overlap = rules.check_overlap(overlap_s)
-        text = new_api_key()
-        org = principal.tenant
-        with self._database.directory() as session:
+        with self.database.directory() as session:
             with within(session, org):
                 standing.require(session, principal)
                 old = _living(session, org, key_id, now)
@@ -155,26 +134,34 @@ class Keys:
                 account = standing.account_of(old.created_by)
                 if account is not None:
                     accounts_sql.require_covers(session, org, account, old.scopes)
-                new = replace(
-                    old,
-                    networks=rules.within_caller(old.networks, principal.networks),
-                    id=new_id(),
-                    start=key_format.start_of(text),
-                    created_at=now,
-                    created_by=_maker(principal, account),
-                    last_used_at=None,
+                new = new_key(
+                    old.name,
+                    old.scopes,
+                    _maker(principal, account),
+                    now,
                     expires_at=expires_at,
+                    networks=rules.within_caller(old.networks, principal.networks),
+                    requests_per_s=old.requests_per_s,
                 )
-                self._add(session, org, new, text)
+                key_hash = self.keyring.api_key_hash(new.key)
+                added = sql.add_key(session, org, new, key_hash=key_hash)
+                assert added, "190 random bits never repeat"
                 ends_at = rules.end_of_replaced(old.expires_at, now, overlap)
-                sql.change_key(session, org, old.id, replaced_by=new.id, expires_at=ends_at)
+                rows.change(
+                    session,
+                    t.api_key,
+                    {"org_id": org, "id": old.id},
+                    replaced_by=new.id,
+                    expires_at=ends_at,
+                )
                 audit.record(
                     session, org, principal.actor, "key.rotated", f"key:{old.id}", now=now,
                     name=old.name, replaced_by=str(new.id), old_expires_at=ends_at.isoformat(),
                 )  # fmt: skip
+                new = _shown(session, org, new)
             # Services forget the old key, ask again and learn when it ends.
             revocations_sql.log_revocations(session, RevocationKind.KEY, [old.id], now)
-        return NewKey(new, text)
+        return new
 
     def change(
         self,
@@ -187,7 +174,7 @@ class Keys:
         is_rate_given: bool,
     ) -> ApiKey:
         """The key with what was given: here at once, everywhere within the published bound."""
-        now = self._clock.now()
+        now = self.clock.now()
         access.require_fresh(principal, now)
         values: dict[str, Any] = {}
         if name is not None:
@@ -197,51 +184,45 @@ class Keys:
                 rules.within_caller(rules.parse_networks(networks), principal.networks)
             )
         if is_rate_given:
-            values["requests_per_s"] = rules.check_requests_per_s(requests_per_s)
+            values["requests_per_s"] = requests_per_s
         if not values:
             raise BadInput(detail="give name, networks or requests_per_s")
         org = principal.tenant
-        with self._database.directory() as session:
+        with self.database.directory() as session:
             with within(session, org):
                 standing.require(session, principal)
                 access.require_grantable(principal, _living(session, org, key_id, now).scopes)
-                sql.change_key(session, org, key_id, **values)
-                key = _living(session, org, key_id, now)
+                rows.change(session, t.api_key, {"org_id": org, "id": key_id}, **values)
+                key = _shown(session, org, _living(session, org, key_id, now))
                 audit.record(
                     session, org, principal.actor, "key.changed", f"key:{key_id}", now=now, **values
                 )
             revocations_sql.log_revocations(session, RevocationKind.KEY, [key_id], now)
         return key
 
-    def all(self, organisation_id: UUID) -> KeyList:
-        """Every key of the organisation, newest first."""
-        with self._database.organisation(organisation_id) as session:
-            return KeyList(
-                sql.keys(session, organisation_id),
-                members_sql.members(session, organisation_id),
-            )
+    def all(self, organisation_id: UUID) -> list[ApiKey]:
+        """Every key of the organisation, newest first; makers who are members by their address."""
+        with self.database.organisation(organisation_id) as session:
+            keys = sql.keys(session, organisation_id)
+            return by_address(keys, members_sql.members(session, organisation_id))
 
-    def revoke(self, organisation_id: UUID, key_id: UUID, actor: Actor) -> None:
+    def revoke(self, org: UUID, key_id: UUID, actor: Actor) -> None:
         """The key is dead here at once, and everywhere within the published bound.
 
         Its open invitations end with it. Revoking twice changes nothing. Raises NotFound for a key
         the organisation does not have.
         """
-        now = self._clock.now()
-        revoked = []
-        with self._database.directory() as session:
-            with within(session, organisation_id):
-                organisations_sql.lock(session, organisation_id)
-                name = sql.revoke_key(session, organisation_id, key_id, now)
-                if name is None and not sql.has_key(session, organisation_id, key_id):
-                    raise NotFound(key=key_id)
-                if name is not None:
-                    target = f"key:{key_id}"
-                    audit.record(
-                        session, organisation_id, actor, "key.revoked", target, now=now, name=name
-                    )
-                    revoked = standing.end_outgrown(session, organisation_id, actor, now)
-                    revoked.append(key_id)
+        now, target = self.clock.now(), f"key:{key_id}"
+        with self.database.directory() as session:
+            with within(session, org):
+                organisations_sql.lock(session, org)
+                name = sql.revoke_key(session, org, key_id, now)
+                if name is None:
+                    if sql.key(session, org, key_id) is None:
+                        raise NotFound(key=key_id)
+                    return
+                audit.record(session, org, actor, "key.revoked", target, now=now, name=name)
+                revoked = [key_id, *standing.end_outgrown(session, org, actor, now)]
             revocations_sql.log_revocations(session, RevocationKind.KEY, revoked, now)
 
     def introspect(self, text: str) -> KnownKey | Refusal:
@@ -253,11 +234,11 @@ class Keys:
     def _introspect(self, text: str) -> KnownKey | Refusal:
         if not key_format.is_well_formed(text):
             return "malformed"
-        key_hash = self._keyring.api_key_hash(text)
-        key = sql.key_by_hash(self._database, key_hash)
+        key_hash = self.keyring.api_key_hash(text)
+        key = sql.key_by_hash(self.database, key_hash)
         if key is None or not hmac.compare_digest(key.hash, key_hash):
             return "unknown"
-        now = self._clock.now()
+        now = self.clock.now()
         if key.revoked_at is not None:
             return "revoked"
         if key.expires_at is not None and key.expires_at <= now:
@@ -283,13 +264,33 @@ class Keys:
         if not used:
             return 0
         try:
-            with self._database.directory() as session:
+            with self.database.directory() as session:
                 sql.note_use(session, used, USE_RESOLUTION)
         except Exception:
             with self._used_lock:
                 self._used = {**used, **self._used}
             raise
         return len(used)
+
+
+Shown = TypeVar("Shown", bound=ApiKey)
+
+
+def new_key(
+    name: str, scopes: tuple[Scope, ...], maker: str, now: datetime, text: str = "", **more: Any
+) -> NewKey:
+    """A key that nobody has yet. text: chosen by whoever runs the hub. more: fields of ApiKey."""
+    text = text or new_api_key()
+    return NewKey(
+        new_id(), name, key_format.start_of(text), scopes, created_at=now, created_by=maker,
+        key=text, **more,
+    )  # fmt: skip
+
+
+def _shown(session: BoundSession, org: UUID, key: Shown) -> Shown:
+    """The key, made by an address if its maker is a member."""
+    [shown] = by_address([key], members_sql.members(session, org))
+    return shown
 
 
 def _maker(principal: Principal, service_account_id: UUID | None) -> str:

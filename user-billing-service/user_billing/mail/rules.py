@@ -1,22 +1,23 @@
 """What the letters say, and how often one is tried. Pure: docs/adr/0043-mail-and-people.md."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
 RETRY_AFTER: Final = (
-    timedelta(minutes=1),
-    timedelta(minutes=5),
-    timedelta(minutes=30),
-    timedelta(hours=2),
-    timedelta(hours=6),
-)
+    timedelta(minutes=1), timedelta(minutes=5), timedelta(minutes=30),
+    timedelta(hours=2), timedelta(hours=6),
+)  # fmt: skip
 """How long after an attempt the next one follows; none after the sixth."""
 WAITING_MAX: Final = 10_000
 """Letters of all addresses together that wait."""
 PER_ADDRESS_MAX: Final = 5
 PER_ADDRESS_IN: Final = timedelta(hours=1)
 """No address gets more letters than that in that time, whoever asks for them."""
+
+WAYS_MAX: Final = 20
+"""Identities and keys that a letter names."""
 
 _NOT_YOU = "If this was not you, there is nothing to do: without the link nothing changes."
 
@@ -30,76 +31,61 @@ class Letter:
     text: str
 
 
-class Letters:
-    """The letters of one hub, which people reach at `url`."""
+LETTERS: Final[dict[str, tuple[str, ...]]] = {
+    "verify": (
+        "confirm your address",
+        "Please confirm that this is your address. The link works once, for 30 minutes:",
+        "{url}/#/verify/{token}",
+        _NOT_YOU,
+    ),
+    "reset": (
+        "choose a new password",
+        "Somebody asked for a new password for this address. The link works once, for 30 minutes:",
+        "{url}/#/reset/{token}",
+        _NOT_YOU,
+    ),
+    "password_changed": (
+        "your password was changed",
+        "The password of your account was changed, and your other sessions have ended.",
+        "If this was not you, choose a new password with 'Forgotten password' on the page: {url}",
+        "{others}",
+    ),
+    "new_address": (
+        "confirm your new address",
+        "Somebody wants to use this address for an account. The link works once, for 30 minutes:",
+        "{url}/#/address/{token}",
+        _NOT_YOU,
+    ),
+    "address_changed": (
+        "your address was changed",
+        "Your account has another e-mail address from now on, and this one is its address no more.",
+        "If this was not you, take it back within 7 days. All sessions end, the password is void:",
+        "{url}/#/address/{token}",
+        "A letter to this address then leads to a new password.",
+    ),
+    "invitation": (
+        "an invitation to {organisation}",
+        "You are invited to join {organisation}. The link works once, for 7 days:",
+        "{url}/#/invitation/{token}",
+        "If you do not know who invites you, leave this letter alone.",
+    ),
+}
+"""Subject and paragraphs of each kind."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url
 
-    def _letter(self, to: str, subject: str, *paragraphs: str) -> Letter:
-        signature = f"-- \nCloudOpsHub at {self._url}"
-        return Letter(to, f"CloudOpsHub: {subject}", "\n\n".join([*paragraphs, signature]) + "\n")
+def letter(kind: str, to: str, **facts: str) -> Letter:
+    """The letter of that kind. facts: `url` of the hub, and what its text names in braces."""
+    subject, *paragraphs = (text.format(**facts) for text in LETTERS[kind])
+    signature = f"-- \nCloudOpsHub at {facts['url']}"
+    text = "\n\n".join([*filter(None, paragraphs), signature])
+    return Letter(to, f"CloudOpsHub: {subject}", text + "\n")
 
-    def verify(self, to: str, token: str) -> Letter:
-        """Asks whether the address is the person's."""
-        return self._letter(
-            to,
-            "confirm your address",
-            "Please confirm that this is your address. The link works once, for 30 minutes:",
-            f"{self._url}/#/verify/{token}",
-            _NOT_YOU,
-        )
 
-    def reset(self, to: str, token: str) -> Letter:
-        """The way to a new password."""
-        return self._letter(
-            to,
-            "choose a new password",
-            "Somebody asked for a new password for this address. The link works once, for"
-            " 30 minutes:",
-            f"{self._url}/#/reset/{token}",
-            _NOT_YOU,
-        )
-
-    def password_changed(self, to: str) -> Letter:
-        """A notice, so that a theft is noticed."""
-        return self._letter(
-            to,
-            "your password was changed",
-            "The password of your account was changed, and your other sessions have ended.",
-            "If this was not you, choose a new password at once with 'Forgotten password' on"
-            f" the log-in page: {self._url}",
-        )
-
-    def new_address(self, to: str, token: str) -> Letter:
-        """Asks at the new address whether it is the person's."""
-        return self._letter(
-            to,
-            "confirm your new address",
-            "Somebody wants to use this address for an account. The link works once, for"
-            " 30 minutes:",
-            f"{self._url}/#/address/{token}",
-            _NOT_YOU,
-        )
-
-    def address_changed(self, to: str, token: str) -> Letter:
-        """The notice to the old address, with the way back."""
-        return self._letter(
-            to,
-            "your address was changed",
-            "Your account has another e-mail address from now on, and this one is its address"
-            " no more.",
-            "If this was not you, take it back within 7 days. All sessions end, the password"
-            " is void, and a letter to this address leads to a new one:",
-            f"{self._url}/#/address/{token}",
-        )
-
-    def invitation(self, to: str, organisation: str, token: str) -> Letter:
-        """An invitation to an organisation."""
-        return self._letter(
-            to,
-            f"an invitation to {organisation}",
-            f"You are invited to join {organisation}. The link works once, for 7 days:",
-            f"{self._url}/#/invitation/{token}",
-            "If you do not know who invites you, leave this letter alone.",
-        )
+def other_ways(ways: Sequence[str]) -> str:
+    """What else opens an account whose password was changed, in words; empty without any."""
+    if not ways:
+        return ""
+    listed = [f"- {way}" for way in ways[:WAYS_MAX]]
+    if len(ways) > WAYS_MAX:
+        listed.append(f"- and {len(ways) - WAYS_MAX} more")
+    return "\n".join(["These work as before; end what is not yours:", *listed])

@@ -12,6 +12,7 @@ import smtplib
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Protocol
@@ -42,50 +43,48 @@ class Console:
         log.warning("mail", to=message["To"], text=message.get_content())
 
 
+@dataclass(frozen=True)
 class Folder:
     """Writes letters into a folder."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    path: Path
 
     def send(self, message: EmailMessage) -> None:
         """`<id>.eml` is whole; a second attempt writes it again."""
         name = message["Message-ID"].strip("<").partition("@")[0]
-        self._path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        unfinished = self._path / f".{name}.tmp"
+        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        unfinished = self.path / f".{name}.tmp"
         unfinished.touch(mode=0o600)
         with unfinished.open("wb") as file:
             file.write(message.as_bytes())
             file.flush()
             os.fsync(file.fileno())
-        unfinished.rename(self._path / f"{name}.eml")
+        unfinished.rename(self.path / f"{name}.eml")
 
 
+@dataclass(frozen=True)
 class Smtp:
     """Gives letters to a mail server; one connection a letter."""
 
-    def __init__(self, url: SplitResult) -> None:
-        self._url = url
-        self._host, self._port = url.hostname or "", url.port or PORTS[url.scheme]
+    url: SplitResult
 
     def send(self, message: EmailMessage) -> None:
         """The server has taken the message."""
         with self._connection() as server:
-            if self._url.username:
-                server.login(unquote(self._url.username), unquote(self._url.password or ""))
+            if self.url.username:
+                server.login(unquote(self.url.username), unquote(self.url.password or ""))
             server.send_message(message)
 
     @contextmanager
     def _connection(self) -> Iterator[smtplib.SMTP]:
-        context = ssl.create_default_context()
-        if self._url.scheme == "smtps":
-            with smtplib.SMTP_SSL(
-                self._host, self._port, timeout=TIMEOUT_S, context=context
-            ) as server:
+        context, url = ssl.create_default_context(), self.url
+        host, port = url.hostname or "", url.port or PORTS[url.scheme]
+        if url.scheme == "smtps":
+            with smtplib.SMTP_SSL(host, port, timeout=TIMEOUT_S, context=context) as server:
                 yield server
             return
-        with smtplib.SMTP(self._host, self._port, timeout=TIMEOUT_S) as server:
-            if self._url.scheme == "smtp":
+        with smtplib.SMTP(host, port, timeout=TIMEOUT_S) as server:
+            if url.scheme == "smtp":
                 server.starttls(context=context)
             yield server
 

@@ -7,7 +7,7 @@ recording is sent again, with the same Message-ID.
 """
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from email.errors import MessageError
 from email.headerregistry import Address
 from email.message import EmailMessage
@@ -19,11 +19,13 @@ from prometheus_client import Counter
 from sqlalchemy.orm import Session
 
 from user_billing.chassis.clock import Clock
+from user_billing.db import people as t
+from user_billing.db import rows
 from user_billing.db.session import Database
 from user_billing.identifiers import new_id
 from user_billing.keyring import Keyring, SealBroken
 from user_billing.mail import rules, sql
-from user_billing.mail.rules import Letter, Letters
+from user_billing.mail.rules import Letter
 from user_billing.mail.senders import Sender
 
 log = structlog.get_logger()
@@ -31,30 +33,27 @@ MAILS = Counter("cloudopshub_billing_mails_total", "Letters, by what became of t
 AT_ONCE = 20
 
 
+@dataclass(frozen=True)
 class Mail:
     """Letters of this hub. sender None: it sends none, and `put` changes nothing."""
 
-    def __init__(
-        self,
-        database: Database,
-        clock: Clock,
-        keyring: Keyring,
-        *,
-        sender: Sender | None,
-        sent_from: str,
-        url: str,
-    ) -> None:
-        self._database = database
-        self._clock = clock
-        self._keyring = keyring
-        self._sender = sender
-        self._from = sent_from
-        self.letters = Letters(url)
+    database: Database
+    clock: Clock
+    keyring: Keyring
+    sender: Sender | None
+    sent_from: str
+    url: str
 
     @property
     def is_on(self) -> bool:
         """Whether this hub sends letters."""
-        return self._sender is not None
+        return self.sender is not None
+
+    def write(
+        self, session: Session, kind: str, to: str, *, mute: bool = False, **facts: str
+    ) -> None:
+        """As `put`, the letter of that kind (rules.LETTERS)."""
+        self.put(session, rules.letter(kind, to, url=self.url, **facts), mute=mute)
 
     def put(self, session: Session, letter: Letter, *, mute: bool = False) -> None:
         """The letter goes out once the directory transaction commits; at most PER_ADDRESS_MAX do.
@@ -63,9 +62,9 @@ class Mail:
 
         mute: the same work for a letter that nobody gets, so that time tells nothing.
         """
-        if self._sender is None:
+        if self.sender is None:
             return
-        now, address = self._clock.now(), self._keyring.throttle_name(letter.to)
+        now, address = self.clock.now(), self.keyring.throttle_name(letter.to)
         recent = sql.letters_since(session, address, now - rules.PER_ADDRESS_IN)
         waiting = sql.waiting(session, rules.WAITING_MAX)
         if recent >= rules.PER_ADDRESS_MAX or waiting >= rules.WAITING_MAX:
@@ -73,23 +72,23 @@ class Mail:
             log.warning("mail_bounded", recent=recent, waiting=waiting)
             return
         mail_id = new_id()
-        sealed = self._keyring.seal(json.dumps(asdict(letter)).encode(), label=f"mail {mail_id}")
+        sealed = self.keyring.seal(json.dumps(asdict(letter)).encode(), label=f"mail {mail_id}")
         sql.add(session, mail_id, address, None if mute else sealed, now)
 
     def forget(self, session: Session, email: str) -> None:
         """No letter to the address waits."""
-        sql.forget_address(session, self._keyring.throttle_name(email))
+        rows.drop(session, t.mail, address=self.keyring.throttle_name(email))
 
     def work(self) -> int:
         """How many letters were tried: those that are due, AT_ONCE at most."""
         for tried in range(AT_ONCE):
-            if self._sender is None or not self._send_one(self._sender):
+            if self.sender is None or not self._send_one(self.sender):
                 return tried
         return AT_ONCE
 
     def _send_one(self, sender: Sender) -> bool:
-        with self._database.directory() as session:
-            row = sql.claim(session, self._clock.now())
+        with self.database.directory() as session:
+            row = sql.claim(session, self.clock.now())
         if row is None:
             return False
         try:
@@ -99,25 +98,25 @@ class Mail:
             is_last = row.attempts > len(rules.RETRY_AFTER)
             MAILS.labels("given_up" if is_last else "failed").inc()
             log.warning("mail_failed", id=str(row.id), reason=reason, attempt=row.attempts)
-            with self._database.directory() as session:
+            with self.database.directory() as session:
                 if is_last:
-                    sql.end(session, row.id, self._clock.now(), error=reason)
+                    sql.end(session, row.id, self.clock.now(), error=reason)
                 else:
-                    sql.note_error(session, row.id, reason)
+                    rows.change(session, t.mail, {"id": row.id}, error=reason)
             return True
-        with self._database.directory() as session:
-            sql.end(session, row.id, self._clock.now(), error=None)
+        with self.database.directory() as session:
+            sql.end(session, row.id, self.clock.now(), error=None)
         MAILS.labels("sent").inc()
         return True
 
     def _message(self, mail_id: UUID, sealed: bytes) -> EmailMessage:
-        letter = Letter(**json.loads(self._keyring.open(bytes(sealed), label=f"mail {mail_id}")))
+        letter = Letter(**json.loads(self.keyring.open(bytes(sealed), label=f"mail {mail_id}")))
         message = EmailMessage()
-        message["From"] = self._from
+        message["From"] = self.sent_from
         message["To"] = Address(addr_spec=letter.to)
         message["Subject"] = letter.subject
-        message["Date"] = format_datetime(self._clock.now())
-        message["Message-ID"] = f"<{mail_id}@{self._from.rpartition('@')[2].strip('>')}>"
+        message["Date"] = format_datetime(self.clock.now())
+        message["Message-ID"] = f"<{mail_id}@{self.sent_from.rpartition('@')[2].strip('>')}>"
         message["Auto-Submitted"] = "auto-generated"
         # A link is longer than a line, and is to be whole where a message is read as it is.
         message.set_content(letter.text, cte="7bit" if letter.text.isascii() else None)

@@ -1,13 +1,14 @@
 """SQL of the outbox, in the role of the directory. `address` is a name that tells no address."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, delete, func, insert, select, text, update
+from sqlalchemy import Row, func, insert, select, text, update
 from sqlalchemy.orm import Session
 
-from user_billing.mail import tables as t
+from user_billing.db import people as t
+from user_billing.db import rows
 from user_billing.mail.rules import RETRY_AFTER
 
 
@@ -30,17 +31,13 @@ def waiting(session: Session, at_most: int) -> int:
 
 def add(session: Session, mail_id: UUID, address: str, sealed: bytes | None, now: datetime) -> None:
     """The letter waits. sealed None: there is none to send, and it has ended."""
+    ended_at = now if sealed is None else None
     session.execute(
         insert(t.mail).values(
-            id=mail_id,
-            address=address,
-            sealed=sealed,
-            created_at=now,
-            next_at=now,
-            attempts=0,
-            ended_at=now if sealed is None else None,
+            id=mail_id, address=address, sealed=sealed, created_at=now, next_at=now, attempts=0,
+            ended_at=ended_at,
         )
-    )
+    )  # fmt: skip
 
 
 def claim(session: Session, now: datetime) -> Row[Any] | None:
@@ -67,20 +64,4 @@ def claim(session: Session, now: datetime) -> Row[Any] | None:
 
 def end(session: Session, mail_id: UUID, now: datetime, *, error: str | None) -> None:
     """The letter is sent, or given up; what it said is gone."""
-    values = {"ended_at": now, "sealed": None, "error": error}
-    session.execute(update(t.mail).where(t.mail.c.id == mail_id).values(**values))
-
-
-def note_error(session: Session, mail_id: UUID, error: str) -> None:
-    """Why the last attempt failed."""
-    session.execute(update(t.mail).where(t.mail.c.id == mail_id).values(error=error))
-
-
-def forget_address(session: Session, address: str) -> None:
-    """No letter to the address waits."""
-    session.execute(delete(t.mail).where(t.mail.c.address == address))
-
-
-def sweep(session: Session, now: datetime) -> None:
-    """Letters that ended a day ago are gone."""
-    session.execute(delete(t.mail).where(t.mail.c.ended_at < now - timedelta(days=1)))
+    rows.change(session, t.mail, {"id": mail_id}, ended_at=now, sealed=None, error=error)

@@ -15,11 +15,14 @@ from uuid import UUID
 
 from user_billing import access
 from user_billing.audit import service as audit
+from user_billing.db import people as t
+from user_billing.db import rows
 from user_billing.db.session import BoundSession
-from user_billing.errors import NotAuthenticated
+from user_billing.errors import Conflict, NotAuthenticated
 from user_billing.keys import sql as keys_sql
 from user_billing.members import sql
-from user_billing.model import Actor, ApiKey, Invitation, Principal, Role
+from user_billing.members.rules import is_last_owner
+from user_billing.model import Actor, ApiKey, Invitation, Member, Principal, Role
 from user_billing.organisations import sql as organisations_sql
 
 SERVICE_ACCOUNT = "service_account:"
@@ -40,8 +43,46 @@ def require(session: BoundSession, principal: Principal) -> None:
             raise NotAuthenticated(detail="your role has changed: log in again")
     elif principal.credential == "key":
         key_id = UUID(principal.actor.subject.removeprefix("key:"))
-        if not keys_sql.is_key_live(session, org, key_id):
+        key = keys_sql.key(session, org, key_id)
+        if key is None or key.revoked_at is not None:
             raise NotAuthenticated(detail="the API key is revoked")
+
+
+def change_member(
+    session: BoundSession,
+    org: UUID,
+    member: Member,
+    role: Role | None,
+    *,
+    actor: Actor,
+    now: datetime,
+) -> list[UUID]:
+    """The keys that ended because the member is of that role from here on (None: no member).
+
+    session, answer: as of `end_outgrown`. The caller ends the member's sessions here.
+    """
+    where, target = {"org_id": org, "user_id": member.user_id}, f"user:{member.user_id}"
+    if role is None:
+        rows.drop(session, t.membership, **where)
+        audit.record(session, org, actor, "member.removed", target, now=now, role=member.role)
+    else:
+        rows.change(session, t.membership, where, role=role)
+        audit.record(
+            session, org, actor, "member.role_changed", target,
+            now=now, before=member.role, after=role,
+        )  # fmt: skip
+    barred = member.email if role is None else None
+    return end_outgrown(session, org, actor, now, barred=barred)
+
+
+def require_other_owner(session: BoundSession, org: UUID, user_id: UUID) -> None:
+    """Passes when the organisation, locked, has an owner besides the person. Raises Conflict."""
+    if is_last_owner(user_id, sql.members(session, org)):
+        organisation = organisations_sql.organisation(session, org)
+        raise Conflict(
+            detail="an organisation keeps at least one owner: hand it over first",
+            organisation=organisation.name if organisation else str(org),
+        )
 
 
 def end_outgrown(
@@ -61,23 +102,15 @@ def end_outgrown(
     }
     for target, key in revoked.items():
         keys_sql.revoke_key(session, org, key.id, now)
-        audit.record(
-            session, org, actor, "key.revoked", target, now=now, name=key.name, reason=OUTGROWN
-        )
+        facts = {"name": key.name, "reason": OUTGROWN}
+        audit.record(session, org, actor, "key.revoked", target, now=now, **facts)
     living = {s: key for s, key in keys.items() if key.revoked_at is None and s not in revoked}
     for invitation in sql.open_invitations(session, org, now):
         if invitation.email != barred and may_still_invite(invitation, living, roles):
             continue
         sql.close_invitation(session, org, invitation.id, accepted=False, now=now)
-        audit.record(
-            session,
-            org,
-            actor,
-            "invitation.revoked",
-            f"invitation:{invitation.id}",
-            now=now,
-            reason=OUTGROWN,
-        )
+        target = f"invitation:{invitation.id}"
+        audit.record(session, org, actor, "invitation.revoked", target, now=now, reason=OUTGROWN)
     return [key.id for key in revoked.values()]
 
 

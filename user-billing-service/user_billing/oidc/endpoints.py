@@ -5,31 +5,18 @@ from urllib.parse import quote
 from uuid import UUID
 
 import structlog
-from fastapi import APIRouter, Request, Response, status
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
+from pydantic import BaseModel
 
-from user_billing.api.deps import (
-    Browser,
-    ClientDep,
-    RequestId,
-    SameOrigin,
-    ServicesDep,
-    cookie_name,
-)
+from user_billing.api.bodies import Body, Unicode
+from user_billing.api.deps import Browser, ClientDep, SameOrigin, ServicesDep, cookie_name
 from user_billing.errors import ProviderRefused
 from user_billing.oidc.rules import REASONS
 from user_billing.oidc.service import BEGUN_FOR, Linked, LinkWanted
-from user_billing.oidc.views import (
-    BegunView,
-    IdentitiesView,
-    IdentityView,
-    LinkBody,
-    ProvidersView,
-    ProviderView,
-)
-from user_billing.sessions.endpoints import render, set_cookie
+from user_billing.oidc.sql import Identity
+from user_billing.sessions.endpoints import SessionView, render, set_cookie
 from user_billing.sessions.service import Pending
-from user_billing.sessions.views import SessionView
 from user_billing.settings import Settings
 
 router = APIRouter(prefix="/api/v1", tags=["oidc"])
@@ -37,6 +24,39 @@ router = APIRouter(prefix="/api/v1", tags=["oidc"])
 COOKIE_SUFFIX = "-oidc"
 
 log = structlog.get_logger()
+
+
+class ProviderView(BaseModel):
+    """A provider, as the log-in page shows it."""
+
+    name: str
+    title: str
+
+
+class ProvidersView(BaseModel):
+    """The providers, and the words for `oidc_error` in the page's address."""
+
+    providers: list[ProviderView]
+    errors: dict[str, str]
+
+
+class LinkBody(Body):
+    """The challenge of a callback, and the password of the account it would link."""
+
+    challenge: Unicode
+    password: Unicode
+
+
+class BegunView(BaseModel):
+    """Where the browser goes next."""
+
+    url: str
+
+
+class IdentitiesView(BaseModel):
+    """The caller's identities, oldest first."""
+
+    identities: list[Identity]
 
 
 @router.get("/oidc")
@@ -74,25 +94,19 @@ def callback(
     name: str,
     request: Request,
     services: ServicesDep,
-    *,
     client: ClientDep,
-    rid: RequestId,
+    *,
     code: str = "",
     state: str = "",
 ) -> Response:
     """From the provider: to our page, logged in, asked for one more proof, or told why not."""
     settings = services.settings
-    cookies = request.cookies
-    cookie = cookies.get(cookie_name(settings))
+    begun = request.cookies.get(cookie_name(settings, COOKIE_SUFFIX), "")
+    cookie = request.cookies.get(cookie_name(settings))
+    live = services.sessions.find(cookie) if cookie else None
     try:
         outcome = services.oidc.complete(
-            name,
-            cookie=cookies.get(cookie_name(settings, COOKIE_SUFFIX), ""),
-            state=state,
-            code=code,
-            live=services.sessions.find(cookie) if cookie else None,
-            client=client,
-            request_id=rid,
+            name, cookie=begun, state=state, code=code, live=live, client=client
         )
     except ProviderRefused as exc:
         return _refused(settings, name, exc)
@@ -112,37 +126,24 @@ def callback(
 
 @router.post("/oidc/link", dependencies=[SameOrigin])
 def link_with_password(
-    body: LinkBody,
-    request: Request,
-    response: Response,
-    *,
-    services: ServicesDep,
-    client: ClientDep,
-    rid: RequestId,
+    body: LinkBody, request: Request, response: Response, services: ServicesDep, client: ClientDep
 ) -> SessionView:
     """A session; the identity of the callback is linked to the account whose password this is."""
-    opened = services.oidc.link_with_password(
-        challenge=body.challenge,
-        cookie=request.cookies.get(cookie_name(services.settings, COOKIE_SUFFIX), ""),
-        password=body.password,
-        client=client,
-        request_id=rid,
-    )
+    cookie = request.cookies.get(cookie_name(services.settings, COOKIE_SUFFIX), "")
+    opened = services.oidc.link_with_password(body.challenge, cookie, body.password, client)
     return render(response, services.settings, opened)
 
 
 @router.get("/identities")
 def list_identities(caller: Browser, services: ServicesDep) -> IdentitiesView:
     """What the caller has linked, oldest first."""
-    linked = services.oidc.identities(caller.session.user.id)
-    return IdentitiesView(identities=[IdentityView.model_validate(one) for one in linked])
+    return IdentitiesView(identities=services.oidc.identities(caller.session.user.id))
 
 
-@router.delete("/identities/{identity_id}", status_code=status.HTTP_204_NO_CONTENT)
-def unlink(identity_id: UUID, caller: Browser, services: ServicesDep) -> Response:
+@router.delete("/identities/{identity_id}", status_code=204)
+def unlink(identity_id: UUID, caller: Browser, services: ServicesDep) -> None:
     """The identity logs nobody in any more; needs a fresh log-in."""
     services.oidc.unlink(caller.principal, identity_id)
-    return Response(status_code=status.HTTP_204_NO_CONTENT)
 
 
 def _to(url: str) -> Response:

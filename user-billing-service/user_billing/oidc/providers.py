@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
-from user_billing.model import Role
+from user_billing.model import PersonRole, Role
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -22,9 +22,6 @@ def _safe(url: str) -> str:
     if not is_safe_url(url) or urlsplit(url).query or urlsplit(url).fragment:
         raise ValueError("must be https://…, without query")
     return url
-
-
-Given = Literal[Role.OWNER, Role.ADMIN, Role.VIEWER]
 
 
 class Provider(BaseModel):
@@ -47,10 +44,10 @@ class Provider(BaseModel):
     """Which people of the provider join; none: only people with an account log in."""
     domains: tuple[str, ...] = ()
     """Whose people may join: the part of their verified address after the @."""
-    role: Given | None = Role.VIEWER
+    role: PersonRole | None = Role.VIEWER
     """Of who joins and is in no mapped group; null: they may not."""
     groups_claim: str = "groups"
-    roles: dict[str, Given] = {}
+    roles: dict[str, PersonRole] = {}
     """Group to role in the organisation; of several the strongest. Follows at each log-in."""
 
     @model_validator(mode="after")

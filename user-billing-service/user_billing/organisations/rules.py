@@ -8,10 +8,15 @@ from user_billing.errors import BadInput
 
 def normalise_name(text: str, *, field: str) -> str:
     """A name for people to read: 1 to 100 characters, single spaces, no control characters."""
-    name = " ".join(unicodedata.normalize("NFC", text).split())
-    if not 1 <= len(name) <= 100 or any(unicodedata.category(c) == "Cc" for c in name):
-        raise BadInput(field=field, rule="1 to 100 printable characters")
-    return name
+    return printable(text, 100, field=field)
+
+
+def printable(text: str, characters_max: int, *, field: str) -> str:
+    """One line for people to read: single spaces, no control characters, not empty."""
+    line = " ".join(unicodedata.normalize("NFC", text).split())
+    if not 1 <= len(line) <= characters_max or any(unicodedata.category(c) == "Cc" for c in line):
+        raise BadInput(field=field, rule=f"1 to {characters_max} printable characters")
+    return line
 
 
 def slug_of(name: str) -> str:
@@ -20,11 +25,3 @@ def slug_of(name: str) -> str:
     return (
         re.sub(r"[^a-z0-9]+", "-", ascii_name.lower()).strip("-")[:48].strip("-") or "organisation"
     )
-
-
-def normalise_reason(text: str) -> str:
-    """Why an organisation is suspended, for its people to read: 1 to 500 characters, one line."""
-    reason = " ".join(unicodedata.normalize("NFC", text).split())
-    if not 1 <= len(reason) <= 500 or any(unicodedata.category(c) == "Cc" for c in reason):
-        raise BadInput(field="reason", rule="1 to 500 printable characters")
-    return reason

@@ -1,60 +1,43 @@
 """SQL of organisations: inside one, and the few reads across all of them."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import RowMapping, func, insert, select, update
+from sqlalchemy import RowMapping, case, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
-from user_billing.audit import tables as audit_t
 from user_billing.audit.chain import GENESIS
-from user_billing.members import tables as members_t
+from user_billing.db import people as t
 from user_billing.model import Limits, Organisation
-from user_billing.organisations import tables as t
 from user_billing.quotas import tables as q
 
 
 def add_organisation(session: Session, organisation: Organisation, now: datetime) -> bool:
     """Whether the organisation was added; False when its slug is taken."""
-    done = session.execute(
-        upsert(t.organisation)
-        .values(
-            id=organisation.id,
-            name=organisation.name,
-            slug=organisation.slug,
-            plan="showback",
-            created_at=now,
-        )
-        .on_conflict_do_nothing(index_elements=[t.organisation.c.slug])
-        .returning(t.organisation.c.id)
-    ).one_or_none()
-    if done is None:
+    o, facts = t.organisation, asdict(organisation)
+    made = upsert(o).values(**facts, plan="showback", created_at=now)
+    done = session.execute(made.on_conflict_do_nothing(index_elements=[o.c.slug]).returning(o.c.id))
+    if done.one_or_none() is None:
         return False
-    session.execute(insert(audit_t.audit_head).values(org_id=organisation.id, seq=0, hash=GENESIS))
+    session.execute(insert(t.audit_head).values(org_id=organisation.id, seq=0, hash=GENESIS))
     return True
 
 
 def organisation(session: Session, org: UUID) -> Organisation | None:
     """The organisation itself."""
-    row = session.execute(select(t.organisation).where(t.organisation.c.id == org)).one_or_none()
-    return None if row is None else Organisation(row.id, row.name, row.slug)
-
-
-def rename(session: Session, org: UUID, *, name: str) -> None:
-    """The organisation is called `name`; its slug stays, addresses do not break."""
-    session.execute(update(t.organisation).where(t.organisation.c.id == org).values(name=name))
+    o = t.organisation.c
+    row = session.execute(select(o.id, o.name, o.slug).where(o.id == org)).one_or_none()
+    return None if row is None else Organisation(*row)
 
 
 def plan_of(session: Session, org: UUID) -> str:
     """The plan whose limits the organisation has."""
-    return str(
-        session.execute(
-            select(t.organisation.c.plan).where(t.organisation.c.id == org)
-        ).scalar_one()
-    )
+    o = t.organisation.c
+    return str(session.execute(select(o.plan).where(o.id == org)).scalar_one())
 
 
 def set_plan(session: Session, org: UUID, code: str) -> None:
@@ -64,35 +47,21 @@ def set_plan(session: Session, org: UUID, code: str) -> None:
 
 def lock(session: Session, org: UUID) -> None:
     """Until the transaction ends nobody else changes members, keys or audit of the organisation."""
-    session.execute(
-        select(t.organisation.c.id)
-        .where(t.organisation.c.id == org)
-        .with_for_update(key_share=True)
-    )
+    o = t.organisation.c
+    session.execute(select(o.id).where(o.id == org).with_for_update(key_share=True))
 
 
+_P = t.plan.c
 LIMITS = (
-    t.plan.c.code,
-    t.plan.c.samples_per_s,
-    t.plan.c.burst_samples,
-    t.plan.c.active_series,
-    t.plan.c.retention_days,
-    t.plan.c.query_samples,
-    t.plan.c.query_concurrency,
-    q.cap.c.min_interval_ms,
-    q.cap.c.blocked,
-)
+    _P.code.label("plan"), _P.samples_per_s, _P.burst_samples, _P.active_series, _P.retention_days,
+    _P.query_samples, _P.query_concurrency, q.cap.c.min_interval_ms, q.cap.c.blocked,
+)  # fmt: skip
+"""What `Limits` is read from: the plan of an organisation and its reached quotas."""
 
 
 def organisation_ids(session: Session) -> list[UUID]:
     """Every organisation."""
     return list(session.execute(select(t.organisation.c.id)).scalars())
-
-
-def exists(session: Session, organisation_id: UUID) -> bool:
-    """Whether there is that organisation."""
-    query = select(t.organisation.c.id).where(t.organisation.c.id == organisation_id)
-    return session.execute(query).one_or_none() is not None
 
 
 def limits_of(session: Session, organisation_id: UUID) -> Limits | None:
@@ -114,28 +83,23 @@ def suspension(session: Session, organisation_id: UUID) -> str | None:
     ).scalar_one_or_none()
 
 
-def set_suspension(
-    session: Session, organisation_id: UUID, reason: str | None, now: datetime
-) -> bool:
+def set_suspension(session: Session, org: UUID, reason: str | None, now: datetime) -> bool:
     """Whether the organisation's state became another: suspended for `reason`, or not (None)."""
     o = t.organisation.c
     changes = o.suspended_at.is_not(None) if reason is None else o.suspended_at.is_(None)
-    done = session.execute(
-        update(t.organisation)
-        .where(o.id == organisation_id, changes)
-        .values(suspended_at=None if reason is None else now, suspended_reason=reason)
-        .returning(o.id)
-    ).one_or_none()
-    return done is not None
+    values = {"suspended_at": None if reason is None else now, "suspended_reason": reason}
+    query = update(t.organisation).where(o.id == org, changes).values(**values)
+    return session.execute(query.returning(o.id)).one_or_none() is not None
 
 
 def page(session: Session, after: UUID | None, limit: int) -> Sequence[RowMapping]:
     """Organisations in the order in which they were made, after that one."""
-    o, m = t.organisation.c, members_t.membership.c
+    o, m = t.organisation.c, t.membership.c
     members = select(func.count()).where(m.org_id == o.id).scalar_subquery()
     query = select(
         o.id, o.name, o.plan, o.created_at, o.suspended_at, o.suspended_reason,
         members.label("members"),
+        case((o.suspended_at.is_(None), "active"), else_="suspended").label("state"),
     )  # fmt: skip
     if after is not None:
         query = query.where(o.id > after)
@@ -143,15 +107,5 @@ def page(session: Session, after: UUID | None, limit: int) -> Sequence[RowMappin
 
 
 def limits(row: Any) -> Limits:
-    """A row of `LIMITS`."""
-    return Limits(
-        plan=row.code,
-        samples_per_s=row.samples_per_s,
-        burst_samples=row.burst_samples,
-        active_series=row.active_series,
-        retention_days=row.retention_days,
-        query_samples=row.query_samples,
-        query_concurrency=row.query_concurrency,
-        min_interval_ms=row.min_interval_ms,
-        blocked=row.blocked,
-    )
+    """What a row with LIMITS says."""
+    return Limits(**{column.name: getattr(row, column.name) for column in LIMITS})

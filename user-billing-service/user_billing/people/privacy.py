@@ -1,21 +1,21 @@
 """What is stored of a person, in their hands; and a person who is no more than an id."""
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import UUID
 
 from user_billing import access
 from user_billing.audit import service as audit
-from user_billing.challenges import sql as challenges_sql
 from user_billing.chassis.clock import Clock
+from user_billing.db import people as t
+from user_billing.db import rows
 from user_billing.db.session import BoundSession, Database, within
-from user_billing.errors import Conflict, NotFound
+from user_billing.errors import NotFound
 from user_billing.factors import sql as factors_sql
 from user_billing.keys import sql as keys_sql
 from user_billing.mail.service import Mail
-from user_billing.members import sql as members_sql
 from user_billing.members import standing
-from user_billing.model import Principal, RevocationKind, Role
+from user_billing.model import Membership, Principal, RevocationKind
 from user_billing.oidc import sql as oidc_sql
 from user_billing.organisations import sql as organisations_sql
 from user_billing.people import sql
@@ -27,50 +27,47 @@ EVENTS_MAX = 1_000
 """Of an export, for each organisation, the newest."""
 
 
+@dataclass(frozen=True)
 class Privacy:
     """The rights of people over what is stored of them."""
 
-    def __init__(self, database: Database, clock: Clock, mail: Mail) -> None:
-        self._database = database
-        self._clock = clock
-        self._mail = mail
+    database: Database
+    clock: Clock
+    mail: Mail
 
     def export(self, user_id: UUID) -> dict[str, Any]:
         """Everything that is stored of the person, without secrets."""
-        subject = f"user:{user_id}"
-        with self._database.directory() as session:
+        with self.database.directory() as session:
             account = sql.account(session, user_id)
             if account is None:
                 raise NotFound(person=user_id)
-            places: list[dict[str, Any]] = []
-            for membership in sql.memberships(session, user_id):
-                org = membership.organisation
-                with within(session, org.id):
-                    keys = keys_sql.keys(session, org.id)
-                    place = {
-                        "id": org.id,
-                        "name": org.name,
-                        "role": membership.role.value,
-                        "keys": [
-                            {"id": key.id, "name": key.name, "created_at": key.created_at}
-                            for key in keys
-                            if key.created_by == subject
-                        ],
-                        "events": sql.events_of(session, org.id, subject, EVENTS_MAX),
-                    }
-                places.append(place)
-            sessions = sessions_sql.live_sessions(session, user_id, self._clock.now())
+            sessions = sessions_sql.live_sessions(session, user_id, self.clock.now())
             factor = factors_sql.factor_of(session, user_id)
             codes_left = factors_sql.recovery_codes_left(session, user_id)
-            identities = [asdict(one) for one in oidc_sql.identities(session, user_id)]
-        return {
-            "account": {field: getattr(account, field) for field in ACCOUNT},
-            "organisations": places,
-            "sessions": [dict(row) for row in sessions],
-            "second_factor": factor
-            and {"confirmed_at": factor.confirmed_at, "recovery_codes_left": codes_left},
-            "identities": identities,
-        }
+            return {
+                "account": {field: getattr(account, field) for field in ACCOUNT},
+                "organisations": [
+                    self._place(session, membership, f"user:{user_id}")
+                    for membership in sql.memberships(session, user_id)
+                ],
+                "sessions": [dict(row) for row in sessions],
+                "second_factor": factor
+                and {"confirmed_at": factor.confirmed_at, "recovery_codes_left": codes_left},
+                "identities": [asdict(one) for one in oidc_sql.identities(session, user_id)],
+            }
+
+    @staticmethod
+    def _place(session: BoundSession, membership: Membership, subject: str) -> dict[str, Any]:
+        org = membership.organisation
+        with within(session, org.id):
+            keys = keys_sql.keys(session, org.id, made_by=subject)
+            return {
+                "id": org.id,
+                "name": org.name,
+                "role": membership.role.value,
+                "keys": [{"id": k.id, "name": k.name, "created_at": k.created_at} for k in keys],
+                "events": sql.events_of(session, org.id, subject, EVENTS_MAX),
+            }
 
     def erase(self, caller: Principal, user_id: UUID) -> None:
         """The person is an id: address, credentials, sessions and memberships are gone.
@@ -78,10 +75,10 @@ class Privacy:
         Audit events keep the id, documents stay. Raises NotFound; Conflict for the only owner of
         an organisation, who hands it over first. Who erases themselves has just proved it.
         """
-        now, subject = self._clock.now(), f"user:{user_id}"
+        now, subject = self.clock.now(), f"user:{user_id}"
         if user_id != caller.user_id:
             access.require_fresh(caller, now)
-        with self._database.directory() as session:
+        with self.database.directory() as session:
             sql.lock_person(session, user_id)
             account = sql.account(session, user_id)
             if account is None:
@@ -89,33 +86,23 @@ class Privacy:
             revoked: list[UUID] = []
             for org in sorted(m.organisation.id for m in sql.memberships(session, user_id)):
                 with within(session, org):
-                    self._require_other_owner(session, org, user_id)
-                    members_sql.remove_member(session, org, user_id)
+                    organisations_sql.lock(session, org)
+                    standing.require_other_owner(session, org, user_id)
+                    rows.drop(session, t.membership, org_id=org, user_id=user_id)
                     audit.record(session, org, caller.actor, "person.erased", subject, now=now)
                     revoked += standing.end_outgrown(
                         session, org, caller.actor, now, barred=account.email
                     )
-            sql.remove_credentials(session, user_id)
-            challenges_sql.end_of_person(session, user_id)
+            rows.drop(session, t.credential, user_id=user_id)
+            rows.drop(session, t.challenge, user_id=user_id)
             factors_sql.remove(session, user_id)
-            oidc_sql.unlink_all(session, user_id)
+            rows.drop(session, t.identity, user_id=user_id)
             sql.drop_tokens(session, user_id)
-            self._mail.forget(session, account.email)
+            self.mail.forget(session, account.email)
             nobody = f"erased-{user_id}@invalid"
             sql.forget_address(session, account.email.lower(), instead=nobody)
-            sql.set_address(session, user_id, nobody, None)
-            sql.disable(session, user_id, now)
-            sessions_sql.revoke_of_person(session, user_id, now)
-            sessions_sql.forget_person(session, user_id)
+            values = {"email": nobody, "email_verified_at": None, "disabled_at": now}
+            rows.change(session, t.user_account, {"id": user_id}, **values)
+            sessions_sql.revoke(session, user_id, now)
+            rows.drop(session, t.session, user_id=user_id)
             revocations_sql.log_revocations(session, RevocationKind.KEY, revoked, now)
-
-    @staticmethod
-    def _require_other_owner(session: BoundSession, org: UUID, user_id: UUID) -> None:
-        organisations_sql.lock(session, org)
-        owners = [m.user_id for m in members_sql.members(session, org) if m.role is Role.OWNER]
-        if owners == [user_id]:
-            organisation = organisations_sql.organisation(session, org)
-            raise Conflict(
-                detail="an organisation keeps at least one owner: hand it over first",
-                organisation=organisation.name if organisation else str(org),
-            )

@@ -20,30 +20,14 @@ _EMAIL = re.compile(rf"[^{_SPECIAL}]+@[^{_SPECIAL}.]+(\.[^{_SPECIAL}.]+)*")
 
 _RUNS = ("abcdefghijklmnopqrstuvwxyz", "01234567890123456789", "qwertyuiopasdfghjklzxcvbnm")
 
-_COMMON = frozenset(
-    {
-        "passwordpassword",
-        "password123456",
-        "password1234567",
-        "password12345678",
-        "password123456789",
-        "adminadminadmin",
-        "administrator123",
-        "correcthorsebatterystaple",
-        "correct horse battery staple",
-        "iloveyouiloveyou",
-        "letmeinletmeinletmein",
-        "qwertyuiop123456",
-        "1q2w3e4r5t6y7u8i9o",
-        "1qaz2wsx3edc4rfv",
-        "thisismypassword",
-        "changemechangeme",
-        "trustno1trustno1",
-        "superman12345678",
-        "welcome123456789",
-        "zaq12wsxcde34rfv",
-    }
-)
+_COMMON = frozenset({
+    "passwordpassword", "password123456", "password1234567", "password12345678",
+    "password123456789", "adminadminadmin", "administrator123", "correcthorsebatterystaple",
+    "correct horse battery staple", "iloveyouiloveyou", "letmeinletmeinletmein",
+    "qwertyuiop123456", "1q2w3e4r5t6y7u8i9o", "1qaz2wsx3edc4rfv", "thisismypassword",
+    "changemechangeme", "trustno1trustno1", "superman12345678", "welcome123456789",
+    "zaq12wsxcde34rfv",
+})  # fmt: skip
 
 _CONTEXT_WORDS = ("cloudopshub", "password")
 
@@ -83,9 +67,7 @@ def check_password(password: str, *, context: Iterable[str]) -> None:
         )
     folded = text.casefold()
     if folded in _COMMON or _is_pattern(folded):
-        raise WeakPassword(
-            detail="it is a common password or an obvious pattern, which is guessed early"
-        )
+        raise WeakPassword(detail="it is a common password or an obvious pattern, guessed early")
     for word in _context_words(context):
         if word in folded and len(folded.replace(word, "")) < _LEFT_OVER_MIN:
             raise WeakPassword(

@@ -8,41 +8,22 @@ from sqlalchemy import Row, and_, delete, func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
-from user_billing.audit import tables as audit_t
-from user_billing.members import tables as members_t
+from user_billing.db import people as t
+from user_billing.identifiers import new_id
 from user_billing.model import Login, Membership, Organisation, Person, Role
-from user_billing.organisations import tables as organisations_t
-from user_billing.people import tables as t
 
 
 def login_of(session: Session, email: str) -> Login | None:
     """The account of an e-mail address with its password hash."""
+    u, c = t.user_account.c, t.credential.c
     row = session.execute(
-        select(
-            t.user_account.c.id,
-            t.user_account.c.email,
-            t.user_account.c.disabled_at,
-            t.credential.c.secret,
-        )
-        .outerjoin_from(
-            t.user_account,
-            t.credential,
-            and_(t.credential.c.user_id == t.user_account.c.id, t.credential.c.kind == "password"),
-        )
-        .where(func.lower(t.user_account.c.email) == email.lower())
+        select(u.id, u.email, u.disabled_at, c.secret)
+        .outerjoin_from(t.user_account, t.credential, and_(c.user_id == u.id, c.kind == "password"))
+        .where(func.lower(u.email) == email.lower())
     ).one_or_none()
     if row is None:
         return None
     return Login(Person(row.id, row.email), row.secret, row.disabled_at is not None)
-
-
-def is_still(session: Session, login: Login) -> bool:
-    """Whether address and password are those that were proved, until the transaction ends.
-
-    Else a log-in that looked at the old password would outlive its replacement.
-    """
-    lock_person(session, login.person.id)
-    return login_of(session, login.person.email) == login
 
 
 def person(session: Session, user_id: UUID) -> Person | None:
@@ -55,22 +36,15 @@ def person(session: Session, user_id: UUID) -> Person | None:
 
 
 def add_person(
-    session: Session, person: Person, *, password_hash: str, now: datetime
+    session: Session, email: str, now: datetime, *, password_hash: str | None
 ) -> Person | None:
-    """A new account with a password; None when the address has one already."""
-    done = session.execute(
-        upsert(t.user_account)
-        .values(id=person.id, email=person.email, created_at=now)
-        .on_conflict_do_nothing()
-        .returning(t.user_account.c.id)
-    ).one_or_none()
-    if done is None:
+    """A new account; None when the address has one already. password_hash None: no password."""
+    u, person = t.user_account, Person(new_id(), email)
+    made = upsert(u).values(id=person.id, email=email, created_at=now).on_conflict_do_nothing()
+    if session.execute(made.returning(u.c.id)).one_or_none() is None:
         return None
-    session.execute(
-        insert(t.credential).values(
-            user_id=person.id, kind="password", secret=password_hash, updated_at=now
-        )
-    )
+    if password_hash is not None:
+        set_password(session, person.id, password_hash=password_hash, now=now)
     return person
 
 
@@ -83,36 +57,11 @@ def set_password(session: Session, user_id: UUID, *, password_hash: str, now: da
     )
 
 
-def remove_credentials(session: Session, user_id: UUID, *, kind: str | None = None) -> None:
-    """Nothing proves the person any more; or nothing of that kind."""
-    query = delete(t.credential).where(t.credential.c.user_id == user_id)
-    session.execute(query if kind is None else query.where(t.credential.c.kind == kind))
-
-
 def account(session: Session, user_id: UUID) -> Row[Any] | None:
     """(id, email, created_at, email_verified_at, disabled_at) of a person."""
     return session.execute(
         select(t.user_account).where(t.user_account.c.id == user_id)
     ).one_or_none()
-
-
-def is_address_free(session: Session, email: str) -> bool:
-    """Whether nobody's account has the address."""
-    query = select(t.user_account.c.id).where(func.lower(t.user_account.c.email) == email)
-    return session.execute(query).one_or_none() is None
-
-
-def set_address(session: Session, user_id: UUID, email: str, verified_at: datetime | None) -> None:
-    """The account's address is `email`, which the person has proved then (None: never)."""
-    values = {"email": email, "email_verified_at": verified_at}
-    session.execute(update(t.user_account).where(t.user_account.c.id == user_id).values(**values))
-
-
-def disable(session: Session, user_id: UUID, now: datetime) -> None:
-    """Nobody logs in to the account."""
-    session.execute(
-        update(t.user_account).where(t.user_account.c.id == user_id).values(disabled_at=now)
-    )
 
 
 def add_token(
@@ -122,23 +71,24 @@ def add_token(
     """A link is on its way. user_id None: one that opens nothing."""
     session.execute(
         insert(t.mailed_token).values(
-            token_hash=token_hash,
-            purpose=purpose,
-            user_id=user_id,
-            email=email,
-            created_at=now,
-            expires_at=now + life,
+            token_hash=token_hash, purpose=purpose, user_id=user_id, email=email,
+            created_at=now, expires_at=now + life,
         )
-    )
+    )  # fmt: skip
 
 
 def token(session: Session, token_hash: bytes, now: datetime) -> Row[Any] | None:
-    """The token of a link that was neither used nor has expired, nor opens nothing."""
-    k = t.mailed_token.c
+    """The link of a token that was neither used nor has expired, and its person.
+
+    (purpose, user_id, email, created_at, address): email is of the link, address the person's now.
+    None for a link that opens nothing and for a disabled person.
+    """
+    k, u = t.mailed_token.c, t.user_account.c
+    columns: list[Any] = [k.purpose, k.user_id, k.email, k.created_at, u.email.label("address")]
     return session.execute(
-        select(t.mailed_token).where(
-            k.token_hash == token_hash, k.expires_at > now, k.user_id.is_not(None)
-        )
+        select(*columns)
+        .join_from(t.mailed_token, t.user_account, u.id == k.user_id)
+        .where(k.token_hash == token_hash, k.expires_at > now, u.disabled_at.is_(None))
     ).one_or_none()
 
 
@@ -164,19 +114,14 @@ def drop_tokens(
 
 def forget_address(session: Session, email: str, *, instead: str) -> None:
     """No invitation and no link names the address."""
-    i = members_t.invitation
+    i = t.invitation
     session.execute(update(i).where(func.lower(i.c.email) == email).values(email=instead))
     session.execute(delete(t.mailed_token).where(t.mailed_token.c.email == email))
 
 
-def sweep(session: Session, now: datetime) -> None:
-    """Links that have expired are gone."""
-    session.execute(delete(t.mailed_token).where(t.mailed_token.c.expires_at < now))
-
-
 def events_of(session: Session, org: UUID, subject: str, limit: int) -> list[dict[str, Any]]:
     """What the organisation's audit log has of that actor, newest first; inside it."""
-    e = audit_t.audit_event.c
+    e = t.audit_event.c
     rows = session.execute(
         select(e.at, e.action, e.target, e.detail)
         .where(e.org_id == org, e.actor == subject)
@@ -196,19 +141,11 @@ def lock_person(session: Session, user_id: UUID) -> None:
 
 def memberships(session: Session, user_id: UUID) -> list[Membership]:
     """The organisations of a person, oldest membership first."""
+    o, m = t.organisation.c, t.membership.c
     rows = session.execute(
-        select(
-            organisations_t.organisation.c.id,
-            organisations_t.organisation.c.name,
-            organisations_t.organisation.c.slug,
-            members_t.membership.c.role,
-        )
-        .join_from(
-            members_t.membership,
-            organisations_t.organisation,
-            organisations_t.organisation.c.id == members_t.membership.c.org_id,
-        )
-        .where(members_t.membership.c.user_id == user_id)
-        .order_by(members_t.membership.c.joined_at, organisations_t.organisation.c.id)
+        select(o.id, o.name, o.slug, m.role)
+        .join_from(t.membership, t.organisation, o.id == m.org_id)
+        .where(m.user_id == user_id)
+        .order_by(m.joined_at, o.id)
     )
     return [Membership(Organisation(r.id, r.name, r.slug), Role(r.role)) for r in rows]

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Row, Select, func, insert, select, tuple_,
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
-from user_billing.organisations.tables import plan
+from user_billing.db.people import plan
 from user_billing.plans.rules import Model, PlanVersion, Price, Tier
 from user_billing.plans.tables import plan_version
 

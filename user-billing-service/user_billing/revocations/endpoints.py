@@ -33,17 +33,16 @@ def revocations(
         seq = sql.last_revocation(session)
         if after is None or after > seq:
             since = services.clock.now() - REVOCATIONS_FIRST
-            rows = sql.revocations_since(session, since, REVOCATIONS_PAGE)
+            rows = sql.revocations(session, REVOCATIONS_PAGE, since=since)
         else:
-            rows = sql.revocations_after(session, after, REVOCATIONS_PAGE)
+            rows = sql.revocations(session, REVOCATIONS_PAGE, after=after)
     if rows:
         # Rows committed since `seq` was read are among them; a full page ends below it.
         seq = rows[-1].seq if len(rows) == REVOCATIONS_PAGE else max(seq, rows[-1].seq)
     return {
         "seq": seq,
         "revocations": [
-            {"seq": r.seq, "kind": r.kind.value, "ref": str(r.ref), "at": rfc3339(r.at)}
-            for r in rows
+            {"seq": r.seq, "kind": r.kind, "ref": str(r.ref), "at": rfc3339(r.at)} for r in rows
         ],
         "signing_keys": key_ids,
     }

@@ -1,5 +1,6 @@
 """Service accounts: made, listed, disabled with all their keys."""
 
+from dataclasses import dataclass
 from uuid import UUID
 
 from user_billing import access
@@ -9,7 +10,9 @@ from user_billing.db.session import Database, within
 from user_billing.errors import BadInput, NotAllowed, NotFound
 from user_billing.identifiers import new_id
 from user_billing.keys import sql as keys_sql
+from user_billing.members import sql as members_sql
 from user_billing.members import standing
+from user_billing.members.rules import by_address
 from user_billing.model import Principal, RevocationKind, ServiceAccount
 from user_billing.organisations import rules as organisations_rules
 from user_billing.revocations import sql as revocations_sql
@@ -18,21 +21,22 @@ from user_billing.service_accounts import sql
 ACCOUNTS_MAX = 500
 
 
+@dataclass(frozen=True)
 class ServiceAccounts:
     """The life of service accounts."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
-        self._database = database
-        self._clock = clock
+    database: Database
+    clock: Clock
 
     def all(self, organisation_id: UUID) -> list[ServiceAccount]:
         """Every account of the organisation, newest first."""
-        with self._database.organisation(organisation_id) as session:
-            return sql.accounts(session, organisation_id)
+        with self.database.organisation(organisation_id) as session:
+            accounts = sql.accounts(session, organisation_id)
+            return by_address(accounts, members_sql.members(session, organisation_id))
 
     def create(self, principal: Principal, *, name: str, scopes: list[str]) -> ServiceAccount:
         """An account whose keys have at most these scopes, none that its maker lacks."""
-        now = self._clock.now()
+        now = self.clock.now()
         access.require_fresh(principal, now)
         granted = access.parse_scopes(scopes)
         access.require_grantable(principal, granted)
@@ -41,7 +45,7 @@ class ServiceAccounts:
         name = organisations_rules.normalise_name(name, field="name")
         account = ServiceAccount(new_id(), name, granted, now, principal.actor.subject, None)
         org = principal.tenant
-        with self._database.organisation(org) as session:
+        with self.database.organisation(org) as session:
             standing.require(session, principal)
             if sql.count_living(session, org) >= ACCOUNTS_MAX:
                 raise BadInput(detail="there are as many as there may be", max=ACCOUNTS_MAX)
@@ -49,18 +53,18 @@ class ServiceAccounts:
             audit.record(
                 session, org, principal.actor, "service_account.created",
                 f"{standing.SERVICE_ACCOUNT}{account.id}", now=now, name=name,
-                scopes=[scope.value for scope in granted],
+                scopes=list(granted),
             )  # fmt: skip
-        return account
+            return by_address([account], members_sql.members(session, org))[0]
 
     def disable(self, principal: Principal, account_id: UUID) -> None:
         """The account is no more, and every key that it or its keys made is dead: here at once,
         everywhere within the published bound. Disabling twice changes nothing.
         """
-        now = self._clock.now()
+        now = self.clock.now()
         access.require_fresh(principal, now)
         org, subject = principal.tenant, f"{standing.SERVICE_ACCOUNT}{account_id}"
-        with self._database.directory() as session:
+        with self.database.directory() as session:
             with within(session, org):
                 standing.require(session, principal)
                 name = sql.disable(session, org, account_id, now)

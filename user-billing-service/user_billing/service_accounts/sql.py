@@ -1,6 +1,7 @@
 """SQL of service accounts, inside one organisation."""
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -8,9 +9,9 @@ from uuid import UUID
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session
 
+from user_billing.db import people as t
 from user_billing.errors import Conflict, NotAllowed, NotFound
 from user_billing.model import Scope, ServiceAccount
-from user_billing.service_accounts import tables as t
 
 
 def _account(row: Any) -> ServiceAccount:
@@ -51,24 +52,12 @@ def require_covers(session: Session, org: UUID, account_id: UUID, scopes: Iterab
 
 def add(session: Session, org: UUID, account: ServiceAccount) -> None:
     """A new account."""
-    session.execute(
-        insert(t.service_account).values(
-            org_id=org,
-            id=account.id,
-            name=account.name,
-            scopes=[scope.value for scope in account.scopes],
-            created_at=account.created_at,
-            created_by=account.created_by,
-        )
-    )
+    facts = {**asdict(account), "scopes": list(account.scopes)}
+    session.execute(insert(t.service_account).values(org_id=org, **facts))
 
 
 def disable(session: Session, org: UUID, account_id: UUID, now: datetime) -> str | None:
     """The name of the account that this call disabled; None when there is no such living one."""
     a = t.service_account
-    return session.execute(
-        update(a)
-        .where(a.c.org_id == org, a.c.id == account_id, a.c.disabled_at.is_(None))
-        .values(disabled_at=now)
-        .returning(a.c.name)
-    ).scalar_one_or_none()
+    query = update(a).where(a.c.org_id == org, a.c.id == account_id, a.c.disabled_at.is_(None))
+    return session.execute(query.values(disabled_at=now).returning(a.c.name)).scalar_one_or_none()

@@ -1,37 +1,108 @@
 """Set-up, log-in, the session and the tokens made from it."""
 
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Self
 from uuid import UUID
 
-from fastapi import APIRouter, Response, status
+from fastapi import APIRouter, Response
+from pydantic import BaseModel
 
+from user_billing import access
+from user_billing.api.bodies import Body, Unicode
 from user_billing.api.deps import (
     DEVICE_SUFFIX,
     Browser,
     ClientDep,
-    RequestId,
     SameOrigin,
     ServicesDep,
     cookie_name,
 )
 from user_billing.challenges.sql import LIFE
 from user_billing.keyring import DEVICE_LIFE
+from user_billing.model import Organisation, Person
 from user_billing.sessions.service import OpenSession, Pending
-from user_billing.sessions.views import (
-    CodeBody,
-    ListedSessionView,
-    LogInBody,
-    OrganisationChoice,
-    PendingView,
-    SessionsView,
-    SessionView,
-)
 from user_billing.settings import Settings
 
 router = APIRouter(prefix="/api/v1", tags=["session"])
 
+
+class LogInBody(Body):
+    """The log-in form."""
+
+    email: Unicode
+    password: Unicode
+
+
+class CodeBody(Body):
+    """The second step of a log-in; code: of the authenticator, or a recovery code."""
+
+    challenge: Unicode
+    code: Unicode
+
+
+class PendingView(BaseModel):
+    """A log-in that waits for a code; there is no session yet."""
+
+    challenge: str
+    needs: str = "code"
+    expires_in_s: int
+
+
 PENDING: dict[int | str, dict[str, Any]] = {202: {"model": PendingView}}
+
+
+class OrganisationChoice(Body):
+    """The organisation to go on in."""
+
+    organisation_id: UUID
+
+
+class ListedSessionView(BaseModel):
+    """One of a person's live sessions; network and browser as they were when it was opened."""
+
+    id: UUID
+    org_id: UUID
+    created_at: datetime
+    last_seen_at: datetime
+    expires_at: datetime
+    network: str | None
+    browser: str | None
+    current: bool = False
+
+
+class SessionsView(BaseModel):
+    """A person's live sessions, newest first."""
+
+    sessions: list[ListedSessionView]
+
+
+class SessionView(BaseModel):
+    """The session, as the page needs it. suspended: why the organisation is, else None."""
+
+    user: Person
+    organisation: Organisation
+    organisations: list[Organisation]
+    role: str
+    scopes: list[str]
+    csrf_token: str
+    must_enrol: bool
+    """The organisation requires a second factor: it is all that this session may set up."""
+    suspended: str | None
+
+    @classmethod
+    def of(cls, opened: OpenSession) -> Self:
+        """The view of a session."""
+        live = opened.live
+        return cls(
+            user=live.user,
+            organisation=next(o for o in opened.organisations if o.id == live.organisation_id),
+            organisations=opened.organisations,
+            role=live.role,
+            scopes=sorted(access.scopes_of(live)),
+            csrf_token=opened.csrf_token,
+            must_enrol=live.must_enrol,
+            suspended=live.suspended,
+        )
 
 
 def render(response: Response, settings: Settings, opened: OpenSession) -> SessionView:
@@ -51,7 +122,7 @@ def render_step(
     """The session, or 202 and what is still asked for."""
     if isinstance(step, OpenSession):
         return render(response, settings, step)
-    response.status_code = status.HTTP_202_ACCEPTED
+    response.status_code = 202
     response.headers["Cache-Control"] = "no-store"
     return PendingView(challenge=step.challenge, expires_in_s=int(LIFE.total_seconds()))
 
@@ -64,7 +135,6 @@ def set_cookie(
         cookie_name(settings, suffix),
         value,
         max_age=int(life.total_seconds()),
-        path="/",
         secure=not settings.plain_http,
         httponly=True,
         samesite="lax",
@@ -73,47 +143,27 @@ def set_cookie(
 
 @router.post("/login", dependencies=[SameOrigin], responses=PENDING)
 def log_in(
-    body: LogInBody,
-    response: Response,
-    services: ServicesDep,
-    client: ClientDep,
-    rid: RequestId,
+    body: LogInBody, response: Response, services: ServicesDep, client: ClientDep
 ) -> SessionView | PendingView:
     """A session by e-mail address and password; 202 for who has a second factor."""
-    step = services.sessions.log_in(
-        email=body.email, password=body.password, client=client, request_id=rid
-    )
+    step = services.sessions.log_in(body.email, body.password, client)
     return render_step(response, services.settings, step)
 
 
 @router.post("/login/code", dependencies=[SameOrigin])
 def log_in_with_code(
-    body: CodeBody,
-    response: Response,
-    services: ServicesDep,
-    client: ClientDep,
-    rid: RequestId,
+    body: CodeBody, response: Response, services: ServicesDep, client: ClientDep
 ) -> SessionView:
     """The second step: the session, by the challenge of the first and a code."""
-    opened = services.sessions.answer(
-        challenge=body.challenge, code=body.code, client=client, request_id=rid
-    )
+    opened = services.sessions.answer(body.challenge, body.code, client)
     return render(response, services.settings, opened)
 
 
-@router.post("/logout", status_code=status.HTTP_204_NO_CONTENT)
-def log_out(caller: Browser, services: ServicesDep) -> Response:
+@router.post("/logout", status_code=204)
+def log_out(caller: Browser, response: Response, services: ServicesDep) -> None:
     """The session and its tokens end; the browser forgets the cookie."""
-    services.sessions.log_out(caller.session, caller.principal.actor)
-    response = Response(status_code=status.HTTP_204_NO_CONTENT)
-    response.delete_cookie(
-        cookie_name(services.settings),
-        path="/",
-        secure=not services.settings.plain_http,
-        httponly=True,
-        samesite="lax",
-    )
-    return response
+    services.sessions.revoke(caller.session, caller.principal.actor, only=caller.session.id)
+    set_cookie(response, services.settings, "", "", timedelta())
 
 
 @router.get("/session")
@@ -135,20 +185,19 @@ def switch_organisation(
 def list_sessions(caller: Browser, services: ServicesDep) -> SessionsView:
     """The caller's live sessions in all organisations, newest first."""
     rows = services.sessions.all(caller.session.user.id)
-    views = [ListedSessionView.model_validate(dict(row)) for row in rows]
     here = caller.session.id
-    return SessionsView(sessions=[v.model_copy(update={"current": v.id == here}) for v in views])
+    return SessionsView(
+        sessions=[ListedSessionView(**row, current=row["id"] == here) for row in rows]
+    )
 
 
-@router.post("/sessions/end-others", status_code=status.HTTP_204_NO_CONTENT)
-def end_other_sessions(caller: Browser, services: ServicesDep) -> Response:
+@router.post("/sessions/end-others", status_code=204)
+def end_other_sessions(caller: Browser, services: ServicesDep) -> None:
     """All sessions of the caller but this one end, and their tokens."""
-    services.sessions.revoke(caller.session, None, caller.principal.actor)
-    return Response(status_code=status.HTTP_204_NO_CONTENT)
+    services.sessions.revoke(caller.session, caller.principal.actor, but=caller.session.id)
 
 
-@router.delete("/sessions/{session_id}", status_code=status.HTTP_204_NO_CONTENT)
-def end_session(session_id: UUID, caller: Browser, services: ServicesDep) -> Response:
+@router.delete("/sessions/{session_id}", status_code=204)
+def end_session(session_id: UUID, caller: Browser, services: ServicesDep) -> None:
     """The caller's session of that id ends, and its tokens."""
-    services.sessions.revoke(caller.session, session_id, caller.principal.actor)
-    return Response(status_code=status.HTTP_204_NO_CONTENT)
+    services.sessions.revoke(caller.session, caller.principal.actor, only=session_id)

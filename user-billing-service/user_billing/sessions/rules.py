@@ -1,34 +1,17 @@
-"""How long a session lives. Pure. Source: docs/adr/0002-identity.md."""
+"""How long a session lives, and what is shown of where it is. Pure: docs/adr/0002-identity.md."""
 
-import ipaddress
-from datetime import datetime, timedelta
+from datetime import timedelta
+
+from user_billing.throttle.rules import network_of
 
 SESSION_IDLE = timedelta(hours=24)
-
 SESSION_ABSOLUTE = timedelta(days=30)
-
 SEEN_RESOLUTION = timedelta(minutes=1)
-
-
-def session_ends(created_at: datetime) -> datetime:
-    """The instant at which a session ends whatever its use."""
-    return created_at + SESSION_ABSOLUTE
-
-
-def is_session_live(*, last_seen_at: datetime, expires_at: datetime, now: datetime) -> bool:
-    """Whether a session is inside its idle and its absolute bound; both ends exclusive."""
-    return now < expires_at and now - last_seen_at < SESSION_IDLE
 
 
 def network(address: str) -> str | None:
     """The network of an address, coarse enough to be no person: /24, or /48 of IPv6."""
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return None
-    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
-        parsed = parsed.ipv4_mapped
-    return str(ipaddress.ip_network((parsed, 24 if parsed.version == 4 else 48), strict=False))
+    return network_of(address, 24, 48)
 
 
 _BROWSERS = (

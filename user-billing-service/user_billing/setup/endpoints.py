@@ -3,15 +3,30 @@
 from typing import Any
 from uuid import UUID
 
-from fastapi import APIRouter, Response, status
+from fastapi import APIRouter, Response
+from pydantic import BaseModel
 
-from user_billing.api.deps import ClientDep, MetricStore, RequestId, SameOrigin, ServicesDep, Sister
-from user_billing.sessions.endpoints import render
-from user_billing.sessions.views import SessionView
-from user_billing.setup.views import SetUpBody, SetUpView
+from user_billing.api.bodies import Body, Unicode
+from user_billing.api.deps import ClientDep, MetricStore, SameOrigin, ServicesDep, Sister
+from user_billing.sessions.endpoints import SessionView, render
 
 router = APIRouter()
 PAGE = 500
+
+
+class SetUpBody(Body):
+    """The set-up form."""
+
+    token: Unicode
+    email: Unicode
+    password: Unicode
+    organisation: Unicode
+
+
+class SetUpView(BaseModel):
+    """Whether the installation waits for its owner."""
+
+    needed: bool
 
 
 @router.get("/internal/home-organisation", tags=["internal"], dependencies=[MetricStore])
@@ -35,26 +50,10 @@ def read_setup(services: ServicesDep) -> SetUpView:
     return SetUpView(needed=services.first_start.is_needed())
 
 
-@router.post(
-    "/api/v1/setup",
-    tags=["session"],
-    status_code=status.HTTP_201_CREATED,
-    dependencies=[SameOrigin],
-)
+@router.post("/api/v1/setup", tags=["session"], status_code=201, dependencies=[SameOrigin])
 def set_up(
-    body: SetUpBody,
-    response: Response,
-    services: ServicesDep,
-    client: ClientDep,
-    rid: RequestId,
+    body: SetUpBody, response: Response, services: ServicesDep, client: ClientDep
 ) -> SessionView:
     """The owner and the name of the first organisation, by the one-time link."""
-    opened = services.first_start.complete(
-        token=body.token,
-        email=body.email,
-        password=body.password,
-        organisation=body.organisation,
-        client=client,
-        request_id=rid,
-    )
+    opened = services.first_start.complete(**dict(body), client=client)
     return render(response, services.settings, opened)

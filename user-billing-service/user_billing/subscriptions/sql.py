@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import and_, delete, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
-from user_billing.organisations.tables import organisation
+from user_billing.db.people import organisation
 from user_billing.plans.rules import SHOWBACK
 from user_billing.subscriptions import tables as t
 from user_billing.subscriptions.rules import Span, Terms

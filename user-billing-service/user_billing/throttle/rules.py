@@ -68,12 +68,19 @@ def address_bucket(address: str) -> str:
     A single subscriber holds a whole /64, so anything narrower is no limit. Text that is no
     address (a Unix socket) is one bucket of its own.
     """
+    return (network_of(address, 32, 64) or "unknown").removesuffix("/32")
+
+
+def network_of(address: str, bits: int, bits_v6: int) -> str | None:
+    """The network of that many leading bits; None for text that is no address.
+
+    An IPv4 address inside IPv6 (`::ffff:192.0.2.7`) is the IPv4 address.
+    """
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
-        return "unknown"
-    if isinstance(parsed, ipaddress.IPv6Address):
-        if parsed.ipv4_mapped is not None:
-            return str(parsed.ipv4_mapped)
-        return str(ipaddress.ip_network((parsed, 64), strict=False))
-    return str(parsed)
+        return None
+    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
+        parsed = parsed.ipv4_mapped
+    width = bits if parsed.version == 4 else bits_v6
+    return str(ipaddress.ip_network((parsed, width), strict=False))

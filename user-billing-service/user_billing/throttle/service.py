@@ -34,19 +34,19 @@ class Attempt:
         sql.forgive(session, reset=self.own, step_back=self.shared)
 
 
+@dataclass(frozen=True)
 class Throttle:
     """Admits attempts."""
 
-    def __init__(self, database: Database, clock: Clock, keyring: Keyring) -> None:
-        self._database = database
-        self._clock = clock
-        self._keyring = keyring
+    database: Database
+    clock: Clock
+    keyring: Keyring
 
     def device_of(self, email: str, client: Client) -> str | None:
         """The name of the client's browser when it logged in as `email` before, else None."""
         if client.device is None:
             return None
-        return self._keyring.device_of(client.device, email, self._clock.now())
+        return self.keyring.device_of(client.device, email, self.clock.now())
 
     def admit(self, *, email: str | None, client: Client, step: str = "") -> Attempt:
         """The attempt, counted. Raises TooManyAttempts while one of its buckets is closed.
@@ -62,12 +62,12 @@ class Throttle:
             policies = {f"address:{network}": rules.PER_ADDRESS, "global": rules.GLOBAL}
             shared = tuple(policies)
             if email is not None:
-                name = self._keyring.throttle_name(email) + step
+                name = self.keyring.throttle_name(email) + step
                 policies[f"account:{name}"] = rules.PER_ACCOUNT
                 policies[f"account:{name}@{network}"] = rules.PER_DEVICE
             attempt = Attempt(tuple(policies.keys() - set(shared)), shared)
-        now = self._clock.now()
-        with self._database.directory() as session:
+        now = self.clock.now()
+        with self.database.directory() as session:
             states = sql.lock_throttle(session, list(policies), now)
             wait_s = max(_wait_s(state.blocked_until, now) for state in states.values())
             if wait_s > 0:

@@ -1,14 +1,16 @@
 """SQL of log-in attempts, in the role of the directory."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from dataclasses import asdict
+from datetime import datetime
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
+from user_billing.db import people as t
+from user_billing.db import rows
 from user_billing.model import Throttled
-from user_billing.throttle import tables as t
 
 
 def lock_throttle(session: Session, buckets: Sequence[str], now: datetime) -> dict[str, Throttled]:
@@ -19,22 +21,14 @@ def lock_throttle(session: Session, buckets: Sequence[str], now: datetime) -> di
         .values([{"bucket": name, "failures": 0, "last_at": now} for name in names])
         .on_conflict_do_nothing()
     )
-    rows = session.execute(
-        select(t.throttle)
-        .where(t.throttle.c.bucket.in_(names))
-        .order_by(t.throttle.c.bucket)
-        .with_for_update()
-    )
+    query = select(t.throttle).where(t.throttle.c.bucket.in_(names)).order_by(t.throttle.c.bucket)
+    rows = session.execute(query.with_for_update())
     return {r.bucket: Throttled(r.failures, r.last_at, r.blocked_until) for r in rows}
 
 
 def save_throttle(session: Session, bucket: str, state: Throttled) -> None:
     """The bucket is in `state`."""
-    session.execute(
-        update(t.throttle)
-        .where(t.throttle.c.bucket == bucket)
-        .values(failures=state.failures, last_at=state.last_at, blocked_until=state.blocked_until)
-    )
+    rows.change(session, t.throttle, {"bucket": bucket}, **asdict(state))
 
 
 def forgive(session: Session, *, reset: Sequence[str], step_back: Sequence[str]) -> None:
@@ -42,20 +36,8 @@ def forgive(session: Session, *, reset: Sequence[str], step_back: Sequence[str])
 
     A closed shared bucket stays closed: else an attacker could open it with an own account.
     """
+    one_less = {"failures": func.greatest(t.throttle.c.failures - 1, 0)}
     for bucket in sorted(reset):
-        session.execute(
-            update(t.throttle)
-            .where(t.throttle.c.bucket == bucket)
-            .values(failures=0, blocked_until=None)
-        )
+        rows.change(session, t.throttle, {"bucket": bucket}, failures=0, blocked_until=None)
     for bucket in sorted(step_back):
-        session.execute(
-            update(t.throttle)
-            .where(t.throttle.c.bucket == bucket)
-            .values(failures=func.greatest(t.throttle.c.failures - 1, 0))
-        )
-
-
-def sweep(session: Session, now: datetime) -> None:
-    """Buckets without an attempt for two days are gone."""
-    session.execute(delete(t.throttle).where(t.throttle.c.last_at < now - timedelta(days=2)))
+        rows.change(session, t.throttle, {"bucket": bucket}, **one_less)

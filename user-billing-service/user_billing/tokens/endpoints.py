@@ -1,20 +1,45 @@
 """Tokens of people and services, and the keys that verify them."""
 
-from fastapi import APIRouter, Request, Response
+from uuid import UUID
 
-from user_billing.api.deps import Browser, ServicesDep, SisterService
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel
+
+from user_billing.api.bodies import Body, Unicode
+from user_billing.api.deps import Browser, NoStore, ServicesDep, SisterService
+from user_billing.model import Audience
 from user_billing.tokens.claims import LIFE_S
-from user_billing.tokens.views import ServiceTokenBody, TokenBody, TokenView
 
 router = APIRouter()
 
 
-@router.post("/internal/token", tags=["internal"])
+class TokenBody(Body):
+    """The service a token is for."""
+
+    audience: Audience
+
+
+class ServiceTokenBody(Body):
+    """A token for a service that acts for a tenant."""
+
+    tenant: UUID
+    audience: Audience
+    scopes: list[Unicode]
+    service: Audience
+
+
+class TokenView(BaseModel):
+    """An access token."""
+
+    token: str
+    expires_in_s: int
+
+
+@router.post("/internal/token", tags=["internal"], dependencies=[NoStore])
 def service_token(
-    body: ServiceTokenBody, callers: SisterService, response: Response, services: ServicesDep
+    body: ServiceTokenBody, callers: SisterService, services: ServicesDep
 ) -> TokenView:
     """A token with which a service acts for a tenant, within what the service needs."""
-    response.headers["Cache-Control"] = "no-store"
     token = services.tokens.for_service(
         callers=callers,
         service=body.service,
@@ -36,11 +61,8 @@ def jwks(request: Request, services: ServicesDep) -> Response:
     return Response(keys.jwks, media_type="application/jwk-set+json", headers=headers)
 
 
-@router.post("/api/v1/token", tags=["session"])
-def make_token(
-    body: TokenBody, caller: Browser, response: Response, services: ServicesDep
-) -> TokenView:
+@router.post("/api/v1/token", tags=["session"], dependencies=[NoStore])
+def make_token(body: TokenBody, caller: Browser, services: ServicesDep) -> TokenView:
     """A five-minute token for one service."""
-    response.headers["Cache-Control"] = "no-store"
     token = services.tokens.for_session(caller.session, body.audience)
     return TokenView(token=token, expires_in_s=LIFE_S)

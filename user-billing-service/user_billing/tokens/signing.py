@@ -11,32 +11,27 @@ import base64
 import hashlib
 import json
 import threading
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-)
+from sqlalchemy import Row
 
 from user_billing.chassis.clock import Clock
 from user_billing.chassis.database import DatabaseUnavailable
+from user_billing.db import people as t
+from user_billing.db import rows
 from user_billing.db.session import BoundSession, Database
 from user_billing.errors import NotAuthenticated
 from user_billing.keyring import Keyring, SealBroken
 from user_billing.model import Audience, KeyState
 from user_billing.tokens import sql
 from user_billing.tokens.claims import ISSUER, LEEWAY_S, LIFE_S
-from user_billing.tokens.sql import StoredSigningKey
 
 ALGORITHM = "EdDSA"
-
-RETIRED_FOR = timedelta(hours=2)
 
 REFRESH = timedelta(seconds=2)
 
@@ -53,18 +48,16 @@ class KeySet:
     read_at: datetime
 
 
+@dataclass
 class SigningKeys:
     """Signs, verifies and publishes; every process reads the keys again each `REFRESH`."""
 
-    def __init__(
-        self, database: Database, clock: Clock, keyring: Keyring, *, rotate_after: timedelta
-    ) -> None:
-        self._database = database
-        self._clock = clock
-        self._keyring = keyring
-        self._rotate_after = rotate_after
-        self._keys: KeySet | None = None
-        self._refreshing = threading.Lock()
+    database: Database
+    clock: Clock
+    keyring: Keyring
+    rotate_after: timedelta
+    _keys: KeySet | None = None
+    _refreshing: threading.Lock = field(default_factory=threading.Lock)
 
     def sign(self, payload: dict[str, Any]) -> str:
         """A compact JWS with the active key's `kid`."""
@@ -93,7 +86,7 @@ class SigningKeys:
             )
         except jwt.InvalidTokenError as exc:
             raise NotAuthenticated(detail=f"the token is not valid: {exc}") from exc
-        now_s, issued_s, expires_s = self._clock.now().timestamp(), claims["iat"], claims["exp"]
+        now_s, issued_s, expires_s = self.clock.now().timestamp(), claims["iat"], claims["exp"]
         if not (isinstance(issued_s, int) and isinstance(expires_s, int)):
             raise NotAuthenticated(detail="the token is not valid: iat and exp are integers")
         if expires_s + LEEWAY_S <= now_s:
@@ -104,7 +97,7 @@ class SigningKeys:
 
     def current(self) -> KeySet:
         """The keys now; those held go on serving when the database does not answer."""
-        keys, now = self._keys, self._clock.now()
+        keys, now = self._keys, self.clock.now()
         if keys is not None and now - keys.read_at < REFRESH:
             return keys
         if keys is not None and self._refreshing.locked():
@@ -114,7 +107,7 @@ class SigningKeys:
             if keys is not None and now - keys.read_at < REFRESH:
                 return keys
             try:
-                with self._database.directory() as session:
+                with self.database.directory() as session:
                     stored = sql.signing_keys(session)
                 self._keys = self._opened(stored, now)
             except DatabaseUnavailable:
@@ -123,12 +116,12 @@ class SigningKeys:
                 return keys
             return self._keys
 
-    def _opened(self, stored: list[StoredSigningKey], now: datetime) -> KeySet:
-        active = next((key for key in stored if key.state is KeyState.ACTIVE), None)
+    def _opened(self, stored: Sequence[Row[Any]], now: datetime) -> KeySet:
+        active = next((key for key in stored if key.state == KeyState.ACTIVE), None)
         if active is None:
             raise DatabaseUnavailable(detail="there is no signing key yet", retry_after_s=1)
         try:
-            private = self._keyring.open(active.private_key_sealed, label=active.kid)
+            private = self.keyring.open(active.private_key_sealed, label=active.kid)
         except SealBroken as exc:
             raise DatabaseUnavailable(
                 detail="the signing keys were sealed with another UBS_SECRET_KEY"
@@ -149,18 +142,18 @@ class SigningKeys:
 
     def rotate(self) -> bool:
         """Whether keys were made or moved: there is one active and one next key afterwards."""
-        now = self._clock.now()
-        with self._database.directory() as session:
+        now = self.clock.now()
+        with self.database.directory() as session:
             sql.lock_signing_keys(session)
             stored = sql.signing_keys(session)
-            by_state = {key.state: key for key in stored if key.state is not KeyState.RETIRED}
+            by_state = {key.state: key for key in stored if key.state != KeyState.RETIRED}
             active, following = by_state.get(KeyState.ACTIVE), by_state.get(KeyState.NEXT)
             changed = False
-            if active is None or now - _since(active) >= self._rotate_after:
-                promoted = following or self._made(session, now)
+            if active is None or now - active.activated_at >= self.rotate_after:
+                promoted = self._made(session, now) if following is None else following.kid
                 if active is not None:
                     sql.move_signing_key(session, active.kid, KeyState.RETIRED, now)
-                sql.move_signing_key(session, promoted.kid, KeyState.ACTIVE, now)
+                sql.move_signing_key(session, promoted, KeyState.ACTIVE, now)
                 following, changed = None, True
             if following is None:
                 self._made(session, now)
@@ -175,12 +168,11 @@ class SigningKeys:
         This process follows at once, other ones of this service within `REFRESH`, the others
         with their next poll of the revocations.
         """
-        now = self._clock.now()
-        with self._database.directory() as session:
+        now = self.clock.now()
+        with self.database.directory() as session:
             sql.lock_signing_keys(session)
-            sql.drop_signing_keys(session)
-            active = self._made(session, now)
-            sql.move_signing_key(session, active.kid, KeyState.ACTIVE, now)
+            rows.drop(session, t.signing_key)
+            sql.move_signing_key(session, self._made(session, now), KeyState.ACTIVE, now)
             self._made(session, now)
         self._read_again()
 
@@ -189,48 +181,32 @@ class SigningKeys:
         if keys is not None:
             self._keys = replace(keys, read_at=keys.read_at - REFRESH)
 
-    def _made(self, session: BoundSession, now: datetime) -> StoredSigningKey:
+    def _made(self, session: BoundSession, now: datetime) -> str:
+        """The `kid` of a new key, which is stored."""
         private_key = Ed25519PrivateKey.generate()
-        public = private_key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-        private = private_key.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
+        public = private_key.public_key().public_bytes_raw()
         kid = _thumbprint(public)
-        key = StoredSigningKey(
-            kid=kid,
-            state=KeyState.NEXT,
-            public_key=public,
-            private_key_sealed=self._keyring.seal(private, label=kid),
-            created_at=now,
-            activated_at=None,
-            retired_at=None,
+        sealed = self.keyring.seal(private_key.private_bytes_raw(), label=kid)
+        sql.add_signing_key(
+            session, kid=kid, public_key=public, private_key_sealed=sealed, created_at=now
         )
-        sql.add_signing_key(session, key)
-        return key
-
-
-def _since(key: StoredSigningKey) -> datetime:
-    return key.activated_at or key.created_at
+        return kid
 
 
 def _base64url(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
+def _jwk(key: Row[Any]) -> dict[str, str]:
+    return {**_octets(key.public_key), "kid": key.kid, "alg": ALGORITHM, "use": "sig"}
+
+
+def _octets(public: bytes) -> dict[str, str]:
+    """The required members of an OKP key (RFC 8037 §2)."""
+    return {"kty": "OKP", "crv": "Ed25519", "x": _base64url(public)}
+
+
 def _thumbprint(public: bytes) -> str:
     """The key's name: RFC 7638 thumbprint of an OKP key (RFC 8037 appendix A.3)."""
-    canonical = json.dumps(
-        {"crv": "Ed25519", "kty": "OKP", "x": _base64url(public)},
-        sort_keys=True,
-        separators=(",", ":"),
-    )
+    canonical = json.dumps(_octets(public), sort_keys=True, separators=(",", ":"))
     return _base64url(hashlib.sha256(canonical.encode()).digest())
-
-
-def _jwk(key: StoredSigningKey) -> dict[str, str]:
-    return {
-        "kty": "OKP",
-        "crv": "Ed25519",
-        "x": _base64url(key.public_key),
-        "kid": key.kid,
-        "alg": ALGORITHM,
-        "use": "sig",
-    }

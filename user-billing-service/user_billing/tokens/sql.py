@@ -1,26 +1,14 @@
 """SQL of the keys that tokens are signed with, in the role of the directory."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import delete, insert, select, text, update
+from sqlalchemy import Row, insert, select, text, update
 from sqlalchemy.orm import Session
 
+from user_billing.db import people as t
 from user_billing.model import KeyState
-from user_billing.tokens import tables as t
-
-
-@dataclass(frozen=True, slots=True)
-class StoredSigningKey:
-    """A signing key at rest."""
-
-    kid: str
-    state: KeyState
-    public_key: bytes
-    private_key_sealed: bytes
-    created_at: datetime
-    activated_at: datetime | None
-    retired_at: datetime | None
 
 
 def lock_signing_keys(session: Session) -> None:
@@ -28,36 +16,14 @@ def lock_signing_keys(session: Session) -> None:
     session.execute(text("SELECT pg_advisory_xact_lock(hashtext('billing.signing_key'))"))
 
 
-def signing_keys(session: Session) -> list[StoredSigningKey]:
-    """Every signing key, oldest first."""
-    rows = session.execute(select(t.signing_key).order_by(t.signing_key.c.created_at))
-    return [
-        StoredSigningKey(
-            kid=r.kid,
-            state=KeyState(r.state),
-            public_key=bytes(r.public_key),
-            private_key_sealed=bytes(r.private_key_sealed),
-            created_at=r.created_at,
-            activated_at=r.activated_at,
-            retired_at=r.retired_at,
-        )
-        for r in rows
-    ]
+def signing_keys(session: Session) -> Sequence[Row[Any]]:
+    """Every signing key, oldest first, with all columns of its table."""
+    return session.execute(select(t.signing_key).order_by(t.signing_key.c.created_at)).all()
 
 
-def add_signing_key(session: Session, key: StoredSigningKey) -> None:
-    """One more signing key."""
-    session.execute(
-        insert(t.signing_key).values(
-            kid=key.kid,
-            state=key.state.value,
-            public_key=key.public_key,
-            private_key_sealed=key.private_key_sealed,
-            created_at=key.created_at,
-            activated_at=key.activated_at,
-            retired_at=key.retired_at,
-        )
-    )
+def add_signing_key(session: Session, **facts: Any) -> None:
+    """One more signing key, which waits to sign."""
+    session.execute(insert(t.signing_key).values(state=KeyState.NEXT, **facts))
 
 
 def signing_key_ids(session: Session) -> list[str]:
@@ -65,26 +31,8 @@ def signing_key_ids(session: Session) -> list[str]:
     return list(session.execute(select(t.signing_key.c.kid)).scalars())
 
 
-def drop_signing_keys(session: Session) -> None:
-    """There is no signing key: nothing that was signed verifies any more."""
-    session.execute(delete(t.signing_key))
-
-
 def move_signing_key(session: Session, kid: str, state: KeyState, now: datetime) -> None:
     """The key is in `state` since `now`."""
     moment = {KeyState.ACTIVE: "activated_at", KeyState.RETIRED: "retired_at"}[state]
-    session.execute(
-        update(t.signing_key)
-        .where(t.signing_key.c.kid == kid)
-        .values({"state": state.value, moment: now})
-    )
-
-
-def sweep(session: Session, retired_before: datetime) -> None:
-    """Signing keys that were retired before that time are gone."""
-    key = t.signing_key.c
-    session.execute(
-        delete(t.signing_key).where(
-            key.state == KeyState.RETIRED.value, key.retired_at < retired_before
-        )
-    )
+    query = update(t.signing_key).where(t.signing_key.c.kid == kid)
+    session.execute(query.values({"state": state, moment: now}))

@@ -14,7 +14,6 @@ from user_billing.api.deps import (
     AdminCaller,
     BillingReader,
     RequestId,
-    Services,
     ServicesDep,
     Sister,
     SisterService,
@@ -22,6 +21,7 @@ from user_billing.api.deps import (
 )
 from user_billing.errors import BadInput, Conflict, NotAllowed
 from user_billing.model import Principal, Scope
+from user_billing.services import Services
 from user_billing.usage import events, rules
 from user_billing.usage.events import Outcome
 from user_billing.usage.intake import BackfillOutcome

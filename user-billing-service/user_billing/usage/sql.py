@@ -11,10 +11,10 @@ from sqlalchemy import CursorResult, Row, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
+from user_billing.db import people as organisations_t
 from user_billing.meters.rules import BUILT_IN, Totals, of_period
 from user_billing.meters.sql import own_meters
 from user_billing.model import SERVICES, Audience
-from user_billing.organisations import tables as organisations_t
 from user_billing.rating.model import MeterUsage
 from user_billing.usage import tables as t
 from user_billing.usage.arrays import columns
