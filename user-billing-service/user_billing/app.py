@@ -1,16 +1,14 @@
 """The composition root: the only place where parts are chosen and joined."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
+from datetime import timedelta
 from urllib.parse import urlsplit
-from uuid import UUID
 
 import anyio.to_thread
 import structlog
 from fastapi import FastAPI
 from pydantic import SecretStr
-from sqlalchemy.orm import Session
 
 from user_billing import __version__
 from user_billing.api.body_limit import BodyLimit
@@ -62,8 +60,7 @@ from user_billing.plans import endpoints as plans
 from user_billing.plans.service import Plans
 from user_billing.quotas import endpoints as quotas
 from user_billing.quotas.guard import Guard
-from user_billing.quotas.service import Quotas, note
-from user_billing.rating.model import Json
+from user_billing.quotas.service import Quotas
 from user_billing.revocations import endpoints as revocations
 from user_billing.service_accounts import endpoints as service_accounts
 from user_billing.service_accounts.service import ServiceAccounts
@@ -87,8 +84,6 @@ from user_billing.wallets import endpoints as wallets
 from user_billing.wallets.service import Wallets
 from user_billing.webhooks import endpoints as webhooks
 from user_billing.webhooks.delivery import Courier
-from user_billing.webhooks.outbox import emit
-from user_billing.webhooks.rules import EventType
 from user_billing.webhooks.service import Webhooks
 
 ROOMS = (
@@ -210,8 +205,8 @@ def wire(settings: Settings, clock: Clock, wanted: Bootstrap) -> tuple[Services,
         periods=Periods(database, clock, subscription_parts, invoice_parts, grace),
         invoices=invoice_parts,
         corrections=Corrections(database, clock),
-        quotas=Quotas(database, clock, emit=tell),
-        guard=Guard(database, clock, emit=tell),
+        quotas=Quotas(database, clock),
+        guard=Guard(database, clock),
         factors=Factors(database, clock, keyring, throttle),
         oidc=Oidc(
             database,
@@ -242,14 +237,6 @@ def wire(settings: Settings, clock: Clock, wanted: Bootstrap) -> tuple[Services,
     return services, background
 
 
-def tell(
-    session: Session, org: UUID, kind: str, payload: Mapping[str, Json], now: datetime
-) -> None:
-    """The organisation's webhooks are told, and a notice stays for the page."""
-    note(session, org, kind, payload, now)
-    emit(session, org, EventType(kind), payload, now)
-
-
 def _database(settings: Settings) -> Database:
     engine = open_engine(
         settings.database_url.get_secret_value(),
@@ -266,7 +253,6 @@ def _chores(services: Services) -> tuple[Chore, ...]:
     """What the rooms do by themselves."""
     return (
         Chore("quotas", QUOTAS_S, services.quotas.check_due),
-        Chore("quotas' notices", UPKEEP_S, services.quotas.sweep),
         Chore("guard", UPKEEP_S, services.guard.look_due),
         Chore("usage", UPKEEP_S, services.intake.upkeep),
         Chore("subscriptions", FLUSH_S, services.subscriptions.follow),

@@ -1,24 +1,17 @@
 """The table of cost pools."""
 
-from sqlalchemy import BigInteger, Boolean, Column, Table, Text, Uuid
+from sqlalchemy import BigInteger, Boolean, Text, Uuid
 from sqlalchemy.dialects.postgresql import JSONB
 
-from user_billing.db.tables import Instant, metadata
+from user_billing.db.tables import Instant, org_table
 
-cost_pool = Table(
+cost_pool = org_table(
     "cost_pool",
-    metadata,
-    Column("org_id", Uuid, primary_key=True),
-    Column("id", Uuid, primary_key=True),
-    Column("name", Text, nullable=False),
-    Column("over", Text, nullable=False),
-    Column("starts_at", Instant, nullable=False),
-    Column("ends_at", Instant, nullable=False),
-    Column("amount", BigInteger, nullable=False),
-    Column("currency", Text, nullable=False),
-    Column("weights", JSONB, nullable=False),
-    Column("spread", Boolean, nullable=False),
-    Column("created_at", Instant, nullable=False),
-    Column("closed_at", Instant),
-    Column("shares", JSONB),
-)
+    key={"id": Uuid},
+    needed={
+        "name": Text, "over": Text, "starts_at": Instant, "ends_at": Instant,
+        "amount": BigInteger, "currency": Text, "weights": JSONB, "spread": Boolean,
+        "created_at": Instant,
+    },
+    optional={"closed_at": Instant, "shares": JSONB},
+)  # fmt: skip

@@ -1,16 +1,11 @@
 """The meters that organisations made."""
 
-from sqlalchemy import Column, DateTime, Table, Text, Uuid
+from sqlalchemy import Text
 
-from user_billing.db.tables import metadata
+from user_billing.db.tables import Instant, org_table
 
-meter = Table(
+meter = org_table(
     "meter",
-    metadata,
-    Column("org_id", Uuid, primary_key=True),
-    Column("code", Text, primary_key=True),
-    Column("unit", Text, nullable=False),
-    Column("aggregation", Text, nullable=False),
-    Column("rule", Text, nullable=False),
-    Column("created_at", DateTime(timezone=True), nullable=False),
+    key={"code": Text},
+    needed={"unit": Text, "aggregation": Text, "rule": Text, "created_at": Instant},
 )

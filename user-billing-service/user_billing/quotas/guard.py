@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from user_billing.audit import service as audit
 from user_billing.chassis.clock import Clock
+from user_billing.db import rows
 from user_billing.db.session import Database
 from user_billing.errors import NotFound
 from user_billing.identifiers import new_id
@@ -23,9 +24,11 @@ from user_billing.money.rules import EXACT
 from user_billing.organisations import sql as organisations_sql
 from user_billing.quotas import anomalies, rules, sql
 from user_billing.quotas import forecast as forecasts
+from user_billing.quotas import tables as t
 from user_billing.quotas.anomalies import Hours, State
-from user_billing.quotas.service import Emit, note
 from user_billing.usage import sql as usage_sql
+from user_billing.webhooks.outbox import emit
+from user_billing.webhooks.rules import EventType
 
 log = structlog.get_logger()
 PAGE_MAX: Final = 100
@@ -49,10 +52,9 @@ class Anomaly:
 class Guard:
     """The anomalies of all organisations."""
 
-    def __init__(self, database: Database, clock: Clock, emit: Emit = note) -> None:
+    def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
-        self._emit = emit
         self._looked_at: datetime | None = None
 
     def look_due(self) -> None:
@@ -123,14 +125,14 @@ class Guard:
             "excess": rules.plain(EXACT.subtract(episode.actual, episode.expected)),
         }
         if running is None:
-            values |= {"org_id": org, "id": new_id(), "meter": meter, "since": since}
-            if sql.begin_anomaly(session, values):
+            values |= {"id": new_id(), "meter": meter, "since": since}
+            if rows.add_new(session, t.anomaly, org, **values):
                 is_level = meter in rules.LEVELS
                 stays, ends = outlook(hours[meter], since, times, now, is_level=is_level)
                 payload |= {"if_it_stays": rules.plain(stays), "if_it_ends": rules.plain(ends)}
-                self._emit(session, org, "guard.opened", payload, now)
+                emit(session, org, EventType.GUARD_OPENED, payload, now)
         elif sql.follow_anomaly(session, org, running.id, values) in {"ended", "lasting"}:
-            self._emit(session, org, "guard.ended", payload, now)
+            emit(session, org, EventType.GUARD_ENDED, payload, now)
         return episode.until is None
 
     def page(self, org: UUID, before: UUID | None, limit: int) -> list[Anomaly]:
@@ -150,9 +152,10 @@ class Guard:
         org = principal.tenant
         with self._database.organisation(org) as session:
             standing.require(session, principal)
-            row = sql.dismiss_anomaly(session, org, anomaly_id)
-            if row is None:
+            dismissed = rows.change(session, t.anomaly, org, {"id": anomaly_id}, state="dismissed")
+            if not dismissed:
                 raise NotFound(anomaly=anomaly_id)
+            (row,) = dismissed
             audit.record(
                 session, org, principal.actor, "anomaly.dismissed", f"anomaly:{anomaly_id}",
                 now=self._clock.now(), meter=row.meter, since=row.since.isoformat(),

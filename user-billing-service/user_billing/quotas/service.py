@@ -1,6 +1,6 @@
 """Quotas set, checked and told; forecasts of what they count."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,40 +15,28 @@ from sqlalchemy.orm import Session
 from user_billing import access
 from user_billing.audit import service as audit
 from user_billing.chassis.clock import Clock
+from user_billing.db import rows
 from user_billing.db.session import BoundSession, Database, within
 from user_billing.errors import BadInput, NotFound
-from user_billing.identifiers import new_id
 from user_billing.members import standing
 from user_billing.meters.rules import BY_NAME
 from user_billing.model import Actor, Principal
 from user_billing.organisations import sql as organisations_sql
 from user_billing.quotas import forecast as forecasts
 from user_billing.quotas import rules, sql
+from user_billing.quotas import tables as t
 from user_billing.quotas.forecast import Forecast
 from user_billing.quotas.rules import Action, Quota
 from user_billing.rating.model import Json, Period
+from user_billing.webhooks.outbox import emit
+from user_billing.webhooks.rules import EventType
 
 log = structlog.get_logger()
 CHECK_PAUSE: Final = timedelta(minutes=1)
 BATCH: Final = 200
 BATCHES_MAX: Final = 100
 """Quotas at a time, and times in a round: 20,000 a minute and replica."""
-NOTICES_FOR: Final = timedelta(days=90)
-SWEPT_MAX: Final = 10_000
 CHECKER: Final = Actor("service:ubs")
-
-Emit = Callable[[Session, UUID, str, Mapping[str, Json], datetime], object]
-"""emit(session, organisation, type, payload, now): once the transaction commits, the organisation
-will be told. session: inside the organisation.
-"""
-
-
-def note(
-    session: Session, org: UUID, kind: str, payload: Mapping[str, Json], now: datetime
-) -> None:
-    """An `Emit` that leaves a notice, for whoever delivers it."""
-    values = {"id": new_id(), "type": kind, "at": now, "payload": dict(payload)}
-    sql.add_notice(session, org, values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +66,9 @@ class Standing:
 class Quotas:
     """The quotas of all organisations."""
 
-    def __init__(self, database: Database, clock: Clock, emit: Emit = note) -> None:
+    def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
-        self._emit = emit
 
     def standing(self, org: UUID) -> Standing:
         """The organisation's quotas with forecasts."""
@@ -90,7 +77,7 @@ class Quotas:
         with self._database.organisation(org) as session:
             fired = sql.fired(session, org, month.start)
             states = [_state(session, org, quota, now, fired) for quota in sql.quotas(session, org)]
-            return Standing(month, states, sql.cap(session, org))
+            return Standing(month, states, rows.one(session, t.cap, org))
 
     def forecast(self, org: UUID, meter: str) -> Forecast:
         """What a meter will have counted at the end of the month. Raises BadInput."""
@@ -107,7 +94,11 @@ class Quotas:
         now, wanted = self._clock.now(), rules.checked(quota)
         since = rules.month(now).start
         with self._changing(principal, org, now) as session:
-            sql.put(session, org, wanted, now)
+            rows.put(
+                session, t.quota, org, {"meter": wanted.meter, "action": wanted.action.value},
+                limit_quantity=wanted.limit, thresholds=list(wanted.thresholds),
+                interval_ms=wanted.interval_ms, checked_at=now,
+            )  # fmt: skip
             used = sql.used(session, org, since, [wanted.meter])[wanted.meter]
             sql.rearm(session, org, wanted, since, rules.reached(wanted, used))
             self._check(session, org, now)
@@ -121,7 +112,7 @@ class Quotas:
         """There is no such quota any more, and nothing that it capped. Raises NotFound."""
         now = self._clock.now()
         with self._changing(principal, org, now) as session:
-            if not sql.remove(session, org, meter, action):
+            if not rows.remove(session, t.quota, org, meter=meter, action=action.value):
                 raise NotFound(meter=meter, action=action)
             self._check(session, org, now)
             target = f"{meter} {action}"
@@ -148,19 +139,18 @@ class Quotas:
         with self._database.organisation(org) as session:
             self._check(session, org, self._clock.now())
 
-    def sweep(self) -> None:
-        """Old notices are gone."""
-        with self._database.directory() as session:
-            sql.sweep_notices(session, self._clock.now() - NOTICES_FOR, SWEPT_MAX)
-
     def _check(self, session: BoundSession, org: UUID, now: datetime) -> None:
         since, quotas = rules.month(now).start, sql.quotas(session, org, lock=True)
         used = sql.used(session, org, since, {quota.meter for quota in quotas})
         for quota in quotas:
             for threshold in rules.reached(quota, used[quota.meter]):
-                if sql.fire(session, org, quota, since, threshold, now=now):
+                is_news = rows.add_new(
+                    session, t.alert_fired, org, meter=quota.meter, action=quota.action.value,
+                    period=since, threshold=threshold, fired_at=now,
+                )  # fmt: skip
+                if is_news:
                     payload = _alert(_state(session, org, quota, now, ()), threshold)
-                    self._emit(session, org, "quota.reached", payload, now)
+                    emit(session, org, EventType.QUOTA_REACHED, payload, now)
         cap = rules.cap(quotas, used)
         if sql.put_cap(session, org, cap, now):
             audit.record(

@@ -1,66 +1,40 @@
-"""Tables of quotas and of the guard, as migration 2026-11-30-1020 makes them."""
+"""Tables of quotas and of the guard."""
 
-from sqlalchemy import Column, DateTime, Integer, Numeric, Table, Text, Uuid
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy import Integer, Numeric, Text, Uuid
+from sqlalchemy.dialects.postgresql import ARRAY
 
-from user_billing.db.tables import metadata
+from user_billing.db.tables import Instant, org_table
 
-_Instant = DateTime(timezone=True)
 _Quantity = Numeric(38, 9)
 
-quota = Table(
+quota = org_table(
     "quota",
-    metadata,
-    Column("org_id", Uuid, primary_key=True),
-    Column("meter", Text, primary_key=True),
-    Column("action", Text, primary_key=True),
-    Column("limit_quantity", _Quantity, nullable=False),
-    Column("thresholds", ARRAY(Integer), nullable=False),
-    Column("interval_ms", Integer),
-    Column("checked_at", _Instant, nullable=False),
-)
+    key={"meter": Text, "action": Text},
+    needed={
+        "limit_quantity": _Quantity, "thresholds": ARRAY(Integer), "checked_at": Instant,
+    },
+    optional={"interval_ms": Integer},
+)  # fmt: skip
 
-alert_fired = Table(
+alert_fired = org_table(
     "alert_fired",
-    metadata,
-    Column("org_id", Uuid, primary_key=True),
-    Column("meter", Text, primary_key=True),
-    Column("action", Text, primary_key=True),
-    Column("period", _Instant, primary_key=True),
-    Column("threshold", Integer, primary_key=True),
-    Column("fired_at", _Instant, nullable=False),
+    key={"meter": Text, "action": Text, "period": Instant, "threshold": Integer},
+    needed={"fired_at": Instant},
 )
 
-cap = Table(
+cap = org_table(
     "cap",
-    metadata,
-    Column("org_id", Uuid, primary_key=True),
-    Column("min_interval_ms", Integer),
-    Column("blocked", Text),
-    Column("since", _Instant, nullable=False),
+    key={},
+    needed={"since": Instant},
+    optional={"min_interval_ms": Integer, "blocked": Text},
 )
 
-notice = Table(
-    "notice",
-    metadata,
-    Column("org_id", Uuid, primary_key=True),
-    Column("id", Uuid, primary_key=True),
-    Column("type", Text, nullable=False),
-    Column("at", _Instant, nullable=False),
-    Column("payload", JSONB, nullable=False),
-)
-
-anomaly = Table(
+anomaly = org_table(
     "anomaly",
-    metadata,
-    Column("org_id", Uuid, primary_key=True),
-    Column("id", Uuid, primary_key=True),
-    Column("meter", Text, nullable=False),
-    Column("kind", Text, nullable=False),
-    Column("state", Text, nullable=False),
-    Column("since", _Instant, nullable=False),
-    Column("until", _Instant),
-    Column("expected", _Quantity, nullable=False),
-    Column("actual", _Quantity, nullable=False),
-    Column("series_factor", _Quantity),
-)
+    key={"id": Uuid},
+    needed={
+        "meter": Text, "kind": Text, "state": Text, "since": Instant,
+        "expected": _Quantity, "actual": _Quantity,
+    },
+    optional={"until": Instant, "series_factor": _Quantity},
+)  # fmt: skip

@@ -1,37 +1,25 @@
 """Tables of teams, of versions of the rules, and of how hours were split by them."""
 
-from sqlalchemy import BigInteger, Column, Integer, Table, Text, Uuid
+from sqlalchemy import BigInteger, Integer, Text, Uuid
 from sqlalchemy.dialects.postgresql import JSONB
 
-from user_billing.db.tables import Instant, metadata
+from user_billing.db.tables import Instant, org_table
 
-team = Table(
+team = org_table(
     "team",
-    metadata,
-    Column("org_id", Uuid, primary_key=True),
-    Column("id", Uuid, primary_key=True),
-    Column("name", Text, nullable=False),
-    Column("created_at", Instant, nullable=False),
-    Column("archived_at", Instant),
+    key={"id": Uuid},
+    needed={"name": Text, "created_at": Instant},
+    optional={"archived_at": Instant},
 )
 
-attribution_version = Table(
+attribution_version = org_table(
     "attribution_version",
-    metadata,
-    Column("org_id", Uuid, primary_key=True),
-    Column("n", Integer, primary_key=True),
-    Column("rules", JSONB, nullable=False),
-    Column("faults", JSONB, nullable=False, server_default="[]"),
-    Column("created_at", Instant, nullable=False),
-    Column("created_by", Text, nullable=False),
+    key={"n": Integer},
+    needed={"rules": JSONB, "faults": JSONB, "created_at": Instant, "created_by": Text},
 )
 
-attribution_hour = Table(
+attribution_hour = org_table(
     "attribution_hour",
-    metadata,
-    Column("org_id", Uuid, primary_key=True),
-    Column("hour", Instant, primary_key=True),
-    Column("version", Integer, nullable=False),
-    Column("revision", BigInteger, nullable=False),
-    Column("shares", JSONB, nullable=False),
+    key={"hour": Instant},
+    needed={"version": Integer, "revision": BigInteger, "shares": JSONB},
 )

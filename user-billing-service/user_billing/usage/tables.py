@@ -1,61 +1,39 @@
-"""Events of organisations' own meters: who sent what, distinct values by hour, backfills."""
+"""Hours of usage, and events of organisations' own meters: who sent what, distinct values by hour,
+backfills.
+"""
 
-from sqlalchemy import BigInteger, Column, DateTime, Integer, Numeric, Table, Text, Uuid
+from sqlalchemy import BigInteger, Column, Integer, Numeric, Table, Text, Uuid
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from user_billing.db.tables import Instant, metadata
+from user_billing.db.tables import Instant, metadata, org_table
 
-_Instant = DateTime(timezone=True)
-
-usage_event = Table(
+usage_event = org_table(
     "usage_event",
-    metadata,
-    Column("org_id", Uuid, primary_key=True),
-    Column("source", Text, primary_key=True),
-    Column("id", Text, primary_key=True),
-    Column("meter", Text, nullable=False),
-    Column("at", _Instant, nullable=False),
-    Column("value", Text, nullable=False),
-    Column("backfill", Uuid),
-    Column("received_at", _Instant, nullable=False),
+    key={"source": Text, "id": Text},
+    needed={"meter": Text, "at": Instant, "value": Text, "received_at": Instant},
+    optional={"backfill": Uuid},
 )
 
-usage_value = Table(
-    "usage_value",
-    metadata,
-    Column("org_id", Uuid, primary_key=True),
-    Column("meter", Text, primary_key=True),
-    Column("hour", _Instant, primary_key=True),
-    Column("value", Text, primary_key=True),
+usage_value = org_table(
+    "usage_value", key={"meter": Text, "hour": Instant, "value": Text}, needed={}
 )
 
-usage_backfill = Table(
+usage_backfill = org_table(
     "usage_backfill",
-    metadata,
-    Column("org_id", Uuid, primary_key=True),
-    Column("id", Uuid, primary_key=True),
-    Column("opened_at", _Instant, nullable=False),
-    Column("opened_by", Text, nullable=False),
-    Column("expires_at", _Instant, nullable=False),
-    Column("ended_at", _Instant),
-    Column("outcome", Text),
+    key={"id": Uuid},
+    needed={"opened_at": Instant, "opened_by": Text, "expires_at": Instant},
+    optional={"ended_at": Instant, "outcome": Text},
 )
 
-
-usage_hour = Table(
+usage_hour = org_table(
     "usage_hour",
-    metadata,
-    Column("org_id", Uuid, primary_key=True),
-    Column("meter", Text, primary_key=True),
-    Column("hour", Instant, primary_key=True),
-    Column("source", Text, primary_key=True),
-    Column("revision", BigInteger, nullable=False),
-    Column("quantity", Numeric(38, 9), nullable=False),
-    Column("minutes", ARRAY(Integer), nullable=False),
-    Column("readings", BigInteger, nullable=False),
-    Column("latest_at", Instant),
-    Column("received_at", Instant, nullable=False),
-)
+    key={"meter": Text, "hour": Instant, "source": Text},
+    needed={
+        "revision": BigInteger, "quantity": Numeric(38, 9), "minutes": ARRAY(Integer),
+        "readings": BigInteger, "received_at": Instant,
+    },
+    optional={"latest_at": Instant},
+)  # fmt: skip
 
 usage_watermark = Table(
     "usage_watermark",

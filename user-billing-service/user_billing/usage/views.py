@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Annotated, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
 from user_billing.api.bodies import Body, Instant
 from user_billing.model import Audience
@@ -18,6 +18,16 @@ from user_billing.usage.service import UsageOfRange
 
 REPORTS_MAX = 100
 Quantity = Annotated[Decimal, Field(ge=0, max_digits=38, decimal_places=9)]
+
+
+def text(number: Decimal) -> str:
+    """Plain digits, without zeros at the end: 12.5, 300."""
+    plain = f"{number:f}"
+    return plain.rstrip("0").rstrip(".") if "." in plain else plain
+
+
+Number = Annotated[Decimal, PlainSerializer(text, return_type=str)]
+"""Decimal text in JSON."""
 
 
 class ReadingBody(Body):
@@ -175,9 +185,3 @@ def _buckets(usage: UsageOfRange) -> Iterator[BucketView]:
             start=row.start, meter=row.meter, unit=usage.units.get(row.meter, ""), p95=p95,
             received_at=row.received_at, **numbers,
         )  # fmt: skip
-
-
-def text(number: Decimal) -> str:
-    """Plain digits, without zeros at the end: 12.5, 300."""
-    plain = f"{number:f}"
-    return plain.rstrip("0").rstrip(".") if "." in plain else plain
