@@ -186,3 +186,9 @@ def quantity(exact: Fraction) -> Decimal:
     scaled = abs(exact) * 10**DECIMALS
     whole = (2 * scaled.numerator + scaled.denominator) // (2 * scaled.denominator)
     return Decimal(whole if exact >= 0 else -whole).scaleb(-DECIMALS, WIDE)
+
+
+def plain(number: Decimal) -> str:
+    """Its digits, without zeros at the end: 12.5, 300."""
+    digits = f"{number:f}"
+    return digits.rstrip("0").rstrip(".") if "." in digits else digits

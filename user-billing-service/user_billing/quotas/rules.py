@@ -18,8 +18,7 @@ from fractions import Fraction
 from typing import Final
 
 from user_billing.errors import BadInput, NotFound
-from user_billing.meters.rules import BY_NAME
-from user_billing.money.rules import EXACT
+from user_billing.meters.rules import BY_NAME, plain
 from user_billing.rating.model import Period
 from user_billing.usage.rules import month_of
 
@@ -80,11 +79,6 @@ def month(now: datetime) -> Period:
     """The calendar month of UTC that `now` is in."""
     start = month_of(now)
     return Period(start, month_of(start + timedelta(days=31)))
-
-
-def plain(number: Decimal) -> str:
-    """Its digits, without zeros at the end."""
-    return f"{number.normalize(EXACT):f}"
 
 
 def reached(quota: Quota, used: Fraction) -> tuple[int, ...]:

@@ -19,7 +19,7 @@ from user_billing.db import rows
 from user_billing.db.session import BoundSession, Database, within
 from user_billing.errors import BadInput, NotFound
 from user_billing.members import standing
-from user_billing.meters.rules import BY_NAME
+from user_billing.meters.rules import BY_NAME, plain
 from user_billing.model import Actor, Principal
 from user_billing.organisations import sql as organisations_sql
 from user_billing.quotas import forecast as forecasts
@@ -99,12 +99,12 @@ class Quotas:
                 limit_quantity=wanted.limit, thresholds=list(wanted.thresholds),
                 interval_ms=wanted.interval_ms, checked_at=now,
             )  # fmt: skip
-            used = sql.used(session, org, since, [wanted.meter])[wanted.meter]
+            used = _used(session, org, since, wanted.meter)
             sql.rearm(session, org, wanted, since, rules.reached(wanted, used))
             self._check(session, org, now)
             audit.record(
                 session, org, principal.actor, "quota.set", f"{wanted.meter} {wanted.action}",
-                now=now, limit=rules.plain(wanted.limit), interval_ms=wanted.interval_ms,
+                now=now, limit=plain(wanted.limit), interval_ms=wanted.interval_ms,
                 thresholds=[str(threshold) for threshold in wanted.thresholds],
             )  # fmt: skip
 
@@ -141,7 +141,8 @@ class Quotas:
 
     def _check(self, session: BoundSession, org: UUID, now: datetime) -> None:
         since, quotas = rules.month(now).start, sql.quotas(session, org, lock=True)
-        used = sql.used(session, org, since, {quota.meter for quota in quotas})
+        meters = {quota.meter for quota in quotas}
+        used = {meter: _used(session, org, since, meter) for meter in meters}
         for quota in quotas:
             for threshold in rules.reached(quota, used[quota.meter]):
                 is_news = rows.add_new(
@@ -171,6 +172,11 @@ class Quotas:
                 yield session
 
 
+def _used(session: Session, org: UUID, since: datetime, meter: str) -> Fraction:
+    hours = sql.hours(session, org, meter, since)
+    return forecasts.total(hours.values(), is_level=meter in rules.LEVELS)
+
+
 def _state(
     session: Session, org: UUID, quota: Quota, now: datetime, fired: Sequence[Row[Any]]
 ) -> QuotaState:
@@ -198,11 +204,11 @@ def _alert(state: QuotaState, threshold: int) -> dict[str, Json]:
         "meter": quota.meter,
         "action": quota.action.value,
         "threshold": threshold,
-        "used": rules.plain(forecast.used),
-        "limit": rules.plain(quota.limit),
+        "used": plain(forecast.used),
+        "limit": plain(quota.limit),
         "period_start": forecast.period.start.isoformat(),
         "period_end": forecast.period.end.isoformat(),
-        "forecast": rules.plain(forecast.quantity),
+        "forecast": plain(forecast.quantity),
         "reached_at": None if reached_at is None else reached_at.isoformat(),
         "days_left": state.days_left,
     }

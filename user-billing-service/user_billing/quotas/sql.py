@@ -1,9 +1,8 @@
 """SQL of quotas and anomalies inside one organisation; what goes across them says so."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
-from fractions import Fraction
 from typing import Any
 from uuid import UUID
 
@@ -13,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from user_billing.db import rows
 from user_billing.quotas import tables as q
-from user_billing.quotas.rules import LEVELS, Action, Cap, Quota
+from user_billing.quotas.rules import Action, Cap, Quota
 from user_billing.usage import tables as usage_t
 
 _Q, _F, _C, _A = q.quota.c, q.alert_fired.c, q.cap.c, q.anomaly.c
@@ -26,17 +25,6 @@ def quotas(session: Session, org: UUID, *, lock: bool = False) -> list[Quota]:
         Quota(r.meter, Action(r.action), r.limit_quantity, tuple(r.thresholds), r.interval_ms)
         for r in session.execute(statement.with_for_update() if lock else statement)
     ]
-
-
-def used(
-    session: Session, org: UUID, since: datetime, meters: Collection[str]
-) -> dict[str, Fraction]:
-    """By meter what counts from `since` on: the sum of its hours, of a level the highest."""
-    counted = dict.fromkeys(meters, Fraction(0))
-    for meter in counted:
-        of = [Fraction(quantity) for quantity in hours(session, org, meter, since).values()]
-        counted[meter] = max(of, default=Fraction(0)) if meter in LEVELS else sum(of, Fraction(0))
-    return counted
 
 
 def hours(session: Session, org: UUID, meter: str, since: datetime) -> dict[datetime, Decimal]:

@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
 from user_billing.api.bodies import Body, Instant
+from user_billing.meters.rules import plain
 from user_billing.model import Audience
 from user_billing.usage.events import NAME_CHARS_MAX, Verdict
 from user_billing.usage.events import Outcome as EventOutcome
@@ -20,13 +21,8 @@ REPORTS_MAX = 100
 Quantity = Annotated[Decimal, Field(ge=0, max_digits=38, decimal_places=9)]
 
 
-def text(number: Decimal) -> str:
-    """Plain digits, without zeros at the end: 12.5, 300."""
-    plain = f"{number:f}"
-    return plain.rstrip("0").rstrip(".") if "." in plain else plain
-
-
-Number = Annotated[Decimal, PlainSerializer(text, return_type=str)]
+text = plain
+Number = Annotated[Decimal, PlainSerializer(plain, return_type=str)]
 """Decimal text in JSON."""
 
 
