@@ -4,10 +4,10 @@
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Table, delete, insert, select, update
+from sqlalchemy import ColumnElement, CursorResult, Row, Table, delete, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
@@ -31,11 +31,11 @@ def require(
 
 
 def latest(
-    session: Session, table: Table, org: UUID, limit: int, *order: ColumnElement[Any]
+    session: Session, table: Table, org: UUID, limit: int, *order: ColumnElement[Any], **key: object
 ) -> Sequence[Row[Any]]:
-    """At most `limit` rows, by descending `order`, or else by descending id."""
+    """At most `limit` rows with that key, by descending `order`, or else by descending id."""
     by = [column.desc() for column in order or (table.c.id,)]
-    statement = select(table).where(table.c.org_id == org).order_by(*by)
+    statement = select(table).where(table.c.org_id == org).filter_by(**key).order_by(*by)
     return session.execute(statement.limit(limit)).all()
 
 
@@ -74,4 +74,4 @@ def change(
 def remove(session: Session, table: Table, org: UUID, **key: object) -> int:
     """How many rows had that key; they are gone."""
     statement = delete(table).where(table.c.org_id == org).filter_by(**key)
-    return len(session.execute(statement.returning(table.c.org_id)).all())
+    return cast("CursorResult[Any]", session.execute(statement)).rowcount

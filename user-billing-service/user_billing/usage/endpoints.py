@@ -2,7 +2,7 @@
 people and keys with `billing:read` read it.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request, Response, status
@@ -14,7 +14,6 @@ from user_billing.api.deps import (
     AdminCaller,
     BillingReader,
     RequestId,
-    Services,
     ServicesDep,
     Sister,
     SisterService,
@@ -37,6 +36,11 @@ from user_billing.usage.views import (
     outcomes_of,
 )
 
+Ending = Literal["close", "revert"]
+ENDINGS: dict[Ending, BackfillOutcome] = {
+    "close": BackfillOutcome.CLOSED,
+    "revert": BackfillOutcome.REVERTED,
+}
 UsageWriter = Annotated[Principal, Depends(needs(Scope.METRICS_WRITE))]
 CLOUD_EVENT = CloudEventBody.model_json_schema()
 EVENTS_BODY = {
@@ -82,10 +86,8 @@ def read_usage(
 ) -> UsageView:
     """The caller's organisation, by step and meter; this month without a range."""
     now = services.clock.now()
-    of_range = services.usage.of_range(
-        caller.tenant, start or rules.month_of(now), end or now, step
-    )
-    return UsageView.of(of_range)
+    start, end = start or rules.month_of(now), end or now
+    return UsageView.of(services.usage.of_range(caller.tenant, start, end, step))
 
 
 @router.post("/api/v1/usage/events", openapi_extra=EVENTS_BODY, response_model=EventOutcomesView)
@@ -111,8 +113,7 @@ def take_events(
 @router.get("/api/v1/usage/backfills")
 def list_backfills(caller: BillingReader, services: ServicesDep) -> BackfillsView:
     """The latest backfills of the caller's organisation."""
-    listed = services.intake.backfills(caller.tenant)
-    return BackfillsView(backfills=[BackfillView.model_validate(row) for row in listed])
+    return BackfillsView.model_validate({"backfills": services.intake.backfills(caller.tenant)})
 
 
 @router.post("/api/v1/usage/backfills", status_code=status.HTTP_201_CREATED)
@@ -121,21 +122,11 @@ def open_backfill(caller: AdminCaller, services: ServicesDep) -> BackfillView:
     return BackfillView.model_validate(services.intake.open(caller.tenant, caller.actor))
 
 
-@router.post("/api/v1/usage/backfills/{backfill_id}/close")
-def close_backfill(backfill_id: UUID, caller: AdminCaller, services: ServicesDep) -> BackfillView:
-    """Its events count."""
-    return _end(backfill_id, BackfillOutcome.CLOSED, caller, services)
-
-
-@router.post("/api/v1/usage/backfills/{backfill_id}/revert")
-def revert_backfill(backfill_id: UUID, caller: AdminCaller, services: ServicesDep) -> BackfillView:
-    """Its events are gone as if they had never been sent."""
-    return _end(backfill_id, BackfillOutcome.REVERTED, caller, services)
-
-
-def _end(
-    backfill: UUID, outcome: BackfillOutcome, caller: Principal, services: Services
+@router.post("/api/v1/usage/backfills/{backfill_id}/{ending}")
+def end_backfill(
+    backfill_id: UUID, ending: Ending, caller: AdminCaller, services: ServicesDep
 ) -> BackfillView:
+    """Closed, its events count; reverted, they are gone as if they had never been sent."""
     require_fresh(caller, services.clock.now())
-    row = services.intake.end(caller.tenant, backfill, outcome, caller.actor)
+    row = services.intake.end(caller.tenant, backfill_id, ENDINGS[ending], caller.actor)
     return BackfillView.model_validate(row)

@@ -6,10 +6,9 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Row, delete, func, select, text, update
+from sqlalchemy import Row, delete, func, select, text
 from sqlalchemy.orm import Session
 
-from user_billing.errors import NotFound
 from user_billing.usage.arrays import columns
 from user_billing.usage.events import Event, Key, Place, Stored
 from user_billing.usage.tables import usage_backfill, usage_event
@@ -92,44 +91,23 @@ def sweep(session: Session, org: UUID, before: datetime) -> None:
     session.execute(delete(usage_event).where(_E.org_id == org, _E.received_at < before))
 
 
-# Backfills
-
-
-def add_backfill(
-    session: Session, org: UUID, backfill: UUID, *, by: str, now: datetime, ends: datetime
-) -> None:
-    """A backfill is open until `ends`."""
-    row = {"id": backfill, "opened_at": now, "opened_by": by, "expires_at": ends}
-    session.execute(usage_backfill.insert(), {"org_id": org, **row})
-
-
-_WITH_EVENTS = select(
+_BACKFILLS = select(
     usage_backfill,
     select(func.count())
     .where(_E.org_id == _B.org_id, _E.backfill == _B.id)
     .scalar_subquery()
     .label("events"),
-)
+).order_by(_B.opened_at.desc(), _B.id.desc())
 
 
 def backfills(session: Session, org: UUID, limit: int) -> Sequence[Row[Any]]:
     """The latest, with how many events each has."""
-    query = _WITH_EVENTS.where(_B.org_id == org).order_by(_B.opened_at.desc(), _B.id.desc())
-    return session.execute(query.limit(limit)).all()
+    return session.execute(_BACKFILLS.where(_B.org_id == org).limit(limit)).all()
 
 
 def backfill(session: Session, org: UUID, id_: UUID) -> Row[Any]:
-    """One of them, with how many events it has. Raises NotFound."""
-    row = session.execute(_WITH_EVENTS.where(_B.org_id == org, _B.id == id_)).one_or_none()
-    if row is None:
-        raise NotFound(backfill=str(id_))
-    return row
-
-
-def open_backfills(session: Session, org: UUID) -> Sequence[Row[Any]]:
-    """Those that nobody ended, also when their time is over."""
-    query = select(usage_backfill).where(_B.org_id == org, _B.ended_at.is_(None))
-    return session.execute(query).all()
+    """One that is there, with how many events it has."""
+    return session.execute(_BACKFILLS.where(_B.org_id == org, _B.id == id_)).one()
 
 
 def events_of(session: Session, org: UUID, backfill: UUID) -> list[Event]:
@@ -137,14 +115,3 @@ def events_of(session: Session, org: UUID, backfill: UUID) -> list[Event]:
     query = select(_E.source, _E.id, _E.meter, _E.at, _E.value)
     rows = session.execute(query.where(_E.org_id == org, _E.backfill == backfill))
     return [Event(*row) for row in rows]
-
-
-def end_backfill(session: Session, org: UUID, id_: UUID, outcome: str, now: datetime) -> None:
-    """It is over; the events of one that was reverted are gone."""
-    if outcome == "reverted":
-        session.execute(delete(usage_event).where(_E.org_id == org, _E.backfill == id_))
-    session.execute(
-        update(usage_backfill)
-        .where(_B.org_id == org, _B.id == id_)
-        .values(ended_at=now, outcome=outcome)
-    )

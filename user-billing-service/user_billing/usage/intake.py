@@ -22,6 +22,7 @@ from sqlalchemy.orm import Session
 
 from user_billing.audit import service as audit
 from user_billing.chassis.clock import Clock
+from user_billing.db import rows
 from user_billing.db.session import Database
 from user_billing.errors import BadInput, Conflict
 from user_billing.identifiers import new_id
@@ -32,6 +33,7 @@ from user_billing.organisations.sql import organisation_ids
 from user_billing.usage import event_sql, events, sql
 from user_billing.usage.events import Distinct, Event, Outcome, Place, Verdict
 from user_billing.usage.rules import Report
+from user_billing.usage.tables import usage_backfill, usage_event
 
 SOURCE: Final = "events"
 """Of hourly rows that events make."""
@@ -67,9 +69,14 @@ class Taking:
 
     def require_open(self, backfill: UUID) -> None:
         """Raises NotFound; Conflict when it has ended or its time is over."""
-        row = event_sql.backfill(self.session, self.org, backfill)
+        row = rows.require(self.session, usage_backfill, self.org, id=backfill)
         if row.ended_at is not None or row.expires_at <= self.now:
             raise Conflict(detail="the backfill has ended", outcome=row.outcome or "reverted")
+
+    def open_backfills(self) -> Sequence[Row[Any]]:
+        """Those that nobody ended, also when their time is over."""
+        newest, limit = usage_backfill.c.opened_at, BACKFILLS_OPEN_MAX
+        return rows.latest(self.session, usage_backfill, self.org, limit, newest, ended_at=None)
 
     def distinct(self, wanted: Sequence[Event]) -> dict[Place, Distinct]:
         """Of the events whose values are counted once: what is there of them, by place."""
@@ -91,8 +98,8 @@ class Taking:
         """The events are known from now on. Raises BadInput above BACKFILL_EVENTS_MAX."""
         event_sql.add(self.session, self.org, accepted, backfill, self.now)
         if backfill is not None:
-            row = event_sql.backfill(self.session, self.org, backfill)
-            if row.events > BACKFILL_EVENTS_MAX:
+            number = event_sql.backfill(self.session, self.org, backfill).events
+            if number > BACKFILL_EVENTS_MAX:
                 raise BadInput(field="backfill", events_max=BACKFILL_EVENTS_MAX)
 
     def count(self, accepted: Sequence[Event], distinct: Mapping[Place, Distinct]) -> None:
@@ -114,7 +121,10 @@ class Taking:
     def end(self, backfill: UUID, outcome: BackfillOutcome, actor: Actor) -> Row[Any]:
         """The backfill, which has ended."""
         number = event_sql.backfill(self.session, self.org, backfill).events
-        event_sql.end_backfill(self.session, self.org, backfill, outcome.value, self.now)
+        if outcome is BackfillOutcome.REVERTED:
+            rows.remove(self.session, usage_event, self.org, backfill=backfill)
+        ended = {"ended_at": self.now, "outcome": outcome.value}
+        rows.change(self.session, usage_backfill, self.org, {"id": backfill}, **ended)
         audit.record(
             self.session, self.org, actor, f"usage.backfill.{outcome}", str(backfill),
             now=self.now, events=number,
@@ -144,15 +154,15 @@ class Intake:
         self._clock = clock
 
     def take(
-        self, org: UUID, rows: Sequence[object], backfill: UUID | None, actor: Actor
+        self, org: UUID, sent: Sequence[object], backfill: UUID | None, actor: Actor
     ) -> list[Verdict]:
         """What became of each row. Raises BadInput; NotFound and Conflict for the backfill."""
-        if not 0 < len(rows) <= events.EVENTS_MAX:
-            raise BadInput(field="events", events_max=events.EVENTS_MAX, got=len(rows))
+        if not 0 < len(sent) <= events.EVENTS_MAX:
+            raise BadInput(field="events", events_max=events.EVENTS_MAX, got=len(sent))
         with self._taking(org) as taking:
             if backfill is not None:
                 taking.require_open(backfill)
-            parsed = [events.parse(row, taking.meters, taking.now) for row in rows]
+            parsed = [events.parse(row, taking.meters, taking.now) for row in sent]
             wanted = [row for row in parsed if isinstance(row, Event)]
             stored = event_sql.stored(taking.session, org, {event.key for event in wanted})
             distinct = taking.distinct(wanted)
@@ -185,10 +195,12 @@ class Intake:
         id_ = new_id()
         with self._taking(org) as taking:
             session, now = taking.session, taking.now
-            if len(event_sql.open_backfills(session, org)) >= BACKFILLS_OPEN_MAX:
+            if len(taking.open_backfills()) >= BACKFILLS_OPEN_MAX:
                 raise Conflict(detail="close or revert one first", open_max=BACKFILLS_OPEN_MAX)
-            ends = now + BACKFILL_FOR
-            event_sql.add_backfill(session, org, id_, by=actor.subject, now=now, ends=ends)
+            rows.add(
+                session, usage_backfill, org, id=id_, opened_at=now, opened_by=actor.subject,
+                expires_at=now + BACKFILL_FOR,
+            )  # fmt: skip
             audit.record(session, org, actor, "usage.backfill.open", str(id_), now=now)
             return event_sql.backfill(session, org, id_)
 
@@ -227,6 +239,6 @@ class Intake:
             with self._taking(org) as taking:
                 sql.count_seats(taking.session, org, taking.now)
                 event_sql.sweep(taking.session, org, taking.now - IDENTITY_FOR)
-                for row in event_sql.open_backfills(taking.session, org):
+                for row in taking.open_backfills():
                     if row.expires_at <= taking.now:
                         taking.end(row.id, BackfillOutcome.REVERTED, UPKEEP)

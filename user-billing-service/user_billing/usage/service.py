@@ -15,8 +15,7 @@ from sqlalchemy.orm import Session
 from user_billing.audit import service as audit
 from user_billing.chassis.clock import Clock
 from user_billing.db.session import Database, within
-from user_billing.meters.rules import BUILT_IN
-from user_billing.meters.sql import own_meters
+from user_billing.meters.sql import every_meter
 from user_billing.model import Actor, Audience
 from user_billing.rating.model import MeterUsage
 from user_billing.usage import rules, sql
@@ -108,8 +107,7 @@ class Usage:
         rules.check_range(start, end, step)
         with self._database.organisation(org) as session:
             rows = sql.by_step(session, org, start, end, step)
-            meters = (*BUILT_IN, *own_meters(session, org))
-        units = {meter.counted_as: meter.unit for meter in meters}
+            units = {meter.counted_as: meter.unit for meter in every_meter(session, org)}
         with self._database.directory() as session:
             return UsageOfRange(rows, units, sql.watermarks(session))
 

@@ -11,8 +11,8 @@ from sqlalchemy import CursorResult, Row, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
-from user_billing.meters.rules import BUILT_IN, Totals, of_period
-from user_billing.meters.sql import own_meters
+from user_billing.meters.rules import Totals, of_period
+from user_billing.meters.sql import every_meter
 from user_billing.model import SERVICES, Audience
 from user_billing.organisations import tables as organisations_t
 from user_billing.rating.model import MeterUsage
@@ -113,26 +113,23 @@ def period_usage(
     """
     given = {"org": org, "start": start, "end": end}
     totals = {row.meter: Totals(*row) for row in session.execute(_TOTALS, given)}
-    meters = (*BUILT_IN, *own_meters(session, org))
     return {
         meter.code: MeterUsage(of_period(meter, of, start, end), of.rows, of.digest)
         if (of := totals.get(meter.counted_as))
         else MeterUsage(Decimal(0), 0, _NO_ROWS)
-        for meter in meters
+        for meter in every_meter(session, org)
     }
 
 
 def organisations(session: Session, ids: Collection[UUID]) -> set[UUID]:
     """Those of these organisations that there are; in the role `cloudopshub_billing_directory`."""
-    query = select(organisations_t.organisation.c.id).where(
-        organisations_t.organisation.c.id.in_(ids)
-    )
-    return set(session.execute(query).scalars())
+    id_ = organisations_t.organisation.c.id
+    return set(session.scalars(select(id_).where(id_.in_(ids))))
 
 
 def units(session: Session, org: UUID) -> dict[str, str]:
     """Meter, by code → its unit."""
-    return {meter.code: meter.unit for meter in (*BUILT_IN, *own_meters(session, org))}
+    return {meter.code: meter.unit for meter in every_meter(session, org)}
 
 
 def period_hours(

@@ -1,14 +1,14 @@
 """The bodies of requests and answers about usage: docs/contracts.md §2 and §6."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic import BaseModel, Field, PlainSerializer
 
-from user_billing.api.bodies import Body, Instant
+from user_billing.api.bodies import Body, Instant, View
 from user_billing.meters.rules import plain
 from user_billing.model import Audience
 from user_billing.usage.events import NAME_CHARS_MAX, Verdict
@@ -74,10 +74,10 @@ class BucketView(BaseModel):
     start: datetime
     meter: str
     unit: str
-    sum: str
-    max: str
-    mean: str
-    p95: str | None
+    sum: Number
+    max: Number
+    mean: Number
+    p95: Number | None
     received_at: datetime
 
 
@@ -101,13 +101,13 @@ class UsageView(BaseModel):
     def of(cls, usage: UsageOfRange) -> Self:
         """As JSON tells it."""
         through = usage.complete_through
-        return cls(
-            complete_through=min((at for at in through.values() if at), default=None),
-            sources=[
-                SourceView(source=source, complete_through=at) for source, at in through.items()
+        return cls.model_validate({
+            "complete_through": min((at for at in through.values() if at), default=None),
+            "sources": [{"source": of, "complete_through": at} for of, at in through.items()],
+            "usage": [
+                {**row._asdict(), "unit": usage.units.get(row.meter, "")} for row in usage.rows
             ],
-            usage=list(_buckets(usage)),
-        )
+        })  # fmt: skip
 
 
 class CloudEventBody(BaseModel):
@@ -153,10 +153,8 @@ def outcomes_of(verdicts: Sequence[Verdict]) -> dict[str, list[dict[str, str | N
     }
 
 
-class BackfillView(BaseModel):
+class BackfillView(View):
     """Events that count when it is closed and are gone when it is reverted, or at `expires_at`."""
-
-    model_config = ConfigDict(from_attributes=True)
 
     id: UUID
     opened_at: datetime
@@ -167,17 +165,7 @@ class BackfillView(BaseModel):
     events: int
 
 
-class BackfillsView(BaseModel):
+class BackfillsView(View):
     """The latest, newest first."""
 
     backfills: list[BackfillView]
-
-
-def _buckets(usage: UsageOfRange) -> Iterator[BucketView]:
-    for row in usage.rows:
-        numbers = {name: text(getattr(row, name)) for name in ("sum", "max", "mean")}
-        p95 = None if row.p95 is None else str(row.p95)
-        yield BucketView(
-            start=row.start, meter=row.meter, unit=usage.units.get(row.meter, ""), p95=p95,
-            received_at=row.received_at, **numbers,
-        )  # fmt: skip

@@ -72,14 +72,15 @@ class Webhooks:
 
     def change(
         self, org: UUID, endpoint_id: UUID, actor: Actor,
-        *, url: str | None, types: Sequence[EventType] | None, enabled: bool | None,
+        *, url: str | None = None, event_types: Sequence[EventType] | None = None,
+        enabled: bool | None = None,
     ) -> Row[Any]:  # fmt: skip
         """The endpoint as it is after; None leaves a value. Off: what waited for it has failed."""
         now, values = self._clock.now(), dict[str, Any]()
         if url is not None:
             values["url"] = rules.check_url(url, plain_http=self._plain_http)
-        if types is not None:
-            values["event_types"] = sorted(set(types))
+        if event_types is not None:
+            values["event_types"] = sorted(set(event_types))
         with self._database.organisation(org) as session:
             row = rows.require(session, webhook_endpoint, org, lock=True, id=endpoint_id)
             if enabled is True:
