@@ -269,7 +269,7 @@ def test_a_lost_secret_is_a_failure_like_others(hub, owner, receiver):
     endpoint_id, _ = create(owner, receiver.url)
     with hub.services.database.organisation(owner.org) as session:
         broken = {"secret_sealed": b"x" * 60}
-        rows.change(session, webhook_endpoint, owner.org, {"id": endpoint_id}, **broken)
+        rows.changed(session, webhook_endpoint, owner.org, {"id": endpoint_id}, **broken)
     happens(hub, owner)
     wait_until(lambda: "rotate it" in deliveries(owner, endpoint_id)[0]["error"])
     rotated = owner.post(f"/api/v1/webhooks/{endpoint_id}/rotate", {"overlap_hours": 0})

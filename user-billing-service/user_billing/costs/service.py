@@ -79,7 +79,7 @@ class Costs:
             with within(session, org):
                 shares = [[share.part, share.amount] for share in split.shares]
                 key = {"id": pool_id}
-                rows.change(session, cost_pool, org, key, closed_at=now, shares=shares)
+                rows.changed(session, cost_pool, org, key, closed_at=now, shares=shares)
                 audit.record(session, org, caller.actor, "cost.closed", f"cost:{pool_id}", now=now)
         return replace(split, closed_at=now)
 

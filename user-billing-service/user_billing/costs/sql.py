@@ -28,7 +28,7 @@ def pool_of(row: Row[Any]) -> Pool:
 
 def add(session: Session, org: UUID, pool_id: UUID, pool: Pool, now: datetime) -> None:
     """The organisation has this pool."""
-    rows.add(
+    rows.add_one(
         session, cost_pool, org, id=pool_id, name=pool.name, over=pool.over.value,
         starts_at=pool.start, ends_at=pool.end, amount=pool.amount, currency=pool.currency,
         weights={meter: str(weight) for meter, weight in pool.weights.items()},

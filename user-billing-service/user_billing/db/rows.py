@@ -1,10 +1,10 @@
-"""The statements that most rooms need: rows of one table, inside one organisation.
+"""The statements that every room has: one row, several, a page of them, added, put, changed.
 
-`key` names columns and their values; None is NULL.
+`where` and `key` are columns and their values.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any, Final, cast
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, CursorResult, Row, Table, delete, insert, select, update
@@ -13,65 +13,108 @@ from sqlalchemy.orm import Session
 
 from user_billing.errors import NotFound
 
+PAGE_MAX: Final = 500
+"""Rows of a page."""
 
-def one(session: Session, table: Table, org: UUID, *, lock: bool = False, **key: object) -> Any:
-    """The row with that key, or None; with `lock` nobody else changes it until the end."""
-    statement = select(table).where(table.c.org_id == org).filter_by(**key)
+
+def one(
+    session: Session, table: Table, org: UUID, *, lock: bool = False, **where: Any
+) -> Row[Any] | None:
+    """The organisation's row with these values; locked until the end of the transaction."""
+    statement = select(table).where(table.c.org_id == org).filter_by(**where)
     return session.execute(statement.with_for_update() if lock else statement).one_or_none()
 
 
+def many(
+    session: Session, table: Table, org: UUID, *order: str, **where: Any
+) -> Sequence[Row[Any]]:
+    """The organisation's rows with these values, in the order of these columns."""
+    statement = select(table).where(table.c.org_id == org).filter_by(**where)
+    return session.execute(statement.order_by(*(table.c[name] for name in order))).all()
+
+
+def page(
+    session: Session, table: Table, before: UUID | None, limit: int, *columns: str, **where: Any
+) -> Sequence[Row[Any]]:
+    """At most `limit` rows with an id below `before`, newest first; of all columns, or of these.
+
+    where: values of None are not given for; without `org_id`, across organisations.
+    """
+    wanted: list[Any] = [table.c[name] for name in columns] or [table]
+    given = {name: value for name, value in where.items() if value is not None}
+    statement = select(*wanted).filter_by(**given).order_by(table.c.id.desc()).limit(limit)
+    if before is not None:
+        statement = statement.where(table.c.id < before)
+    return session.execute(statement).all()
+
+
+def next_page(rows: Sequence[Row[Any]], limit: int) -> UUID | None:
+    """`before` of the page after these rows; None at the end."""
+    return rows[-1].id if len(rows) == limit else None
+
+
+def add(session: Session, table: Table, org: UUID, rows: Sequence[Mapping[str, Any]]) -> None:
+    """The rows are there."""
+    if rows:
+        session.execute(insert(table), [{"org_id": org, **row} for row in rows])
+
+
+def put(session: Session, table: Table, key: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    """The row with that key has these values."""
+    statement = upsert(table).values(**key, **values)
+    session.execute(
+        statement.on_conflict_do_update(constraint=table.primary_key, set_=dict(values))
+    )
+
+
+def change(session: Session, table: Table, where: Mapping[str, Any], **values: Any) -> None:
+    """The rows with `where` have these values."""
+    session.execute(update(table).filter_by(**where).values(**values))
+
+
 def require(
-    session: Session, table: Table, org: UUID, *, lock: bool = False, **key: object
+    session: Session, table: Table, org: UUID, *, lock: bool = False, **where: Any
 ) -> Row[Any]:
-    """The row with that key. Raises NotFound."""
-    row: Row[Any] | None = one(session, table, org, lock=lock, **key)
+    """The organisation's row with these values, as `one` gives it. Raises NotFound."""
+    row = one(session, table, org, lock=lock, **where)
     if row is None:
-        raise NotFound(what=table.name.replace("_", " "), **key)
+        raise NotFound(what=table.name.replace("_", " "), **where)
     return row
 
 
 def latest(
-    session: Session, table: Table, org: UUID, limit: int, *order: ColumnElement[Any], **key: object
+    session: Session, table: Table, org: UUID, limit: int, column: str = "id", **where: Any
 ) -> Sequence[Row[Any]]:
-    """At most `limit` rows with that key, by descending `order`, or else by descending id."""
-    by = [column.desc() for column in order or (table.c.id,)]
-    statement = select(table).where(table.c.org_id == org).filter_by(**key).order_by(*by)
-    return session.execute(statement.limit(limit)).all()
+    """At most `limit` of the organisation's rows with these values, by descending `column`."""
+    statement = select(table).where(table.c.org_id == org).filter_by(**where)
+    return session.execute(statement.order_by(table.c[column].desc()).limit(limit)).all()
 
 
-def add(session: Session, table: Table, org: UUID, **values: object) -> None:
-    """The row is there."""
+def add_one(session: Session, table: Table, org: UUID, **values: Any) -> None:
+    """The row is there; values may be SQL."""
     session.execute(insert(table).values(org_id=org, **values))
 
 
-def add_new(session: Session, table: Table, org: UUID, **values: object) -> bool:
+def add_new(session: Session, table: Table, org: UUID, **values: Any) -> bool:
     """Whether the row is there by this call; False when one like it was."""
     statement = upsert(table).values(org_id=org, **values).on_conflict_do_nothing()
     return session.execute(statement.returning(table.c.org_id)).one_or_none() is not None
 
 
-def put(
-    session: Session, table: Table, org: UUID, key: Mapping[str, object], **values: object
-) -> None:
-    """The row with that primary key is there, and has these values."""
-    statement = upsert(table).values(org_id=org, **key, **values)
-    session.execute(statement.on_conflict_do_update(constraint=table.primary_key, set_=values))
-
-
-def change(
+def changed(
     session: Session,
     table: Table,
     org: UUID,
-    key: Mapping[str, object],
-    *where: ColumnElement[bool],
-    **values: object,
+    where: Mapping[str, Any],
+    *more: ColumnElement[bool],
+    **values: Any,
 ) -> Sequence[Row[Any]]:
-    """The rows with that key, as they are with these values."""
-    statement = update(table).where(table.c.org_id == org, *where).filter_by(**key)
+    """The organisation's rows that had the values of `where`, as they are with these."""
+    statement = update(table).where(table.c.org_id == org, *more).filter_by(**where)
     return session.execute(statement.values(**values).returning(*table.c)).all()
 
 
-def remove(session: Session, table: Table, org: UUID, **key: object) -> int:
-    """How many rows had that key; they are gone."""
-    statement = delete(table).where(table.c.org_id == org).filter_by(**key)
+def remove(session: Session, table: Table, org: UUID, **where: Any) -> int:
+    """How many of the organisation's rows had these values; they are gone."""
+    statement = delete(table).where(table.c.org_id == org).filter_by(**where)
     return cast("CursorResult[Any]", session.execute(statement)).rowcount

@@ -5,10 +5,24 @@ Rows of an organisation carry `org_id`, first in the primary key. Two database r
 `cloudopshub_billing_directory` sees all of them but only the columns it is granted.
 """
 
-from collections.abc import Mapping
 from typing import Any, Final
 
-from sqlalchemy import Column, DateTime, MetaData, Table, Uuid
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Date,
+    DateTime,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Numeric,
+    SmallInteger,
+    Table,
+    Text,
+    Uuid,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from user_billing.chassis.database import Schema
 
@@ -25,19 +39,22 @@ metadata = MetaData(schema=SCHEMA.name)
 
 Instant = DateTime(timezone=True)
 
+_KINDS: Final[dict[str, Any]] = {
+    "uuid": Uuid, "text": Text, "texts": ARRAY(Text), "int": Integer, "minor": BigInteger,
+    "small": SmallInteger, "big": BigInteger, "ints": ARRAY(Integer),
+    "quantity": Numeric(38, 9), "percent": Numeric(6, 3), "flag": Boolean, "day": Date,
+    "instant": Instant, "bytes": LargeBinary, "json": JSONB,
+}  # fmt: skip
 
-def org_table(
-    name: str,
-    *,
-    key: Mapping[str, Any],
-    needed: Mapping[str, Any],
-    optional: Mapping[str, Any] | None = None,
-) -> Table:
-    """A table of rows of organisations: of column → type. key: after `org_id`, the primary key."""
-    return Table(
-        name,
-        metadata,
-        *(Column(column, of, primary_key=True) for column, of in {"org_id": Uuid, **key}.items()),
-        *(Column(column, of, nullable=False) for column, of in needed.items()),
-        *(Column(column, of) for column, of in (optional or {}).items()),
-    )
+
+def table(name: str, key: str, columns: str) -> Table:
+    """The table with the columns of its primary key, then the others.
+
+    A column is written `name:kind` (`minor`: an amount of money), with `?` where it may be null.
+    """
+    made = []
+    for text in [*key.split(), *columns.split()]:
+        column, _, kind = text.partition(":")
+        is_key, null = text in key.split(), kind.endswith("?")
+        made.append(Column(column, _KINDS[kind.rstrip("?")], primary_key=is_key, nullable=null))
+    return Table(name, metadata, *made)

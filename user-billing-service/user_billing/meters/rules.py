@@ -13,7 +13,9 @@ from datetime import UTC, datetime, timedelta
 from decimal import Context, Decimal
 from enum import StrEnum
 from fractions import Fraction
-from typing import Final
+from typing import Annotated, Final
+
+from pydantic import PlainSerializer
 
 from user_billing.errors import BadInput
 from user_billing.model import Audience
@@ -192,3 +194,7 @@ def plain(number: Decimal) -> str:
     """Its digits, without zeros at the end: 12.5, 300."""
     digits = f"{number:f}"
     return digits.rstrip("0").rstrip(".") if "." in digits else digits
+
+
+Number = Annotated[Decimal, PlainSerializer(plain, return_type=str)]
+"""Decimal text in JSON."""

@@ -11,7 +11,7 @@ from user_billing.meters import rules, sql
 from user_billing.meters.rules import Meter
 from user_billing.meters.tables import meter as table
 from user_billing.model import Actor
-from user_billing.usage import event_sql
+from user_billing.usage import sql as usage_sql
 
 
 class Meters:
@@ -34,7 +34,7 @@ class Meters:
         rules.check(meter)
         now = self._clock.now()
         with self._database.organisation(org) as session:
-            event_sql.lock(session, org)
+            usage_sql.lock(session, org)
             own = {one.code: one for one in sql.own_meters(session, org)}
             if own.get(meter.code) == meter:
                 return meter
@@ -42,7 +42,7 @@ class Meters:
                 raise Conflict(detail="a meter never changes: choose another code", code=meter.code)
             if len(own) >= rules.OWN_MAX:
                 raise Conflict(detail="too many meters", meters_max=rules.OWN_MAX)
-            rows.add(
+            rows.add_one(
                 session, table, org, code=meter.code, unit=meter.unit, rule=meter.rule,
                 aggregation=meter.aggregation.value, created_at=now,
             )  # fmt: skip
@@ -56,7 +56,7 @@ class Meters:
         """The meter is gone. Raises NotFound; Conflict when something was counted by it."""
         now = self._clock.now()
         with self._database.organisation(org) as session:
-            event_sql.lock(session, org)
+            usage_sql.lock(session, org)
             rows.require(session, table, org, code=code)
             if sql.is_used(session, org, code):
                 raise Conflict(detail="the meter has usage and stays", code=code)

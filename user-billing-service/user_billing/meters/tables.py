@@ -1,11 +1,9 @@
 """The meters that organisations made."""
 
-from sqlalchemy import Text
+from user_billing.db.tables import table
 
-from user_billing.db.tables import Instant, org_table
-
-meter = org_table(
+meter = table(
     "meter",
-    key={"code": Text},
-    needed={"unit": Text, "aggregation": Text, "rule": Text, "created_at": Instant},
+    "org_id:uuid code:text",
+    "unit:text aggregation:text rule:text created_at:instant",
 )

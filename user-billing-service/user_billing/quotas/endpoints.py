@@ -6,9 +6,11 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query
 
 from user_billing.api.deps import AdminCaller, BillingReader, Operator, ServicesDep
+from user_billing.quotas.forecast import Forecast
 from user_billing.quotas.guard import PAGE_MAX
 from user_billing.quotas.rules import Action, Quota
-from user_billing.quotas.views import ForecastView, GuardView, QuotaBody, QuotasView
+from user_billing.quotas.service import Standing
+from user_billing.quotas.views import GuardView, QuotaBody
 
 router = APIRouter(prefix="/api/v1", tags=["quotas"])
 ONE = "/{meter}/{action}"
@@ -26,9 +28,9 @@ Limit = Annotated[int, Query(ge=1, le=PAGE_MAX)]
 
 
 @router.get("/quotas")
-def read_quotas(caller: BillingReader, services: ServicesDep) -> QuotasView:
+def read_quotas(caller: BillingReader, services: ServicesDep) -> Standing:
     """The quotas of the caller's organisation and where they stand this month."""
-    return QuotasView.model_validate(services.quotas.standing(caller.tenant))
+    return services.quotas.standing(caller.tenant)
 
 
 @router.put("/quotas" + ONE, status_code=204)
@@ -44,9 +46,9 @@ def remove_quota(caller: AdminCaller, meter: str, action: Action, services: Serv
 
 
 @router.get(OF_ANY)
-def read_quotas_of(_: Operator, organisation_id: UUID, services: ServicesDep) -> QuotasView:
+def read_quotas_of(_: Operator, organisation_id: UUID, services: ServicesDep) -> Standing:
     """The quotas of any organisation."""
-    return QuotasView.model_validate(services.quotas.standing(organisation_id))
+    return services.quotas.standing(organisation_id)
 
 
 @router.put(OF_ANY + ONE, status_code=204)
@@ -66,9 +68,9 @@ def remove_quota_of(
 
 
 @router.get("/usage/forecast")
-def read_forecast(caller: BillingReader, meter: str, services: ServicesDep) -> ForecastView:
+def read_forecast(caller: BillingReader, meter: str, services: ServicesDep) -> Forecast:
     """What a meter will have counted at the end of this month."""
-    return ForecastView.model_validate(services.quotas.forecast(caller.tenant, meter))
+    return services.quotas.forecast(caller.tenant, meter)
 
 
 @router.get("/guard")

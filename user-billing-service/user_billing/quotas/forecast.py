@@ -21,7 +21,7 @@ from itertools import accumulate
 from statistics import median
 from typing import Final
 
-from user_billing.meters.rules import quantity
+from user_billing.meters.rules import Number, quantity
 from user_billing.rating.model import Period
 
 HOUR: Final = timedelta(hours=1)
@@ -62,10 +62,10 @@ class Forecast:
 
     period: Period
     method: Method
-    used: Decimal
-    quantity: Decimal
-    low: Decimal
-    high: Decimal
+    used: Number
+    quantity: Number
+    low: Number
+    high: Number
     reached_at: datetime | None = None
 
 

@@ -154,7 +154,7 @@ class Guard:
         org = principal.tenant
         with self._database.organisation(org) as session:
             standing.require(session, principal)
-            dismissed = rows.change(session, t.anomaly, org, {"id": anomaly_id}, state="dismissed")
+            dismissed = rows.changed(session, t.anomaly, org, {"id": anomaly_id}, state="dismissed")
             if not dismissed:
                 raise NotFound(anomaly=anomaly_id)
             (row,) = dismissed

@@ -10,15 +10,14 @@ warn, since neither fewer nor no samples bring it down. Source: docs/adr/0041-qu
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
 from typing import Final
 
 from user_billing.errors import BadInput, NotFound
-from user_billing.meters.rules import BY_NAME, plain
+from user_billing.meters.rules import BY_NAME, Number, plain
 from user_billing.rating.model import Period
 from user_billing.usage.rules import month_of
 
@@ -51,7 +50,7 @@ class Quota:
 
     meter: str
     action: Action
-    limit: Decimal
+    limit: Number
     thresholds: tuple[int, ...]
     interval_ms: int | None = None
 
@@ -62,6 +61,7 @@ class Cap:
 
     min_interval_ms: int | None = None
     blocked: str | None = None
+    since: datetime | None = field(default=None, compare=False)
 
 
 def checked(quota: Quota) -> Quota:

@@ -26,7 +26,7 @@ from user_billing.quotas import forecast as forecasts
 from user_billing.quotas import rules, sql
 from user_billing.quotas import tables as t
 from user_billing.quotas.forecast import Forecast
-from user_billing.quotas.rules import Action, Quota
+from user_billing.quotas.rules import Action, Cap, Quota
 from user_billing.rating.model import Json, Period
 from user_billing.webhooks.outbox import emit
 from user_billing.webhooks.rules import EventType
@@ -40,18 +40,25 @@ CHECKER: Final = Actor("service:ubs")
 
 
 @dataclass(frozen=True, slots=True)
+class Fired:
+    """A threshold that was told in this period."""
+
+    threshold: int
+    fired_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class QuotaState:
     """A quota and where it stands. percent: whole ones of the limit that are used.
 
-    days_left: whole days until the limit is reached, None when not in this period. fired: rows of
-    the thresholds told in it.
+    days_left: whole days until the limit is reached, None when not in this period.
     """
 
     quota: Quota
     forecast: Forecast
     percent: int
     days_left: int | None
-    fired: Sequence[Row[Any]]
+    fired: list[Fired]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +66,8 @@ class Standing:
     """All quotas of an organisation, and what they cap now; None for nothing."""
 
     period: Period
-    quotas: Sequence[QuotaState]
-    cap: Row[Any] | None
+    quotas: list[QuotaState]
+    cap: Cap | None
 
 
 class Quotas:
@@ -77,7 +84,9 @@ class Quotas:
         with self._database.organisation(org) as session:
             fired = sql.fired(session, org, month.start)
             states = [_state(session, org, quota, now, fired) for quota in sql.quotas(session, org)]
-            return Standing(month, states, rows.one(session, t.cap, org))
+            row = rows.one(session, t.cap, org)
+        cap = Cap(row.min_interval_ms, row.blocked, row.since) if row else None
+        return Standing(month, states, cap)
 
     def forecast(self, org: UUID, meter: str) -> Forecast:
         """What a meter will have counted at the end of the month. Raises BadInput."""
@@ -95,9 +104,10 @@ class Quotas:
         since = rules.month(now).start
         with self._changing(principal, org, now) as session:
             rows.put(
-                session, t.quota, org, {"meter": wanted.meter, "action": wanted.action.value},
-                limit_quantity=wanted.limit, thresholds=list(wanted.thresholds),
-                interval_ms=wanted.interval_ms, checked_at=now,
+                session, t.quota,
+                {"org_id": org, "meter": wanted.meter, "action": wanted.action.value},
+                {"limit_quantity": wanted.limit, "thresholds": list(wanted.thresholds),
+                 "interval_ms": wanted.interval_ms, "checked_at": now},
             )  # fmt: skip
             used = _used(session, org, since, wanted.meter)
             sql.rearm(session, org, wanted, since, rules.reached(wanted, used))
@@ -183,7 +193,11 @@ def _state(
     forecast = _forecast(session, org, quota.meter, now, quota)
     days_left = None if forecast.reached_at is None else max(0, (forecast.reached_at - now).days)
     percent = int(Fraction(forecast.used) * 100 / Fraction(quota.limit))
-    own = [row for row in fired if (row.meter, row.action) == (quota.meter, quota.action)]
+    own = [
+        Fired(row.threshold, row.fired_at)
+        for row in fired
+        if (row.meter, row.action) == (quota.meter, quota.action)
+    ]
     return QuotaState(quota, forecast, percent, days_left, own)
 
 

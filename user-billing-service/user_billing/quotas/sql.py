@@ -100,7 +100,7 @@ def follow_anomaly(
     """
     state = case((_A.state == "dismissed", _A.state), else_=values["state"])
     key = {"id": anomaly_id, "until": None}
-    after = rows.change(session, q.anomaly, org, key, **{**values, "state": state})
+    after = rows.changed(session, q.anomaly, org, key, **{**values, "state": state})
     return after[0].state if after else None
 
 

@@ -1,40 +1,24 @@
 """Tables of quotas and of the guard."""
 
-from sqlalchemy import Integer, Numeric, Text, Uuid
-from sqlalchemy.dialects.postgresql import ARRAY
+from user_billing.db.tables import table
 
-from user_billing.db.tables import Instant, org_table
-
-_Quantity = Numeric(38, 9)
-
-quota = org_table(
+quota = table(
     "quota",
-    key={"meter": Text, "action": Text},
-    needed={
-        "limit_quantity": _Quantity, "thresholds": ARRAY(Integer), "checked_at": Instant,
-    },
-    optional={"interval_ms": Integer},
-)  # fmt: skip
+    "org_id:uuid meter:text action:text",
+    "limit_quantity:quantity thresholds:ints checked_at:instant interval_ms:int?",
+)
 
-alert_fired = org_table(
+alert_fired = table(
     "alert_fired",
-    key={"meter": Text, "action": Text, "period": Instant, "threshold": Integer},
-    needed={"fired_at": Instant},
+    "org_id:uuid meter:text action:text period:instant threshold:int",
+    "fired_at:instant",
 )
 
-cap = org_table(
-    "cap",
-    key={},
-    needed={"since": Instant},
-    optional={"min_interval_ms": Integer, "blocked": Text},
-)
+cap = table("cap", "org_id:uuid", "since:instant min_interval_ms:int? blocked:text?")
 
-anomaly = org_table(
+anomaly = table(
     "anomaly",
-    key={"id": Uuid},
-    needed={
-        "meter": Text, "kind": Text, "state": Text, "since": Instant,
-        "expected": _Quantity, "actual": _Quantity,
-    },
-    optional={"until": Instant, "series_factor": _Quantity},
-)  # fmt: skip
+    "org_id:uuid id:uuid",
+    "meter:text kind:text state:text since:instant until:instant? expected:quantity "
+    "actual:quantity series_factor:quantity?",
+)

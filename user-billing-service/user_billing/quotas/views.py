@@ -8,17 +8,15 @@ from uuid import UUID
 from pydantic import Field
 
 from user_billing.api.bodies import Body, View
+from user_billing.meters.rules import Number
 from user_billing.quotas.anomalies import Kind, State
-from user_billing.quotas.forecast import Method
 from user_billing.quotas.rules import (
     INTERVAL_MS_MAX,
     INTERVAL_MS_MIN,
     PERCENT_MAX,
     THRESHOLDS,
     THRESHOLDS_MAX,
-    Action,
 )
-from user_billing.usage.views import Number
 
 Limit = Annotated[Decimal, Field(gt=0, max_digits=38, decimal_places=9)]
 Percent = Annotated[int, Field(ge=1, le=PERCENT_MAX)]
@@ -32,68 +30,6 @@ class QuotaBody(Body):
         default=[*THRESHOLDS]
     )
     interval_ms: Annotated[int, Field(ge=INTERVAL_MS_MIN, le=INTERVAL_MS_MAX)] | None = None
-
-
-class PeriodView(View):
-    """[start, end)."""
-
-    start: datetime
-    end: datetime
-
-
-class ForecastView(View):
-    """Where a meter stands when the period ends. reached_at: the hour in which the limit is."""
-
-    period: PeriodView
-    method: Method
-    used: Number
-    quantity: Number
-    low: Number
-    high: Number
-    reached_at: datetime | None
-
-
-class QuotaView(View):
-    """A quota."""
-
-    meter: str
-    action: Action
-    limit: Number
-    thresholds: list[int]
-    interval_ms: int | None
-
-
-class FiredView(View):
-    """A threshold that was told in this period."""
-
-    threshold: int
-    fired_at: datetime
-
-
-class QuotaStateView(View):
-    """A quota and where it stands."""
-
-    quota: QuotaView
-    forecast: ForecastView
-    percent: int
-    days_left: int | None
-    fired: list[FiredView]
-
-
-class CapView(View):
-    """What reached quotas make of the organisation's limits now."""
-
-    min_interval_ms: int | None
-    blocked: str | None
-    since: datetime
-
-
-class QuotasView(View):
-    """All quotas of an organisation; cap: null while nothing is capped."""
-
-    period: PeriodView
-    quotas: list[QuotaStateView]
-    cap: CapView | None
 
 
 class AnomalyRowView(View):

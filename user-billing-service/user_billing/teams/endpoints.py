@@ -6,9 +6,9 @@ from fastapi import APIRouter, status
 
 from user_billing.api.bodies import Instant
 from user_billing.api.deps import AdminCaller, BillingReader, MetricStore, ServicesDep
+from user_billing.teams.service import Due
 from user_billing.teams.views import (
     ByTeamView,
-    DueView,
     NewVersionView,
     RulesBody,
     SplitsBody,
@@ -65,10 +65,9 @@ def read_by_team(
 
 
 @router.get("/internal/attribution", tags=["internal"], dependencies=[MetricStore])
-def read_due(services: ServicesDep) -> DueView | None:
+def read_due(services: ServicesDep) -> Due | None:
     """Hours of one organisation that are to be split; null when none are."""
-    due = services.teams.due()
-    return None if due is None else DueView.model_validate(due)
+    return services.teams.due()
 
 
 @router.put("/internal/attribution", tags=["internal"], dependencies=[MetricStore])

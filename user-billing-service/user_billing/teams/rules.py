@@ -56,6 +56,14 @@ class Hour:
     quantity: Decimal
 
 
+@dataclass(frozen=True, slots=True)
+class DueHour:
+    """An hour to split, and the revision it is at."""
+
+    hour: datetime
+    revision: int
+
+
 def split(hour: Hour, shares: Shares | None) -> dict[str, Decimal]:
     """The hour's quantity by team; sums to it, to nine decimals. None: it was not split yet."""
     has = shares or {}

@@ -4,7 +4,6 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from itertools import groupby
 from typing import Any, Final
 from uuid import UUID
@@ -19,13 +18,13 @@ from user_billing.db import rows
 from user_billing.db.session import Database
 from user_billing.errors import BadInput, Conflict, NotFound
 from user_billing.identifiers import new_id
-from user_billing.meters.rules import BY_NAME
+from user_billing.meters.rules import BY_NAME, Number
 from user_billing.model import Principal
 from user_billing.organisations import rules as organisations_rules
 from user_billing.organisations import sql as organisations_sql
 from user_billing.teams import rules, sql
 from user_billing.teams import tables as t
-from user_billing.teams.rules import Rule, Shares
+from user_billing.teams.rules import DueHour, Rule, Shares
 from user_billing.usage import rules as usage_rules
 from user_billing.usage.rules import Step
 
@@ -38,15 +37,12 @@ HOURS_AT_ONCE: Final = 24
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """What dis is asked to split by one version of an organisation's rules: rows (hour, revision).
-
-    tenant: the organisation.
-    """
+    """What dis is to split: the organisation, its rules in order, and the hours."""
 
     tenant: UUID
     version: int
     rules: list[Rule]
-    hours: Sequence[Row[Any]]
+    hours: list[DueHour]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +53,7 @@ class TeamUsage:
     team: UUID | None
     meter: str
     unit: str
-    quantity: Decimal
+    quantity: Number
 
 
 class Teams:
@@ -101,7 +97,7 @@ class Teams:
         org, now = caller.tenant, self._clock.now()
         with self._database.organisation(org) as session:
             living = {"id": team, "archived_at": None}
-            archived = rows.change(session, t.team, org, living, archived_at=now)
+            archived = rows.changed(session, t.team, org, living, archived_at=now)
             if not archived:
                 raise NotFound(team=team)
             audit.record(
@@ -130,7 +126,7 @@ class Teams:
             n, before = sql.newest(session, org)
             if before == wanted:
                 return n
-            rows.add(
+            rows.add_one(
                 session, t.attribution_version, org, n=n + 1, rules=sql.stored(wanted),
                 faults=[], created_at=now, created_by=caller.actor.subject,
             )  # fmt: skip
@@ -173,7 +169,7 @@ class Teams:
         with self._database.organisation(org) as session:
             if organisations_sql.organisation(session, org) is None:
                 raise NotFound(organisation=org)
-            rows.change(session, t.attribution_version, org, {"n": version}, faults=list(faults))
+            rows.changed(session, t.attribution_version, org, {"n": version}, faults=list(faults))
             since = self._open_since(session, org)
             open_hours = [one for one in split if one[0] >= since]
             for hour, revision, shares in open_hours:

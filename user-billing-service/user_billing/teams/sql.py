@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from user_billing.db import rows
 from user_billing.teams import tables as t
-from user_billing.teams.rules import Hour, Rule, Shares, Weights
+from user_billing.teams.rules import DueHour, Hour, Rule, Shares, Weights
 
 _RULES = TypeAdapter(list[Rule])
 _DUE: Final = text("""
@@ -39,8 +39,7 @@ def teams(session: Session, org: UUID) -> Sequence[Row[Any]]:
 
 def versions(session: Session, org: UUID, limit: int) -> Sequence[Row[Any]]:
     """The latest rule sets, newest first."""
-    v = t.attribution_version
-    return rows.latest(session, v, org, limit, v.c.n)
+    return rows.latest(session, t.attribution_version, org, limit, "n")
 
 
 def newest(session: Session, org: UUID) -> tuple[int, list[Rule]]:
@@ -63,11 +62,11 @@ def with_rules(session: Session) -> list[UUID]:
 
 def due(
     session: Session, org: UUID, *, since: datetime, version: int, now: datetime, most: int
-) -> Sequence[Row[Any]]:
-    """(hour, revision) of hours that are over and were not split as they are; newest first."""
+) -> list[DueHour]:
+    """Hours that are over and were not split as they are, newest first."""
     before = now - timedelta(hours=1)
     given = {"org": org, "since": since, "before": before, "version": version, "most": most}
-    return session.execute(_DUE, given).all()
+    return [DueHour(*row) for row in session.execute(_DUE, given)]
 
 
 def put_shares(

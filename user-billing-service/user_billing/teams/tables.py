@@ -1,25 +1,17 @@
 """Tables of teams, of versions of the rules, and of how hours were split by them."""
 
-from sqlalchemy import BigInteger, Integer, Text, Uuid
-from sqlalchemy.dialects.postgresql import JSONB
+from user_billing.db.tables import table
 
-from user_billing.db.tables import Instant, org_table
+team = table("team", "org_id:uuid id:uuid", "name:text created_at:instant archived_at:instant?")
 
-team = org_table(
-    "team",
-    key={"id": Uuid},
-    needed={"name": Text, "created_at": Instant},
-    optional={"archived_at": Instant},
-)
-
-attribution_version = org_table(
+attribution_version = table(
     "attribution_version",
-    key={"n": Integer},
-    needed={"rules": JSONB, "faults": JSONB, "created_at": Instant, "created_by": Text},
+    "org_id:uuid n:int",
+    "rules:json faults:json created_at:instant created_by:text",
 )
 
-attribution_hour = org_table(
+attribution_hour = table(
     "attribution_hour",
-    key={"hour": Instant},
-    needed={"version": Integer, "revision": BigInteger, "shares": JSONB},
+    "org_id:uuid hour:instant",
+    "version:int revision:big shares:json",
 )

@@ -8,8 +8,7 @@ from pydantic import Field
 
 from user_billing.api.bodies import Body, Instant, Unicode, View
 from user_billing.teams.rules import RULES_MAX, TEAMS_MAX, Rule, Weights
-from user_billing.teams.service import HOURS_AT_ONCE
-from user_billing.usage.views import Number
+from user_billing.teams.service import HOURS_AT_ONCE, TeamUsage
 
 
 class TeamBody(Body):
@@ -61,37 +60,11 @@ class NewVersionView(View):
     version: int
 
 
-class TeamBucketView(View):
-    """One meter of one team in one step; team null: no rule gives it to a team."""
-
-    start: datetime
-    team: UUID | None
-    meter: str
-    unit: str
-    quantity: Number
-
-
 class ByTeamView(View):
     """Usage by step, team and meter. Samples are summed, levels the mean of the step's hours."""
 
     teams: list[TeamView]
-    usage: list[TeamBucketView]
-
-
-class HourView(View):
-    """An hour to split, and the revision it is at."""
-
-    hour: datetime
-    revision: int
-
-
-class DueView(View):
-    """What dis is to split: the organisation, its rules in order, and the hours."""
-
-    tenant: UUID
-    version: int
-    rules: list[Rule]
-    hours: list[HourView]
+    usage: list[TeamUsage]
 
 
 class SplitBody(Body):

@@ -87,7 +87,7 @@ def read_usage(
     """The caller's organisation, by step and meter; this month without a range."""
     now = services.clock.now()
     start, end = start or rules.month_of(now), end or now
-    return UsageView.of(services.usage.of_range(caller.tenant, start, end, step))
+    return UsageView.model_validate(services.usage.of_range(caller.tenant, start, end, step))
 
 
 @router.post("/api/v1/usage/events", openapi_extra=EVENTS_BODY, response_model=EventOutcomesView)

@@ -2,42 +2,27 @@
 backfills.
 """
 
-from sqlalchemy import BigInteger, Column, Integer, Numeric, Table, Text, Uuid
-from sqlalchemy.dialects.postgresql import ARRAY
+from user_billing.db.tables import table
 
-from user_billing.db.tables import Instant, metadata, org_table
-
-usage_event = org_table(
+usage_event = table(
     "usage_event",
-    key={"source": Text, "id": Text},
-    needed={"meter": Text, "at": Instant, "value": Text, "received_at": Instant},
-    optional={"backfill": Uuid},
+    "org_id:uuid source:text id:text",
+    "meter:text at:instant value:text received_at:instant backfill:uuid?",
 )
 
-usage_value = org_table(
-    "usage_value", key={"meter": Text, "hour": Instant, "value": Text}, needed={}
-)
+usage_value = table("usage_value", "org_id:uuid meter:text hour:instant value:text", "")
 
-usage_backfill = org_table(
+usage_backfill = table(
     "usage_backfill",
-    key={"id": Uuid},
-    needed={"opened_at": Instant, "opened_by": Text, "expires_at": Instant},
-    optional={"ended_at": Instant, "outcome": Text},
+    "org_id:uuid id:uuid",
+    "opened_at:instant opened_by:text expires_at:instant ended_at:instant? outcome:text?",
 )
 
-usage_hour = org_table(
+usage_hour = table(
     "usage_hour",
-    key={"meter": Text, "hour": Instant, "source": Text},
-    needed={
-        "revision": BigInteger, "quantity": Numeric(38, 9), "minutes": ARRAY(Integer),
-        "readings": BigInteger, "received_at": Instant,
-    },
-    optional={"latest_at": Instant},
-)  # fmt: skip
-
-usage_watermark = Table(
-    "usage_watermark",
-    metadata,
-    Column("source", Text, primary_key=True),
-    Column("complete_through", Instant, nullable=False),
+    "org_id:uuid meter:text hour:instant source:text",
+    "revision:big quantity:quantity minutes:ints readings:big received_at:instant "
+    "latest_at:instant?",
 )
+
+usage_watermark = table("usage_watermark", "source:text", "complete_through:instant")

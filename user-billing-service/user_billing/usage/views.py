@@ -3,27 +3,24 @@
 from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, Field, PlainSerializer
+from pydantic import BaseModel, Field
 
 from user_billing.api.bodies import Body, Instant, View
-from user_billing.meters.rules import plain
+from user_billing.meters.rules import Number, plain
 from user_billing.model import Audience
 from user_billing.usage.events import NAME_CHARS_MAX, Verdict
 from user_billing.usage.events import Outcome as EventOutcome
 from user_billing.usage.intake import BackfillOutcome
 from user_billing.usage.rules import Outcome, Reading, Report
-from user_billing.usage.service import UsageOfRange
 
 REPORTS_MAX = 100
 Quantity = Annotated[Decimal, Field(ge=0, max_digits=38, decimal_places=9)]
 
 
 text = plain
-Number = Annotated[Decimal, PlainSerializer(plain, return_type=str)]
-"""Decimal text in JSON."""
 
 
 class ReadingBody(Body):
@@ -96,18 +93,6 @@ class UsageView(BaseModel):
     complete_through: datetime | None
     sources: list[SourceView]
     usage: list[BucketView]
-
-    @classmethod
-    def of(cls, usage: UsageOfRange) -> Self:
-        """As JSON tells it."""
-        through = usage.complete_through
-        return cls.model_validate({
-            "complete_through": min((at for at in through.values() if at), default=None),
-            "sources": [{"source": of, "complete_through": at} for of, at in through.items()],
-            "usage": [
-                {**row._asdict(), "unit": usage.units.get(row.meter, "")} for row in usage.rows
-            ],
-        })  # fmt: skip
 
 
 class CloudEventBody(BaseModel):

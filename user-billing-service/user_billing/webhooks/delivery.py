@@ -180,7 +180,7 @@ class Courier:
         }  # fmt: skip
         with self._database.organisation(org) as session:
             endpoint = rows.one(session, webhook_endpoint, org, lock=True, id=row.id)
-            stands = rows.change(
+            stands = rows.changed(
                 session, webhook_delivery, org, attempt, state=state.value, next_at=next_at,
                 **asdict(outcome),
             )  # fmt: skip
@@ -198,7 +198,7 @@ class Courier:
                     url=row.url, error=outcome.error,
                 )  # fmt: skip
             if (failing_since, disabled_at) != (endpoint.failing_since, endpoint.disabled_at):
-                rows.change(
+                rows.changed(
                     session, webhook_endpoint, org, {"id": row.id},
                     failing_since=failing_since, disabled_at=disabled_at,
                 )  # fmt: skip

@@ -44,7 +44,7 @@ def emit(
         "an event names things, it does not hold them"
     )
     event_id = new_id()
-    rows.add(session, webhook_event, org, id=event_id, type=type_.value, body=body, at=now)
+    rows.add_one(session, webhook_event, org, id=event_id, type=type_.value, body=body, at=now)
     for endpoint_id in listeners:
         sql.add_delivery(session, org, endpoint_id, event_id, now)
     return event_id

@@ -59,7 +59,7 @@ class Webhooks:
             before = rows.latest(session, webhook_endpoint, org, rules.ENDPOINTS_MAX)
             if len(before) >= rules.ENDPOINTS_MAX:
                 raise Conflict(endpoints_max=rules.ENDPOINTS_MAX)
-            rows.add(
+            rows.add_one(
                 session, webhook_endpoint, org, id=endpoint_id, url=url,
                 event_types=sorted(set(types)), secret_sealed=sealed, created_at=now,
             )  # fmt: skip
@@ -89,7 +89,7 @@ class Webhooks:
                 values["disabled_at"] = now
                 sql.fail_pending(session, org, endpoint_id, "the endpoint was turned off")
             if values:
-                (row,) = rows.change(session, webhook_endpoint, org, {"id": endpoint_id}, **values)
+                (row,) = rows.changed(session, webhook_endpoint, org, {"id": endpoint_id}, **values)
                 names = sorted(values)
                 audit.record(
                     session, org, actor, "webhook.changed", str(endpoint_id), now=now, changed=names
@@ -115,7 +115,7 @@ class Webhooks:
         secret, sealed = self._new_secret(org, endpoint_id)
         with self._database.organisation(org) as session:
             old = rows.require(session, webhook_endpoint, org, lock=True, id=endpoint_id)
-            (row,) = rows.change(
+            (row,) = rows.changed(
                 session, webhook_endpoint, org, key, secret_sealed=sealed,
                 old_secret_sealed=old.secret_sealed, old_secret_until=now + overlap,
             )  # fmt: skip

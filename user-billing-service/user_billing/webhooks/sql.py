@@ -37,7 +37,7 @@ def add_delivery(
     where = (_D.org_id == org, _D.endpoint_id == endpoint_id, _D.state == State.PENDING.value)
     waiting = select(_D.event_id).where(*where).limit(QUEUE_MAX).subquery()
     is_full = select(func.count()).select_from(waiting).scalar_subquery() >= QUEUE_MAX
-    rows.add(
+    rows.add_one(
         session, webhook_delivery, org, endpoint_id=endpoint_id, event_id=event_id, attempts=0,
         queued_at=now, next_at=now,
         state=case((is_full, State.FAILED.value), else_=State.PENDING.value),
@@ -76,7 +76,7 @@ def requeue(
     chosen = select(_D.event_id).where(*where).order_by(_D.event_id).limit(QUEUE_MAX)
     again = {"state": State.PENDING.value, "attempts": 0, "queued_at": now, "next_at": now}
     key = {"endpoint_id": endpoint_id}
-    return len(rows.change(session, webhook_delivery, org, key, _D.event_id.in_(chosen), **again))
+    return len(rows.changed(session, webhook_delivery, org, key, _D.event_id.in_(chosen), **again))
 
 
 def due(
@@ -92,9 +92,9 @@ def claim(
 ) -> Row[Any] | None:
     """The delivery with its endpoint and event, this caller's until then; None: another's."""
     key = {"endpoint_id": endpoint_id, "event_id": event_id, "state": State.PENDING.value}
-    mine = rows.change(
+    mine = rows.changed(
         session, webhook_delivery, org, key, _D.next_at <= now,
-        attempts=_D.attempts + 1, next_at=end, sent_at=now,
+        attempts=_D.attempts + 1, next_at=end, sent_at=now, status=None, duration_ms=None, error="",
     )  # fmt: skip
     if not mine:
         return None
@@ -112,7 +112,7 @@ def claim(
 def fail_pending(session: Session, org: UUID, endpoint_id: UUID, error: str) -> None:
     """Nothing waits for the endpoint any more."""
     key = {"endpoint_id": endpoint_id, "state": State.PENDING.value}
-    rows.change(session, webhook_delivery, org, key, state=State.FAILED.value, error=error)
+    rows.changed(session, webhook_delivery, org, key, state=State.FAILED.value, error=error)
 
 
 def sweep(session: Session, before: datetime) -> None:

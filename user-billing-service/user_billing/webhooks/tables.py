@@ -1,33 +1,20 @@
 """Endpoints, events and their deliveries: an outbox that is also the log."""
 
-from sqlalchemy import Integer, LargeBinary, SmallInteger, Text, Uuid
-from sqlalchemy.dialects.postgresql import ARRAY
+from user_billing.db.tables import table
 
-from user_billing.db.tables import Instant, org_table
-
-webhook_endpoint = org_table(
+webhook_endpoint = table(
     "webhook_endpoint",
-    key={"id": Uuid},
-    needed={
-        "url": Text, "event_types": ARRAY(Text), "secret_sealed": LargeBinary,
-        "created_at": Instant,
-    },
-    optional={
-        "old_secret_sealed": LargeBinary, "old_secret_until": Instant,
-        "failing_since": Instant, "disabled_at": Instant,
-    },
-)  # fmt: skip
-
-webhook_event = org_table(
-    "webhook_event", key={"id": Uuid}, needed={"type": Text, "body": Text, "at": Instant}
+    "org_id:uuid id:uuid",
+    "url:text event_types:texts secret_sealed:bytes created_at:instant "
+    "old_secret_sealed:bytes? old_secret_until:instant? failing_since:instant? "
+    "disabled_at:instant?",
 )
 
-webhook_delivery = org_table(
+webhook_event = table("webhook_event", "org_id:uuid id:uuid", "type:text body:text at:instant")
+
+webhook_delivery = table(
     "webhook_delivery",
-    key={"endpoint_id": Uuid, "event_id": Uuid},
-    needed={
-        "state": Text, "attempts": Integer, "queued_at": Instant, "next_at": Instant,
-        "error": Text,
-    },
-    optional={"sent_at": Instant, "status": SmallInteger, "duration_ms": Integer},
-)  # fmt: skip
+    "org_id:uuid endpoint_id:uuid event_id:uuid",
+    "state:text attempts:int queued_at:instant next_at:instant error:text sent_at:instant? "
+    "status:small? duration_ms:int?",
+)
