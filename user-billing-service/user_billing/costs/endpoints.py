@@ -1,8 +1,7 @@
 """Costs split over teams by an organisation, and over organisations by the operator."""
 
 from collections.abc import Callable
-from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Response, status
@@ -10,17 +9,10 @@ from fastapi import APIRouter, Depends, Query, Response, status
 from user_billing.api.deps import AdminCaller, BillingReader, ServicesDep, needs, operator
 from user_billing.costs import rules
 from user_billing.costs.rules import Over
-from user_billing.costs.views import PoolBody, PoolsView, PoolView, SplitView
+from user_billing.costs.views import PoolBody, PoolView, SplitView
 from user_billing.model import Principal, Scope
 
 router = APIRouter(prefix="/api/v1", tags=["costs"])
-
-
-class Format(StrEnum):
-    """Of an export."""
-
-    CSV = "csv"
-    FOCUS = "focus"
 
 
 def add_routes(
@@ -51,11 +43,11 @@ def add_routes(
         cost_id: UUID,
         caller: Annotated[Principal, Depends(reader)],
         services: ServicesDep,
-        style: Annotated[Format, Query(alias="format")] = Format.CSV,
+        style: Annotated[Literal["csv", "focus"], Query(alias="format")] = "csv",
     ) -> Response:
         """The same as a CSV file, in plain columns or those of FOCUS."""
         split = services.costs.split(caller.tenant, cost_id, over)
-        write = rules.focus if style is Format.FOCUS else rules.chargeback
+        write = rules.focus if style == "focus" else rules.chargeback
         headers = {"Content-Disposition": f'attachment; filename="{style}-{cost_id}.csv"'}
         content = write(split.pool, split.bearers)
         return Response(content, media_type="text/csv; charset=utf-8", headers=headers)
@@ -73,9 +65,9 @@ add_routes("/operator/costs", Over.ORGANISATIONS, operator, operator)
 
 
 @router.get("/costs")
-def list_costs(caller: BillingReader, services: ServicesDep) -> PoolsView:
-    """The latest costs of the caller's organisation."""
-    return PoolsView(costs=[PoolView.of(row) for row in services.costs.all(caller.tenant)])
+def list_costs(caller: BillingReader, services: ServicesDep) -> dict[str, list[PoolView]]:
+    """The latest costs of the caller's organisation, newest first."""
+    return {"costs": [PoolView.of(row) for row in services.costs.all(caller.tenant)]}
 
 
 @router.delete("/costs/{cost_id}", status_code=status.HTTP_204_NO_CONTENT)

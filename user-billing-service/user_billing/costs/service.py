@@ -11,12 +11,11 @@ from sqlalchemy import Row
 
 from user_billing import access
 from user_billing.audit import service as audit
-from user_billing.chassis.clock import Clock
 from user_billing.costs import rules, sql
 from user_billing.costs.rules import Over, Pool, Share, Split
 from user_billing.costs.tables import cost_pool
 from user_billing.db import rows
-from user_billing.db.session import BoundSession, Database, within
+from user_billing.db.session import BoundSession, Room, within
 from user_billing.errors import BadInput, Conflict, NotFound
 from user_billing.identifiers import new_id
 from user_billing.invoices import payload
@@ -32,12 +31,8 @@ from user_billing.teams import rules as teams_rules
 from user_billing.teams import sql as teams_sql
 
 
-class Costs:
+class Costs(Room):
     """The cost pools of all organisations."""
-
-    def __init__(self, database: Database, clock: Clock) -> None:
-        self._database = database
-        self._clock = clock
 
     def all(self, org: UUID) -> Sequence[Row[Any]]:
         """The latest pools, newest first."""

@@ -59,12 +59,6 @@ class PoolView(BaseModel):
         )  # fmt: skip
 
 
-class PoolsView(BaseModel):
-    """Costs, newest first."""
-
-    costs: list[PoolView]
-
-
 class SplitView(BaseModel):
     """Who bears what; the shares sum to the amount."""
 

@@ -176,11 +176,8 @@ def of_period(meter: Meter, totals: Totals, start: datetime, end: datetime) -> D
 
 def hours_between(start: datetime, end: datetime) -> int:
     """How many whole hours of UTC begin in [start, end)."""
-    return _hours_before(end) - _hours_before(start)
-
-
-def _hours_before(at: datetime) -> int:
-    return -((EPOCH - at) // timedelta(hours=1))
+    hour = timedelta(hours=1)
+    return (EPOCH - start) // hour - (EPOCH - end) // hour
 
 
 def quantity(exact: Fraction) -> Decimal:

@@ -3,9 +3,8 @@
 from uuid import UUID
 
 from user_billing.audit import service as audit
-from user_billing.chassis.clock import Clock
 from user_billing.db import rows
-from user_billing.db.session import Database
+from user_billing.db.session import Room
 from user_billing.errors import Conflict
 from user_billing.meters import rules, sql
 from user_billing.meters.rules import Meter
@@ -14,12 +13,8 @@ from user_billing.model import Actor
 from user_billing.usage import sql as usage_sql
 
 
-class Meters:
+class Meters(Room):
     """The meters of all organisations."""
-
-    def __init__(self, database: Database, clock: Clock) -> None:
-        self._database = database
-        self._clock = clock
 
     def all(self, org: UUID) -> list[Meter]:
         """Those that every organisation has, then its own by code."""

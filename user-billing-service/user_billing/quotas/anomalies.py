@@ -64,7 +64,6 @@ class Kind(StrEnum):
 class Episode:
     """An anomaly as the hours show it. until: the first hour that is as expected again."""
 
-    since: datetime
     until: datetime | None
     state: State
     expected: Decimal
@@ -129,7 +128,7 @@ def episode(hours: Hours, since: datetime, last: datetime) -> Episode:
             hour += HOUR
     actual, normal = totals(hours, since, hour)
     until = None if state is State.OPEN else hour
-    return Episode(since, until, state, quantity(normal), quantity(actual))
+    return Episode(until, state, quantity(normal), quantity(actual))
 
 
 def totals(hours: Hours, since: datetime, end: datetime) -> tuple[Fraction, Fraction]:

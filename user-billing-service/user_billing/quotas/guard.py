@@ -13,9 +13,8 @@ from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from user_billing.audit import service as audit
-from user_billing.chassis.clock import Clock
 from user_billing.db import rows
-from user_billing.db.session import Database
+from user_billing.db.session import Room
 from user_billing.errors import NotFound
 from user_billing.identifiers import new_id
 from user_billing.members import standing
@@ -50,13 +49,10 @@ class Anomaly:
     proposed_credit: Decimal | None = None
 
 
-class Guard:
+class Guard(Room):
     """The anomalies of all organisations."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
-        self._database = database
-        self._clock = clock
-        self._looked_at: datetime | None = None
+    _looked_at: datetime | None = None
 
     def look_due(self) -> None:
         """Every organisation's hours are looked at, once this process sees another whole one.

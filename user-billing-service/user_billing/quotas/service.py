@@ -14,9 +14,8 @@ from sqlalchemy.orm import Session
 
 from user_billing import access
 from user_billing.audit import service as audit
-from user_billing.chassis.clock import Clock
 from user_billing.db import rows
-from user_billing.db.session import BoundSession, Database, within
+from user_billing.db.session import BoundSession, Room, within
 from user_billing.errors import BadInput, NotFound
 from user_billing.members import standing
 from user_billing.meters.rules import BY_NAME, plain
@@ -70,12 +69,8 @@ class Standing:
     cap: Cap | None
 
 
-class Quotas:
+class Quotas(Room):
     """The quotas of all organisations."""
-
-    def __init__(self, database: Database, clock: Clock) -> None:
-        self._database = database
-        self._clock = clock
 
     def standing(self, org: UUID) -> Standing:
         """The organisation's quotas with forecasts."""

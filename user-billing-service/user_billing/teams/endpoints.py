@@ -9,7 +9,6 @@ from user_billing.api.deps import AdminCaller, BillingReader, MetricStore, Servi
 from user_billing.teams.service import Due
 from user_billing.teams.views import (
     ByTeamView,
-    NewVersionView,
     RulesBody,
     SplitsBody,
     TeamBody,
@@ -46,9 +45,9 @@ def read_rules(caller: BillingReader, services: ServicesDep) -> VersionsView:
 
 
 @router.put("/api/v1/attribution")
-def put_rules(body: RulesBody, caller: AdminCaller, services: ServicesDep) -> NewVersionView:
+def put_rules(body: RulesBody, caller: AdminCaller, services: ServicesDep) -> dict[str, int]:
     """This rule set is in force; hours of the open period follow within minutes."""
-    return NewVersionView(version=services.teams.put_rules(caller, body.rules))
+    return {"version": services.teams.put_rules(caller, body.rules)}
 
 
 @router.get("/api/v1/usage/by-team")

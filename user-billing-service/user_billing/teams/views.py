@@ -54,12 +54,6 @@ class VersionsView(View):
     versions: list[VersionView]
 
 
-class NewVersionView(View):
-    """The rule set in force."""
-
-    version: int
-
-
 class ByTeamView(View):
     """Usage by step, team and meter. Samples are summed, levels the mean of the step's hours."""
 

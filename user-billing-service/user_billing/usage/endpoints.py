@@ -30,17 +30,12 @@ from user_billing.usage.views import (
     BackfillView,
     CloudEventBody,
     EventOutcomesView,
-    OutcomesView,
     ReportsBody,
     UsageView,
     outcomes_of,
 )
 
 Ending = Literal["close", "revert"]
-ENDINGS: dict[Ending, BackfillOutcome] = {
-    "close": BackfillOutcome.CLOSED,
-    "revert": BackfillOutcome.REVERTED,
-}
 UsageWriter = Annotated[Principal, Depends(needs(Scope.METRICS_WRITE))]
 CLOUD_EVENT = CloudEventBody.model_json_schema()
 EVENTS_BODY = {
@@ -67,13 +62,15 @@ router = APIRouter(tags=["usage"])
 @router.post("/internal/usage", tags=["internal"], dependencies=[Sister])
 def take_usage(
     body: ReportsBody, callers: SisterService, services: ServicesDep, rid: RequestId
-) -> OutcomesView:
-    """Hours as the caller counted them; one that is sent again changes nothing."""
+) -> dict[str, list[rules.Outcome]]:
+    """Hours as the caller counted them, and what became of each in their order.
+
+    One that is sent again changes nothing.
+    """
     if body.source not in callers:
         raise NotAllowed(needs=f"the service token of {body.source}")
     reports = [report.report() for report in body.reports]
-    taken = services.usage.take(body.source, reports, body.complete_through, rid)
-    return OutcomesView(outcomes=taken)
+    return {"outcomes": services.usage.take(body.source, reports, body.complete_through, rid)}
 
 
 @router.get("/api/v1/usage")
@@ -128,5 +125,6 @@ def end_backfill(
 ) -> BackfillView:
     """Closed, its events count; reverted, they are gone as if they had never been sent."""
     require_fresh(caller, services.clock.now())
-    row = services.intake.end(caller.tenant, backfill_id, ENDINGS[ending], caller.actor)
+    outcome = BackfillOutcome.CLOSED if ending == "close" else BackfillOutcome.REVERTED
+    row = services.intake.end(caller.tenant, backfill_id, outcome, caller.actor)
     return BackfillView.model_validate(row)

@@ -21,9 +21,8 @@ from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from user_billing.audit import service as audit
-from user_billing.chassis.clock import Clock
 from user_billing.db import rows
-from user_billing.db.session import Database
+from user_billing.db.session import Room
 from user_billing.errors import BadInput, Conflict
 from user_billing.identifiers import new_id
 from user_billing.meters.rules import Aggregation, Meter
@@ -133,11 +132,8 @@ class Taking:
 
     def audit_conflicts(self, verdicts: Sequence[Verdict], actor: Actor) -> None:
         """The audit log tells of events that say something else than before."""
-        ids = [
-            f"{verdict.event.source} {verdict.event.id}"
-            for verdict in verdicts
-            if verdict.event and verdict.outcome is Outcome.CONFLICT
-        ]
+        conflicts = events.with_outcome(verdicts, Outcome.CONFLICT)
+        ids = [f"{event.source} {event.id}" for event in conflicts]
         if ids:
             log.error("usage_event_conflict", events=len(ids))
             audit.record(
@@ -146,12 +142,8 @@ class Taking:
             )  # fmt: skip
 
 
-class Intake:
+class Intake(Room):
     """The events and backfills of all organisations."""
-
-    def __init__(self, database: Database, clock: Clock) -> None:
-        self._database = database
-        self._clock = clock
 
     def take(
         self, org: UUID, sent: Sequence[object], backfill: UUID | None, actor: Actor
@@ -167,11 +159,7 @@ class Intake:
             stored = sql.stored_events(taking.session, org, {event.key for event in wanted})
             distinct = taking.distinct(wanted)
             verdicts = events.decide(parsed, stored, distinct, backfill)
-            accepted = [
-                verdict.event
-                for verdict in verdicts
-                if verdict.event and verdict.outcome is Outcome.ACCEPTED
-            ]
+            accepted = events.with_outcome(verdicts, Outcome.ACCEPTED)
             if accepted:
                 taking.add(accepted, backfill)
                 if backfill is None:

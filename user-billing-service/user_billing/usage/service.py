@@ -10,8 +10,7 @@ from prometheus_client import Counter
 from sqlalchemy.orm import Session
 
 from user_billing.audit import service as audit
-from user_billing.chassis.clock import Clock
-from user_billing.db.session import Database, within
+from user_billing.db.session import Room, within
 from user_billing.meters.sql import every_meter
 from user_billing.model import Actor, Audience
 from user_billing.rating.model import MeterUsage
@@ -24,12 +23,8 @@ REPORTS = Counter(
 )
 
 
-class Usage:
+class Usage(Room):
     """The hours of all organisations."""
-
-    def __init__(self, database: Database, clock: Clock) -> None:
-        self._database = database
-        self._clock = clock
 
     def take(
         self,

@@ -192,14 +192,10 @@ def by_step(
 
 def put_watermark(session: Session, source: str, complete_through: datetime) -> None:
     """Whatever `source` counted before that time was reported; it never goes back."""
-    statement = upsert(t.usage_watermark).values(source=source, complete_through=complete_through)
-    session.execute(
-        statement.on_conflict_do_update(
-            constraint=t.usage_watermark.primary_key,
-            set_={"complete_through": statement.excluded.complete_through},
-            where=t.usage_watermark.c.complete_through < statement.excluded.complete_through,
-        )
-    )
+    w, new = t.usage_watermark, upsert(t.usage_watermark)
+    new = new.values(source=source, complete_through=complete_through)
+    later = {"complete_through": func.greatest(w.c.complete_through, complete_through)}
+    session.execute(new.on_conflict_do_update(constraint=w.primary_key, set_=later))
 
 
 def watermarks(session: Session) -> dict[Audience, datetime | None]:

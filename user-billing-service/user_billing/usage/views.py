@@ -11,10 +11,9 @@ from pydantic import BaseModel, Field
 from user_billing.api.bodies import Body, Instant, View
 from user_billing.meters.rules import Number, plain
 from user_billing.model import Audience
-from user_billing.usage.events import NAME_CHARS_MAX, Verdict
-from user_billing.usage.events import Outcome as EventOutcome
+from user_billing.usage.events import NAME_CHARS_MAX, Outcome, Verdict
 from user_billing.usage.intake import BackfillOutcome
-from user_billing.usage.rules import Outcome, Reading, Report
+from user_billing.usage.rules import Reading, Report
 
 REPORTS_MAX = 100
 Quantity = Annotated[Decimal, Field(ge=0, max_digits=38, decimal_places=9)]
@@ -29,11 +28,6 @@ class ReadingBody(Body):
     quantity: Quantity = Decimal(0)
     minutes: list[Annotated[int, Field(ge=0, lt=2**31)]] = Field(default=[])
 
-    def reading(self) -> Reading:
-        """As the rules take it."""
-        largest = Decimal(max(self.minutes, default=0))
-        return Reading(largest if self.minutes else self.quantity, tuple(self.minutes))
-
 
 class ReportBody(Body):
     """One hour of one organisation as it stood at `revision`."""
@@ -45,7 +39,10 @@ class ReportBody(Body):
 
     def report(self) -> Report:
         """As the rules take it."""
-        readings = {code: body.reading() for code, body in self.meters.items()}
+        readings = {}
+        for code, of in self.meters.items():
+            quantity = Decimal(max(of.minutes)) if of.minutes else of.quantity
+            readings[code] = Reading(quantity, tuple(of.minutes))
         return Report(self.tenant, self.hour, self.revision, readings)
 
 
@@ -55,12 +52,6 @@ class ReportsBody(Body):
     source: Audience
     reports: Annotated[list[ReportBody], Field(max_length=REPORTS_MAX)]
     complete_through: Instant | None = None
-
-
-class OutcomesView(BaseModel):
-    """What became of each report, in their order."""
-
-    outcomes: list[Outcome]
 
 
 class BucketView(BaseModel):
@@ -113,7 +104,7 @@ class EventOutcomeView(BaseModel):
 
     source: str | None
     id: str | None
-    outcome: EventOutcome
+    outcome: Outcome
     reason: str | None
 
 

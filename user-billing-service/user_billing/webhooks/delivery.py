@@ -95,20 +95,17 @@ class Courier:
                     await wake.wait()
 
     async def _due(self, steps: anyio.CapacityLimiter) -> Sequence[Delivery]:
-        free = SLOTS - len(self._busy)
-        if not free:
-            return []
         try:
-            return await anyio.to_thread.run_sync(self._read_due, free, limiter=steps)
+            return await anyio.to_thread.run_sync(self._read_due, limiter=steps)
         except ServiceError as exc:
             log.warning("webhooks_wait", reason=str(exc))
         except Exception:
             log.exception("webhooks_wait")
         return []
 
-    def _read_due(self, limit: int) -> Sequence[Delivery]:
+    def _read_due(self) -> Sequence[Delivery]:
         with self._database.directory() as session:
-            return sql.due(session, self._clock.now(), self._busy, limit)
+            return sql.due(session, self._clock.now(), self._busy, SLOTS - len(self._busy))
 
     async def _deliver(
         self,

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from user_billing.api.bodies import Body, Instant, Unicode, View
 from user_billing.webhooks.rules import EventType, State
@@ -83,9 +83,3 @@ class DeliveriesView(View):
 
     deliveries: list[DeliveryView]
     next: UUID | None
-
-
-class ReplayedView(BaseModel):
-    """How many deliveries wait again."""
-
-    count: int
