@@ -104,7 +104,6 @@ def _chores(services: Services) -> tuple[Chore, ...]:
     """What the rooms do by themselves."""
     return (
         Chore("quotas", QUOTAS_S, services.quotas.check_due),
-        Chore("quotas' notices", UPKEEP_S, services.quotas.sweep),
         Chore("guard", UPKEEP_S, services.guard.look_due),
         Chore("usage", UPKEEP_S, services.intake.upkeep),
         Chore("subscriptions", FLUSH_S, services.subscriptions.follow),

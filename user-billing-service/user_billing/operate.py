@@ -25,20 +25,18 @@ from user_billing.setup.service import Bootstrap
 
 def main(arguments: list[str] | None = None) -> None:
     """The command; its answer is one line on stdout, its failure one line on stderr."""
-    parser = argparse.ArgumentParser(prog="python -m user_billing.operate")
+    parser = argparse.ArgumentParser(
+        prog="python -m user_billing.operate", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("setup-link", help="print the set-up link while it is needed")
-    commands.add_parser(
-        "rotate-signing-key",
-        help="replace the signing keys; every token made before is dead within 5 s",
-    )
-    verify = commands.add_parser("verify-audit", help="prove audit chains, or an exported file")
+    commands.add_parser("setup-link")
+    commands.add_parser("rotate-signing-key")
+    verify = commands.add_parser("verify-audit")
     verify.add_argument("organisation", type=UUID, nargs="?", help="one; else all of them")
     verify.add_argument("--file", type=Path, help="an export with format=json")
-    reset = commands.add_parser("reset-second-factor", help="a person logs in without a code")
-    reset.add_argument("email")
-    ledger = commands.add_parser("verify-ledger", help="sum the ledger of an organisation again")
-    ledger.add_argument("organisation", type=UUID)
+    commands.add_parser("reset-second-factor").add_argument("email")
+    commands.add_parser("verify-ledger").add_argument("organisation", type=UUID)
     given = parser.parse_args(arguments)
     try:
         sys.stdout.write(f"{run(load(Settings), **vars(given))}\n")

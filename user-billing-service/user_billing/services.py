@@ -1,13 +1,10 @@
 """Every part of the service, joined: the only place where parts are chosen."""
 
-from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 from threading import Lock
 from urllib.parse import urlsplit
-from uuid import UUID
 
 from pydantic import SecretStr
-from sqlalchemy.orm import Session
 
 from user_billing.audit.service import Audit
 from user_billing.chassis.callers import Buckets
@@ -40,8 +37,7 @@ from user_billing.people.proof import Proofs
 from user_billing.people.service import People
 from user_billing.plans.service import Plans
 from user_billing.quotas.guard import Guard
-from user_billing.quotas.service import Quotas, note
-from user_billing.rating.model import Json
+from user_billing.quotas.service import Quotas
 from user_billing.service_accounts.service import ServiceAccounts
 from user_billing.sessions.service import Sessions
 from user_billing.settings import Settings
@@ -55,8 +51,6 @@ from user_billing.usage.intake import Intake
 from user_billing.usage.service import Usage
 from user_billing.wallets.service import Wallets
 from user_billing.webhooks.delivery import Courier
-from user_billing.webhooks.outbox import emit
-from user_billing.webhooks.rules import EventType
 from user_billing.webhooks.service import Webhooks
 
 
@@ -115,8 +109,8 @@ class Services:
         self.intake = Intake(database, clock)
         self.teams = Teams(database, clock, invoiced_until=invoices_sql.invoiced_until)
         self.costs = Costs(database, clock)
-        self.quotas = Quotas(database, clock, emit=tell)
-        self.guard = Guard(database, clock, emit=tell)
+        self.quotas = Quotas(database, clock)
+        self.guard = Guard(database, clock)
         self.plans = Plans(database, clock)
         self.sellers = Sellers(database, clock)
         self.subscriptions = Subscriptions(database, clock, sells=is_seller_confirmed)
@@ -125,14 +119,6 @@ class Services:
         self.corrections = Corrections(database, clock)
         self.ledger = Ledger(database)
         self.wallets = Wallets(database, clock)
-
-
-def tell(
-    session: Session, org: UUID, kind: str, payload: Mapping[str, Json], now: datetime
-) -> None:
-    """The organisation's webhooks are told, and a notice stays for the page."""
-    note(session, org, kind, payload, now)
-    emit(session, org, EventType(kind), payload, now)
 
 
 def _database(settings: Settings) -> Database:

@@ -232,6 +232,7 @@ def filled(path, theirs):
         cost_id=theirs.cost,
         code=theirs.meter,
         backfill_id=theirs.backfill["id"],
+        ending="close",
         webhook_id=theirs.webhook,
         meter="none",
         action="warn",

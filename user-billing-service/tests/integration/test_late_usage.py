@@ -1,5 +1,6 @@
 """Late usage is charged once, in the next invoice, whatever came in which order."""
 
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from uuid import UUID
@@ -12,6 +13,7 @@ from shop import ACTOR, CUSTOMER, PriceASample, Shop, month
 from sqlalchemy import func, select
 
 from user_billing.invoices import tables as t
+from user_billing.invoices.rules import number_text
 
 ONE = "application/cloudevents+json"
 
@@ -188,3 +190,34 @@ def test_a_backfill_is_charged_late_when_it_is_closed_and_not_when_it_is_reverte
         rated.append(counted.of_draft(org, next_.start))
     assert rated == [{first.start}, {second.start}, {first.start, third.start}]
     assert charged(shop, org) == {first.start: 1940, second.start: 1900, third.start: 1900}
+
+
+class DollarsFrom(PriceASample):
+    """The same prices, in dollars from the second month on."""
+
+    def rated(self, session, org, period):
+        rated = super().rated(session, org, period)
+        return rated if period.start < month(1) else replace(rated, currency="USD")
+
+
+def test_late_usage_in_another_currency_is_told_and_charged_when_the_currency_is_back(shop):
+    """A document has one currency: the audit log names the invoices whose late usage waits."""
+    org, euros = shop.buyer(), shop.invoices.rating
+    shop.report(org, month(0), 100)
+    first = shop.final(org, month(0))
+    shop.report(org, month(0) + timedelta(hours=5), 8)
+    shop.invoices.rating = DollarsFrom()
+    try:
+        shop.final(org, month(1))
+    finally:
+        shop.invoices.rating = euros
+    assert charged(shop, org) == {month(0): 1900 + 100, month(1): 1900}
+    row = shop.invoices.one(org, first).row
+    events = shop.hub.services.audit.page(org, before=None, limit=50).events
+    (told,) = [event.detail for event in events if event.action == "usage.not_charged"]
+    assert told == {
+        "late_usage_of": [number_text(row.series, row.number)],
+        "why": "it is not in USD",
+    }
+    shop.final(org, month(2))
+    assert charged(shop, org)[month(0)] == 1900 + 108

@@ -13,7 +13,7 @@ from user_billing.chassis.postgres import open_engine
 from user_billing.db.session import Database
 from user_billing.identifiers import new_id
 from user_billing.meters.rules import Aggregation
-from user_billing.usage import event_sql, sql
+from user_billing.usage import sql
 from user_billing.usage.rules import Reading, Report
 
 START = datetime(2026, 5, 1, tzinfo=UTC)
@@ -141,7 +141,7 @@ def test_unique_is_of_the_whole_period(database, organisation, rows):
     with database.organisation(org) as session:
         for hour, texts in rows.items():
             place = "own_unique", START + timedelta(hours=hour)
-            event_sql.add_values(session, org, [(place, text) for text in texts])
+            sql.add_values(session, org, [(place, text) for text in texts])
     inside = set().union(*(of for hour, of in rows.items() if 0 <= hour < HOURS))
     usage = of_period(database, org)["own_unique"]
     assert (usage.quantity, usage.hours) == (len(inside), len(set(rows) & set(range(HOURS))))

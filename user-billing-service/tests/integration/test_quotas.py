@@ -1,5 +1,6 @@
 """Quotas are told once, cap what introspection answers, and are their organisation's alone."""
 
+import json
 import threading
 from datetime import UTC, datetime, timedelta
 
@@ -58,17 +59,28 @@ def fresh(hub, owner):
     return login.adopt(chosen)
 
 
-def notices(hub, org):
-    statement = text("SELECT type, payload FROM billing.notice WHERE org_id = :org ORDER BY id")
+def listening(hub, name):
+    """An owner with a webhook for all events, to which nothing is ever delivered."""
+    owner = fresh(hub, hub.owner(name))
+    made = owner.post("/api/v1/webhooks", {"url": "https://127.0.0.1:1/"})
+    assert made.status_code == 201, made.text
+    owner.webhook = made.json()["endpoint"]["id"]
+    return owner
+
+
+def events(hub, org):
+    """What webhooks are told: (type, data) of each event, in order."""
+    statement = text("SELECT type, body FROM billing.webhook_event WHERE org_id = :org ORDER BY id")
     with hub.services.database.engine.connect() as connection:
-        return [(row.type, row.payload) for row in connection.execute(statement, {"org": org})]
+        rows = connection.execute(statement, {"org": org}).all()
+    return [(row.type, json.loads(row.body)["data"]) for row in rows]
 
 
 def test_each_threshold_is_told_once_by_two_replicas_at_once(hub, mid_month):
     """Eight checks of two processes' services at one moment tell each threshold exactly once; in
     the next month it is told again.
     """
-    owner = fresh(hub, hub.owner("Thresholds"))
+    owner = listening(hub, "Thresholds")
     assert put(owner, "samples", "warn", 1000).status_code == 204
     report(hub, owner.org, [(mid_month - HOUR, 850, 5)])
     replicas = [Quotas(hub.services.database, hub.services.clock) for _ in range(2)]
@@ -90,19 +102,23 @@ def test_each_threshold_is_told_once_by_two_replicas_at_once(hub, mid_month):
 
     for _ in range(2):
         check_at_once()
-        assert [payload["threshold"] for _, payload in notices(hub, owner.org)] == [50, 80]
+        assert [payload["threshold"] for _, payload in events(hub, owner.org)] == [50, 80]
     report(hub, owner.org, [(mid_month - HOUR, 1000, 5)], revision=2)
     check_at_once()
-    told = notices(hub, owner.org)
+    told = events(hub, owner.org)
     assert [payload["threshold"] for _, payload in told] == [50, 80, 100]
     assert told[2][0] == "quota.reached"
     assert (told[2][1]["used"], told[2][1]["days_left"]) == ("1000", 0)
     hub.clock.advance(days=31)
+    path, owner = f"/api/v1/webhooks/{owner.webhook}", fresh(hub, owner)
+    # it was given up meanwhile
+    on = owner.http.patch(path, json={"enabled": True}, headers=owner.headers())
+    assert on.status_code == 200, on.text
     check_at_once()
-    assert len(notices(hub, owner.org)) == 3
+    assert len(events(hub, owner.org)) == 3
     report(hub, owner.org, [(hub.clock.now().replace(minute=0), 600, 5)])
     check_at_once()
-    assert [payload["threshold"] for _, payload in notices(hub, owner.org)] == [50, 80, 100, 50]
+    assert [payload["threshold"] for _, payload in events(hub, owner.org)] == [50, 80, 100, 50]
 
 
 def test_a_reached_quota_is_in_introspection_and_goes_when_it_is_raised(hub, mid_month):
@@ -147,12 +163,12 @@ def test_a_reached_quota_is_in_introspection_and_goes_when_it_is_raised(hub, mid
 
 def test_a_raised_limit_tells_its_thresholds_anew(hub, mid_month):
     """What was told of the old limit does not hide that the new one is reached."""
-    owner = fresh(hub, hub.owner("Raised"))
+    owner = listening(hub, "Raised")
     report(hub, owner.org, [(mid_month - HOUR, 1000, 5)])
     for limit, told in ((1000, [50, 80, 100]), (1500, [50]), (1000, [80, 100])):
-        before = len(notices(hub, owner.org))
+        before = len(events(hub, owner.org))
         assert put(owner, "samples", "warn", limit).status_code == 204
-        new = notices(hub, owner.org)[before:]
+        new = events(hub, owner.org)[before:]
         assert [payload["threshold"] for _, payload in new] == (told if limit == 1000 else [])
 
 
@@ -186,8 +202,11 @@ def test_the_page_sees_where_quotas_stand(hub, mid_month):
         ("samples", "warn", {"limit": "NaN"}, 400),
         ("samples", "warn", {"thresholds": []}, 400),
         ("samples", "warn", {"thresholds": [0]}, 400),
+        ("samples", "warn", {"thresholds": [1001]}, 400),
+        ("samples", "warn", {"thresholds": list(range(1, 12))}, 400),
         ("samples", "warn", {"interval_ms": 60_000}, 400),
-        ("samples", "degrade", {"interval_ms": 600_000}, 400),
+        ("samples", "degrade", {"interval_ms": 999}, 400),
+        ("samples", "degrade", {"interval_ms": 120_001}, 400),
     ],
     ids=str,
 )
@@ -226,7 +245,7 @@ def test_a_mistake_is_noticed_told_once_and_its_credit_proposed(hub, mid_month):
     """Twice the samples for five hours: since when, factor, what it would cost, and what was too
     much; looked at by two replicas, again and again.
     """
-    owner, other = fresh(hub, hub.owner("Mistake")), hub.owner("Other")
+    owner, other = listening(hub, "Mistake"), hub.owner("Other")
     start = mid_month - 15 * 24 * HOUR
     usual = [(start + n * HOUR, 100_000, 2000) for n in range(15 * 24 - 6)]
     doubled = [(mid_month - n * HOUR, 200_000, 4000) for n in range(6, 1, -1)]
@@ -240,7 +259,7 @@ def test_a_mistake_is_noticed_told_once_and_its_credit_proposed(hub, mid_month):
     assert datetime.fromisoformat(one["anomaly"]["since"]) == mid_month - 6 * HOUR
     assert (one["factor"], one["proposed_credit"]) == ("2", None)
     assert int(one["if_it_stays"]) > int(one["if_it_ends"]) > 0
-    ((_, told),) = notices(hub, owner.org)
+    ((_, told),) = events(hub, owner.org)
     assert told["if_it_stays"] == one["if_it_stays"]
     assert (told["factor"], told["excess"]) == ("2.00", "500000")
     report(
@@ -252,7 +271,7 @@ def test_a_mistake_is_noticed_told_once_and_its_credit_proposed(hub, mid_month):
         guard.look_due()
     (one,) = owner.get("/api/v1/guard").json()["anomalies"]
     assert (one["anomaly"]["state"], one["proposed_credit"]) == ("ended", "500000")
-    assert [kind for kind, _ in notices(hub, owner.org)] == [
+    assert [kind for kind, _ in events(hub, owner.org)] == [
         "guard.opened",
         "guard.ended",
     ]
@@ -269,7 +288,7 @@ def test_a_mistake_is_noticed_told_once_and_its_credit_proposed(hub, mid_month):
 
 def test_a_dismissed_anomaly_stays_dismissed_and_is_told_no_more(hub, mid_month):
     """More series alone are noticed too; once it was meant, its end is no news and no credit."""
-    owner = fresh(hub, hub.owner("Meant"))
+    owner = listening(hub, "Meant")
     start = mid_month - 5 * 24 * HOUR
     usual = [(start + n * HOUR, 100_000, 2000) for n in range(5 * 24 - 2)]
     report(hub, owner.org, [*usual, (mid_month - 2 * HOUR, 110_000, 9000)])
@@ -286,4 +305,4 @@ def test_a_dismissed_anomaly_stays_dismissed_and_is_told_no_more(hub, mid_month)
     (one,) = owner.get("/api/v1/guard").json()["anomalies"]
     assert (one["anomaly"]["state"], one["proposed_credit"]) == ("dismissed", None)
     assert datetime.fromisoformat(one["anomaly"]["until"]) == mid_month
-    assert [kind for kind, _ in notices(hub, owner.org)] == ["guard.opened"]
+    assert [kind for kind, _ in events(hub, owner.org)] == ["guard.opened"]

@@ -15,9 +15,11 @@ from embedded_postgres import execute, fresh_database
 from receiver import receiving
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
+from user_billing.db import rows
 from user_billing.webhooks import delivery, sql
 from user_billing.webhooks.outbox import emit
 from user_billing.webhooks.rules import EventType
+from user_billing.webhooks.tables import webhook_endpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -266,7 +268,8 @@ def test_a_lost_secret_is_a_failure_like_others(hub, owner, receiver):
     """What was sealed with another UBS_SECRET_KEY signs nothing; a rotation mends it."""
     endpoint_id, _ = create(owner, receiver.url)
     with hub.services.database.organisation(owner.org) as session:
-        sql.change_endpoint(session, owner.org, endpoint_id, secret_sealed=b"x" * 60)
+        broken = {"secret_sealed": b"x" * 60}
+        rows.changed(session, webhook_endpoint, owner.org, {"id": endpoint_id}, **broken)
     happens(hub, owner)
     wait_until(lambda: "rotate it" in deliveries(owner, endpoint_id)[0]["error"])
     rotated = owner.post(f"/api/v1/webhooks/{endpoint_id}/rotate", {"overlap_hours": 0})

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from user_billing.costs import rules as costs
-from user_billing.costs.rules import NOBODY, Over, Pool, Share
+from user_billing.costs.rules import NOBODY, Over, Pool, Share, Split
 from user_billing.errors import BadInput
+from user_billing.identifiers import new_id
 from user_billing.money import rules as money
 from user_billing.teams import rules as teams
 from user_billing.teams.rules import Hour, Weights
@@ -120,11 +121,13 @@ def test_pools_that_cannot_be_split_are_refused(wrong):
 
 def test_exports_say_the_shares_and_are_no_formulas():
     """Both files sum to the pool; a team's name is text to whatever opens the file."""
-    shares, names = [Share("a", 6001), Share("", 3999)], {"a": '=HYPERLINK("x")'}
-    plain = list(csv.DictReader(io.StringIO(costs.chargeback(pool(10_000), shares, names))))
+    team = new_id()
+    shares, names = [Share(str(team), 6001), Share("", 3999)], {str(team): '=HYPERLINK("x")'}
+    bearers = Split(new_id(), pool(10_000), shares, names).bearers
+    plain = list(csv.DictReader(io.StringIO(costs.chargeback(pool(10_000), bearers))))
     assert [row["amount"] for row in plain] == ["60.01", "39.99"]
     assert [row["team"] for row in plain] == ['\'=HYPERLINK("x")', "unattributed"]
-    focus = list(csv.DictReader(io.StringIO(costs.focus(pool(10_000), shares, names))))
+    focus = list(csv.DictReader(io.StringIO(costs.focus(pool(10_000), bearers))))
     assert sum(Decimal(row["BilledCost"]) for row in focus) == 100
     assert {row["BillingCurrency"] for row in focus} == {"EUR"}
     assert costs.safe("-19.00") == "-19.00"

@@ -39,6 +39,12 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class View(BaseModel):
+    """What an answer shows, read from the attributes of what a service gives."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+
 def rfc3339(at: datetime) -> str:
     """The instant in UTC, with a `Z`."""
     return at.isoformat().replace("+00:00", "Z")

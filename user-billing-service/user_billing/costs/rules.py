@@ -15,6 +15,7 @@ from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
 from typing import Final
+from uuid import UUID
 
 from user_billing.errors import BadInput
 from user_billing.meters.rules import BY_NAME
@@ -64,6 +65,38 @@ class Share:
     amount: int
 
 
+@dataclass(frozen=True, slots=True)
+class Bearer:
+    """A share as it is shown. id: None when nobody can be named; amount: decimal text."""
+
+    id: UUID | None
+    name: str
+    amount: str
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A pool, who bears what, and what the parts are called. closed_at: None while it follows."""
+
+    id: UUID
+    pool: Pool
+    shares: Sequence[Share]
+    names: Mapping[str, str]
+    closed_at: datetime | None = None
+
+    @property
+    def bearers(self) -> list[Bearer]:
+        """The shares as they are shown; a part that is gone has its id for a name."""
+        return [
+            Bearer(
+                UUID(share.part) if share.part else None,
+                self.names.get(share.part, share.part) or "unattributed",
+                money.text(share.amount, self.pool.currency),
+            )
+            for share in self.shares
+        ]
+
+
 def check(pool: Pool) -> None:
     """Raises BadInput for a pool that cannot be split."""
     money.exponent(pool.currency)
@@ -108,33 +141,26 @@ def _weight(pool: Pool, part: str, usage: Mapping[tuple[str, str], Decimal]) -> 
     return weight
 
 
-def chargeback(pool: Pool, shares: Sequence[Share], names: Mapping[str, str]) -> str:
+def chargeback(pool: Pool, bearers: Sequence[Bearer]) -> str:
     """A CSV of who bears what."""
-    rows = [
-        [names.get(share.part, share.part) or "unattributed", share.part,
-         money.text(share.amount, pool.currency), pool.currency]
-        for share in shares
-    ]  # fmt: skip
-    return _csv([pool.over.value.removesuffix("s"), "id", "amount", "currency"], rows)
+    head = [pool.over.value.removesuffix("s"), "id", "amount", "currency"]
+    return _csv(head, [[of.name, str(of.id or ""), of.amount, pool.currency] for of in bearers])
 
 
-def focus(pool: Pool, shares: Sequence[Share], names: Mapping[str, str]) -> str:
+def focus(pool: Pool, bearers: Sequence[Bearer]) -> str:
     """A CSV in the columns of FOCUS 1.x that are known here."""
-    start, end = (
-        at.astimezone(UTC).isoformat().replace("+00:00", "Z") for at in (pool.start, pool.end)
-    )
-    rows = []
-    for share in shares:
-        cost = money.text(share.amount, pool.currency)
-        rows.append([
-            cost, pool.currency, start, end, "Usage", pool.name, start, end, cost,
-            "CloudOpsHub", "CloudOpsHub", share.part,
-            names.get(share.part, share.part) or "unattributed",
-        ])  # fmt: skip
-    return _csv(list(FOCUS_COLUMNS), rows)
+    time = [at.astimezone(UTC).isoformat().replace("+00:00", "Z") for at in (pool.start, pool.end)]
+    rows = [
+        [
+            of.amount, pool.currency, *time, "Usage", pool.name, *time, of.amount,
+            "CloudOpsHub", "CloudOpsHub", str(of.id or ""), of.name,
+        ]
+        for of in bearers
+    ]  # fmt: skip
+    return _csv(FOCUS_COLUMNS, rows)
 
 
-def _csv(head: list[str], rows: Sequence[Sequence[str]]) -> str:
+def _csv(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\r\n")
     writer.writerow(head)

@@ -1,20 +1,21 @@
 """Cost pools: entered, split as usage is known, closed."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Row
 
 from user_billing import access
 from user_billing.audit import service as audit
-from user_billing.chassis.clock import Clock
 from user_billing.costs import rules, sql
-from user_billing.costs.rules import Over, Pool, Share
-from user_billing.db.session import BoundSession, Database, within
+from user_billing.costs.rules import Over, Pool, Share, Split
+from user_billing.costs.tables import cost_pool
+from user_billing.db import rows
+from user_billing.db.session import BoundSession, Room, within
 from user_billing.errors import BadInput, Conflict, NotFound
 from user_billing.identifiers import new_id
 from user_billing.invoices import payload
@@ -29,31 +30,14 @@ from user_billing.rating.model import Line, LineKind, Period
 from user_billing.teams import rules as teams_rules
 from user_billing.teams import sql as teams_sql
 
-PAGE: Final = rules.POOLS_MAX
 
-
-@dataclass(frozen=True, slots=True)
-class Split:
-    """A pool, who bears what, and what the parts are called. closed_at: None while it follows."""
-
-    id: UUID
-    pool: Pool
-    shares: Sequence[Share]
-    names: Mapping[str, str]
-    closed_at: datetime | None
-
-
-class Costs:
+class Costs(Room):
     """The cost pools of all organisations."""
-
-    def __init__(self, database: Database, clock: Clock) -> None:
-        self._database = database
-        self._clock = clock
 
     def all(self, org: UUID) -> Sequence[Row[Any]]:
         """The latest pools, newest first."""
         with self._database.organisation(org) as session:
-            return sql.pools(session, org, PAGE)
+            return rows.latest(session, cost_pool, org, rules.POOLS_MAX)
 
     def add(self, caller: Principal, pool: Pool) -> UUID:
         """The pool is there, and split by what is known of usage until it is closed."""
@@ -63,7 +47,7 @@ class Costs:
         organisations_rules.normalise_name(pool.name, field="name")
         with self._database.organisation(org) as session:
             organisations_sql.lock(session, org)
-            if len(sql.pools(session, org, rules.POOLS_MAX)) >= rules.POOLS_MAX:
+            if len(rows.latest(session, cost_pool, org, rules.POOLS_MAX)) >= rules.POOLS_MAX:
                 raise BadInput(field="pools", max=rules.POOLS_MAX, needs="fewer pools")
             sql.add(session, org, pool_id, pool, now)
             audit.record(
@@ -88,9 +72,11 @@ class Costs:
             if split.pool.end > now:
                 raise Conflict(detail="its time is not over", end=split.pool.end.isoformat())
             with within(session, org):
-                sql.close(session, org, pool_id, split.shares, now)
+                shares = [[share.part, share.amount] for share in split.shares]
+                key = {"id": pool_id}
+                rows.changed(session, cost_pool, org, key, closed_at=now, shares=shares)
                 audit.record(session, org, caller.actor, "cost.closed", f"cost:{pool_id}", now=now)
-        return Split(pool_id, split.pool, split.shares, split.names, now)
+        return replace(split, closed_at=now)
 
     def statement(self, org: UUID, team_id: UUID, start: datetime, end: datetime) -> dict[str, Any]:
         """What a team used in [start, end), and its shares of the costs that lie within.
@@ -105,7 +91,7 @@ class Costs:
                 raise NotFound(team=team_id)
             hours = [hour for _, hour in teams_sql.hours(session, org, start, end, "hour")]
             sums = teams_rules.by_team(hours, teams_sql.shares(session, org, start, end))
-            pools = sql.pools(session, org, PAGE)
+            pools = rows.latest(session, cost_pool, org, rules.POOLS_MAX)
             organisation = organisations_sql.organisation(session, org)
         assert organisation is not None, "its caller belongs to it"
         used = {
@@ -136,20 +122,18 @@ class Costs:
         now, org = self._clock.now(), caller.tenant
         access.require_fresh(caller, now)
         with self._database.organisation(org) as session:
-            if not sql.remove(session, org, pool_id):
+            if not rows.remove(session, cost_pool, org, id=pool_id, closed_at=None):
                 raise NotFound(cost=pool_id)
             audit.record(session, org, caller.actor, "cost.removed", f"cost:{pool_id}", now=now)
 
     @staticmethod
     def _split(session: BoundSession, org: UUID, pool_id: UUID, over: Over, *, lock: bool) -> Split:
         with within(session, org):
-            row = sql.pool(session, org, pool_id, lock=lock)
-            if row is None or row.over != over.value:
-                raise NotFound(cost=pool_id)
+            row = rows.require(session, cost_pool, org, lock=lock, id=pool_id, over=over.value)
             pool = sql.pool_of(row)
-            rows = teams_sql.teams(session, org)
-            teams = {str(team.id): team.name for team in rows}
-            gone = {str(team.id) for team in rows if (team.archived_at or pool.end) <= pool.start}
+            every = teams_sql.teams(session, org)
+            teams = {str(team.id): team.name for team in every}
+            gone = {str(team.id) for team in every if (team.archived_at or pool.end) <= pool.start}
             hours = teams_sql.hours(session, org, pool.start, pool.end, "hour")
             shares = teams_sql.shares(session, org, pool.start, pool.end)
         if over is Over.TEAMS:
@@ -161,4 +145,4 @@ class Costs:
             final = [Share(part, amount) for part, amount in row.shares]
             return Split(pool_id, pool, final, names, row.closed_at)
         parts = [part for part in names if pool.weights or part not in gone]
-        return Split(pool_id, pool, rules.split(pool, parts, usage), names, None)
+        return Split(pool_id, pool, rules.split(pool, parts, usage), names)

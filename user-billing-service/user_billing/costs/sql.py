@@ -1,17 +1,18 @@
 """SQL of cost pools inside one organisation; usage of all organisations, across them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, delete, func, insert, select, update
+from sqlalchemy import Row, func, select
 from sqlalchemy.orm import Session
 
-from user_billing.costs import tables as t
-from user_billing.costs.rules import Over, Pool, Share
+from user_billing.costs.rules import Over, Pool
+from user_billing.costs.tables import cost_pool
+from user_billing.db import rows
 from user_billing.db.people import organisation
 from user_billing.usage.tables import usage_hour
 
@@ -27,60 +28,19 @@ def pool_of(row: Row[Any]) -> Pool:
 
 def add(session: Session, org: UUID, pool_id: UUID, pool: Pool, now: datetime) -> None:
     """The organisation has this pool."""
-    session.execute(
-        insert(t.cost_pool).values(
-            org_id=org, id=pool_id, name=pool.name, over=pool.over.value, starts_at=pool.start,
-            ends_at=pool.end, amount=pool.amount, currency=pool.currency, spread=pool.spread,
-            weights={meter: str(weight) for meter, weight in pool.weights.items()}, created_at=now,
-        )
+    rows.add_one(
+        session, cost_pool, org, id=pool_id, name=pool.name, over=pool.over.value,
+        starts_at=pool.start, ends_at=pool.end, amount=pool.amount, currency=pool.currency,
+        weights={meter: str(weight) for meter, weight in pool.weights.items()},
+        spread=pool.spread, created_at=now,
     )  # fmt: skip
-
-
-def pools(session: Session, org: UUID, limit: int) -> Sequence[Row[Any]]:
-    """The latest pools, newest first."""
-    p = t.cost_pool
-    return session.execute(
-        select(p).where(p.c.org_id == org).order_by(p.c.id.desc()).limit(limit)
-    ).all()
-
-
-def pool(session: Session, org: UUID, pool_id: UUID, *, lock: bool = False) -> Row[Any] | None:
-    """One pool."""
-    query = select(t.cost_pool).where(t.cost_pool.c.org_id == org, t.cost_pool.c.id == pool_id)
-    return session.execute(query.with_for_update() if lock else query).one_or_none()
-
-
-def close(
-    session: Session, org: UUID, pool_id: UUID, shares: Sequence[Share], now: datetime
-) -> None:
-    """The pool is closed with these shares."""
-    stored = [[share.part, share.amount] for share in shares]
-    session.execute(
-        update(t.cost_pool)
-        .where(t.cost_pool.c.org_id == org, t.cost_pool.c.id == pool_id)
-        .values(closed_at=now, shares=stored)
-    )
-
-
-def remove(session: Session, org: UUID, pool_id: UUID) -> bool:
-    """Whether there was an open pool, which is gone."""
-    done = session.execute(
-        delete(t.cost_pool)
-        .where(
-            t.cost_pool.c.org_id == org, t.cost_pool.c.id == pool_id,
-            t.cost_pool.c.closed_at.is_(None),
-        )
-        .returning(t.cost_pool.c.id)
-    ).one_or_none()  # fmt: skip
-    return done is not None
 
 
 def organisations(session: Session) -> Mapping[str, str]:
     """Id → name of every organisation, oldest first; in the role of the directory."""
-    rows = session.execute(
-        select(organisation.c.id, organisation.c.name).order_by(organisation.c.id)
-    )
-    return {str(row.id): row.name for row in rows}
+    o = organisation.c
+    by_age = select(o.id, o.name).order_by(o.id)
+    return {str(row.id): row.name for row in session.execute(by_age)}
 
 
 def usage_of_organisations(
@@ -88,9 +48,6 @@ def usage_of_organisations(
 ) -> Mapping[tuple[str, str], Decimal]:
     """(organisation, meter) → the sum of its hours; in the role of the directory."""
     u = usage_hour.c
-    rows = session.execute(
-        select(u.org_id, u.meter, func.sum(u.quantity).label("quantity"))
-        .where(u.hour >= start, u.hour < end)
-        .group_by(u.org_id, u.meter)
-    )
-    return {(str(row.org_id), row.meter): row.quantity for row in rows}
+    sums = select(u.org_id, u.meter, func.sum(u.quantity)).group_by(u.org_id, u.meter)
+    in_range = session.execute(sums.where(u.hour >= start, u.hour < end))
+    return {(str(org), meter): quantity for org, meter, quantity in in_range}

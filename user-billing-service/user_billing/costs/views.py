@@ -10,8 +10,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy import Row
 
 from user_billing.api.bodies import Body, Instant, Unicode
-from user_billing.costs.rules import NOBODY, Over, Pool
-from user_billing.costs.service import Split
+from user_billing.costs.rules import Bearer, Over, Pool, Split
 from user_billing.money import rules as money
 
 Weight = Annotated[Decimal, Field(ge=0, max_digits=20, decimal_places=9)]
@@ -60,20 +59,6 @@ class PoolView(BaseModel):
         )  # fmt: skip
 
 
-class PoolsView(BaseModel):
-    """Costs, newest first."""
-
-    costs: list[PoolView]
-
-
-class ShareView(BaseModel):
-    """What a team or an organisation bears; id null: nobody can be named."""
-
-    id: UUID | None
-    name: str
-    amount: str
-
-
 class SplitView(BaseModel):
     """Who bears what; the shares sum to the amount."""
 
@@ -82,21 +67,13 @@ class SplitView(BaseModel):
     amount: str
     currency: str
     closed_at: datetime | None
-    shares: list[ShareView]
+    shares: list[Bearer]
 
     @classmethod
     def of(cls, split: Split) -> Self:
         """As JSON shows it."""
-        currency = split.pool.currency
+        pool = split.pool
         return cls(
-            id=split.id, name=split.pool.name, amount=money.text(split.pool.amount, currency),
-            currency=currency, closed_at=split.closed_at,
-            shares=[
-                ShareView(
-                    id=None if share.part == NOBODY else UUID(share.part),
-                    name=split.names.get(share.part, "unattributed"),
-                    amount=money.text(share.amount, currency),
-                )
-                for share in split.shares
-            ],
+            id=split.id, name=pool.name, amount=money.text(pool.amount, pool.currency),
+            currency=pool.currency, closed_at=split.closed_at, shares=split.bearers,
         )  # fmt: skip

@@ -28,7 +28,7 @@ from user_billing.chassis.database import Schema
 
 SCHEMA: Final = Schema("billing", "user_billing.migrate")
 
-SCHEMA_REVISION: Final = "202611301070"
+SCHEMA_REVISION: Final = "202611301085"
 """The oldest migration this code works with; revisions sort by their date."""
 
 APP_ROLE: Final = "cloudopshub_billing_app"

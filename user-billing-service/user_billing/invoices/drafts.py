@@ -44,6 +44,8 @@ class Draft:
     input_hash: str
     positions: list[Position]
     hours: dict[Period, dict[str, str]]
+    not_charged: list[str]
+    """Numbers of invoices in another currency, of whose periods usage came late."""
 
     def amounts(self) -> dict[str, Any]:
         """Its columns in the invoice's row."""
@@ -69,6 +71,7 @@ def build(
     changing while it is rated.
     """
     hours: dict[Period, dict[str, str]] = {}
+    not_charged: list[str] = []
     rated = _rated(session, rating, org, period, hours)
     currency = rated.currency if rated else None
     if rated is None:
@@ -95,10 +98,13 @@ def build(
             continue
         earlier, number = Period(row.start, row.end), rules.number_text(row.series, row.number)
         again = rating.rated(session, org, earlier)
-        if again is None or again.currency != (currency or again.currency):
+        if again is None:
             continue
         billed = sql.billed(session, org, row.start, but)
         if not list(rules.adjustments(again.lines, billed, row.invoice_id, number)):
+            continue
+        if again.currency != (currency or again.currency):
+            not_charged.append(number)
             continue
         currency = again.currency
         again = _rated(session, rating, org, earlier, hours)
@@ -110,7 +116,7 @@ def build(
     charged = rules.affordable(positions)
     if currency is None or not (rated or charged):
         return None
-    return Draft(currency, rated.input_hash if rated else "", charged, hours)
+    return Draft(currency, rated.input_hash if rated else "", charged, hours, not_charged)
 
 
 def _has_late_hours(session: Session, org: UUID, row: Row[Any]) -> bool:

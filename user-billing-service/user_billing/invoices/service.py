@@ -154,6 +154,11 @@ class Invoices:
                 session, org, actor, "invoice.drafted", f"invoice:{invoice_id}", now=now,
                 total=money.text(row["total"], draft.currency), currency=draft.currency,
             )  # fmt: skip
+            if draft.not_charged:
+                audit.record(
+                    session, org, actor, "usage.not_charged", f"invoice:{invoice_id}", now=now,
+                    late_usage_of=draft.not_charged, why=f"it is not in {draft.currency}",
+                )  # fmt: skip
         return invoice_id
 
     def approve(self, org: UUID, invoice_id: UUID, actor: Actor) -> None:

@@ -1,6 +1,6 @@
 """Meters over HTTP."""
 
-from fastapi import APIRouter, Response, status
+from fastapi import APIRouter, status
 
 from user_billing.api.deps import AdminCaller, BillingReader, ServicesDep
 from user_billing.meters.views import MeterBody, MetersView, MeterView
@@ -11,8 +11,7 @@ router = APIRouter(prefix="/api/v1/meters", tags=["meters"])
 @router.get("")
 def list_meters(caller: BillingReader, services: ServicesDep) -> MetersView:
     """What is counted for the organisation, with its rules in words."""
-    listed = services.meters.all(caller.tenant)
-    return MetersView(meters=[MeterView.model_validate(meter) for meter in listed])
+    return MetersView.model_validate({"meters": services.meters.all(caller.tenant)})
 
 
 @router.post("", status_code=status.HTTP_201_CREATED)
@@ -23,7 +22,6 @@ def create_meter(body: MeterBody, caller: AdminCaller, services: ServicesDep) ->
 
 
 @router.delete("/{code}", status_code=status.HTTP_204_NO_CONTENT)
-def remove_meter(code: str, caller: AdminCaller, services: ServicesDep) -> Response:
+def remove_meter(code: str, caller: AdminCaller, services: ServicesDep) -> None:
     """The meter is gone, if nothing was counted by it."""
     services.meters.remove(caller.tenant, code, caller.actor)
-    return Response(status_code=status.HTTP_204_NO_CONTENT)

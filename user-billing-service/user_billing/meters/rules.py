@@ -13,7 +13,9 @@ from datetime import UTC, datetime, timedelta
 from decimal import Context, Decimal
 from enum import StrEnum
 from fractions import Fraction
-from typing import Final
+from typing import Annotated, Final
+
+from pydantic import PlainSerializer
 
 from user_billing.errors import BadInput
 from user_billing.model import Audience
@@ -174,11 +176,8 @@ def of_period(meter: Meter, totals: Totals, start: datetime, end: datetime) -> D
 
 def hours_between(start: datetime, end: datetime) -> int:
     """How many whole hours of UTC begin in [start, end)."""
-    return _hours_before(end) - _hours_before(start)
-
-
-def _hours_before(at: datetime) -> int:
-    return -((EPOCH - at) // timedelta(hours=1))
+    hour = timedelta(hours=1)
+    return (EPOCH - start) // hour - (EPOCH - end) // hour
 
 
 def quantity(exact: Fraction) -> Decimal:
@@ -186,3 +185,13 @@ def quantity(exact: Fraction) -> Decimal:
     scaled = abs(exact) * 10**DECIMALS
     whole = (2 * scaled.numerator + scaled.denominator) // (2 * scaled.denominator)
     return Decimal(whole if exact >= 0 else -whole).scaleb(-DECIMALS, WIDE)
+
+
+def plain(number: Decimal) -> str:
+    """Its digits, without zeros at the end: 12.5, 300."""
+    digits = f"{number:f}"
+    return digits.rstrip("0").rstrip(".") if "." in digits else digits
+
+
+Number = Annotated[Decimal, PlainSerializer(plain, return_type=str)]
+"""Decimal text in JSON."""

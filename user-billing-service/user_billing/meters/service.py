@@ -3,26 +3,23 @@
 from uuid import UUID
 
 from user_billing.audit import service as audit
-from user_billing.chassis.clock import Clock
-from user_billing.db.session import Database
-from user_billing.errors import Conflict, NotFound
+from user_billing.db import rows
+from user_billing.db.session import Room
+from user_billing.errors import Conflict
 from user_billing.meters import rules, sql
-from user_billing.meters.rules import BUILT_IN, Meter
+from user_billing.meters.rules import Meter
+from user_billing.meters.tables import meter as table
 from user_billing.model import Actor
-from user_billing.usage import event_sql
+from user_billing.usage import sql as usage_sql
 
 
-class Meters:
+class Meters(Room):
     """The meters of all organisations."""
-
-    def __init__(self, database: Database, clock: Clock) -> None:
-        self._database = database
-        self._clock = clock
 
     def all(self, org: UUID) -> list[Meter]:
         """Those that every organisation has, then its own by code."""
         with self._database.organisation(org) as session:
-            return [*BUILT_IN, *sql.own_meters(session, org)]
+            return sql.every_meter(session, org)
 
     def create(self, org: UUID, meter: Meter, actor: Actor) -> Meter:
         """The organisation has this meter; one that is there already may be made again.
@@ -32,7 +29,7 @@ class Meters:
         rules.check(meter)
         now = self._clock.now()
         with self._database.organisation(org) as session:
-            event_sql.lock(session, org)
+            usage_sql.lock(session, org)
             own = {one.code: one for one in sql.own_meters(session, org)}
             if own.get(meter.code) == meter:
                 return meter
@@ -40,7 +37,10 @@ class Meters:
                 raise Conflict(detail="a meter never changes: choose another code", code=meter.code)
             if len(own) >= rules.OWN_MAX:
                 raise Conflict(detail="too many meters", meters_max=rules.OWN_MAX)
-            sql.add(session, org, meter, now)
+            rows.add_one(
+                session, table, org, code=meter.code, unit=meter.unit, rule=meter.rule,
+                aggregation=meter.aggregation.value, created_at=now,
+            )  # fmt: skip
             audit.record(
                 session, org, actor, "meter.create", meter.code, now=now,
                 aggregation=meter.aggregation.value, unit=meter.unit,
@@ -51,10 +51,9 @@ class Meters:
         """The meter is gone. Raises NotFound; Conflict when something was counted by it."""
         now = self._clock.now()
         with self._database.organisation(org) as session:
-            event_sql.lock(session, org)
-            if code not in {meter.code for meter in sql.own_meters(session, org)}:
-                raise NotFound(meter=code)
+            usage_sql.lock(session, org)
+            rows.require(session, table, org, code=code)
             if sql.is_used(session, org, code):
                 raise Conflict(detail="the meter has usage and stays", code=code)
-            sql.remove(session, org, code)
+            rows.remove(session, table, org, code=code)
             audit.record(session, org, actor, "meter.remove", code, now=now)

@@ -1,13 +1,12 @@
 """SQL of meters inside one organisation, in the role `cloudopshub_billing_app`."""
 
-from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import delete, select, text
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from user_billing.meters.rules import Aggregation, Meter, own
+from user_billing.meters.rules import BUILT_IN, Aggregation, Meter, own
 from user_billing.meters.tables import meter
 
 _IS_USED: Final = text("""
@@ -24,17 +23,11 @@ def own_meters(session: Session, org: UUID) -> list[Meter]:
     return [own(row.code, row.unit, Aggregation(row.aggregation), row.rule) for row in rows]
 
 
-def add(session: Session, org: UUID, new: Meter, now: datetime) -> None:
-    """The organisation has this meter, whose code is free."""
-    row = {"org_id": org, "code": new.code, "unit": new.unit, "rule": new.rule, "created_at": now}
-    session.execute(meter.insert(), {**row, "aggregation": new.aggregation.value})
+def every_meter(session: Session, org: UUID) -> list[Meter]:
+    """Those that every organisation has, then its own by code."""
+    return [*BUILT_IN, *own_meters(session, org)]
 
 
 def is_used(session: Session, org: UUID, code: str) -> bool:
     """Whether anything was counted by it, or waits in a backfill."""
     return bool(session.execute(_IS_USED, {"org": org, "code": code}).scalar_one())
-
-
-def remove(session: Session, org: UUID, code: str) -> None:
-    """The organisation's meter of that code is gone."""
-    session.execute(delete(meter).where(meter.c.org_id == org, meter.c.code == code))

@@ -1,16 +1,9 @@
 """The meters that organisations made."""
 
-from sqlalchemy import Column, DateTime, Table, Text, Uuid
+from user_billing.db.tables import table
 
-from user_billing.db.tables import metadata
-
-meter = Table(
+meter = table(
     "meter",
-    metadata,
-    Column("org_id", Uuid, primary_key=True),
-    Column("code", Text, primary_key=True),
-    Column("unit", Text, nullable=False),
-    Column("aggregation", Text, nullable=False),
-    Column("rule", Text, nullable=False),
-    Column("created_at", DateTime(timezone=True), nullable=False),
+    "org_id:uuid code:text",
+    "unit:text aggregation:text rule:text created_at:instant",
 )

@@ -1,8 +1,6 @@
 """The bodies of requests and answers about meters: docs/contracts.md §6."""
 
-from pydantic import BaseModel, ConfigDict
-
-from user_billing.api.bodies import Body, Unicode
+from user_billing.api.bodies import Body, Unicode, View
 from user_billing.meters.rules import Aggregation, Meter, own
 
 
@@ -16,15 +14,13 @@ class MeterBody(Body):
 
     def meter(self) -> Meter:
         """As the rules take it."""
-        return own(self.code, self.unit, self.aggregation, self.rule)
+        return own(**self.model_dump())
 
 
-class MeterView(BaseModel):
+class MeterView(View):
     """A meter. counted_as: its name in hours of usage. source: the service that counts it, null for
     the organisation's own events.
     """
-
-    model_config = ConfigDict(from_attributes=True)
 
     code: str
     unit: str
@@ -35,7 +31,7 @@ class MeterView(BaseModel):
     source: str | None
 
 
-class MetersView(BaseModel):
+class MetersView(View):
     """Those that every organisation has, then its own by code."""
 
     meters: list[MeterView]

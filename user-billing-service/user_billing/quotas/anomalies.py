@@ -19,7 +19,8 @@ from fractions import Fraction
 from statistics import median
 from typing import Final
 
-from user_billing.quotas.forecast import HOUR, decimal
+from user_billing.meters.rules import quantity
+from user_billing.quotas.forecast import HOUR
 
 BEGINS: Final = Fraction(3, 2)
 GOES_ON: Final = Fraction(5, 4)
@@ -63,7 +64,6 @@ class Kind(StrEnum):
 class Episode:
     """An anomaly as the hours show it. until: the first hour that is as expected again."""
 
-    since: datetime
     until: datetime | None
     state: State
     expected: Decimal
@@ -118,20 +118,27 @@ def beginning(meter: str, hours: Hours, last: datetime, after: datetime | None) 
 
 def episode(hours: Hours, since: datetime, last: datetime) -> Episode:
     """The anomaly that began at `since`, up to and with the hour `last`."""
-    total, normal = Fraction(0), Fraction(0)
-    until, state, hour = None, State.OPEN, since
-    while hour <= last:
+    hour, state = since, State.OPEN
+    while hour <= last and state is State.OPEN:
         if not _goes_on(hours, since, hour):
-            until, state = hour, State.ENDED
-            break
-        if hour - since >= LASTS:
-            until, state = hour, State.LASTING
-            break
-        expects = expected(hours, since, hour)
-        total += Fraction(hours.get(hour, 0))
-        normal += expects[0] if expects else 0
-        hour += HOUR
-    return Episode(since, until, state, decimal(normal), decimal(total))
+            state = State.ENDED
+        elif hour - since >= LASTS:
+            state = State.LASTING
+        else:
+            hour += HOUR
+    actual, normal = totals(hours, since, hour)
+    until = None if state is State.OPEN else hour
+    return Episode(until, state, quantity(normal), quantity(actual))
+
+
+def totals(hours: Hours, since: datetime, end: datetime) -> tuple[Fraction, Fraction]:
+    """What the hours in [since, end) had and should have had, of those with history."""
+    actual = normal = Fraction(0)
+    for n in range(int((end - since) / HOUR)):
+        if expects := expected(hours, since, since + n * HOUR):
+            actual += Fraction(hours.get(since + n * HOUR, 0))
+            normal += expects[0]
+    return actual, normal
 
 
 def _goes_on(hours: Hours, since: datetime, hour: datetime) -> bool:
@@ -139,7 +146,7 @@ def _goes_on(hours: Hours, since: datetime, hour: datetime) -> bool:
     return normal is not None and Fraction(hours.get(hour, 0)) >= GOES_ON * normal[0]
 
 
-def factor(actual: Decimal, normal: Decimal) -> Fraction:
+def factor(actual: Decimal | Fraction, normal: Decimal | Fraction) -> Fraction:
     """How many times the expected there was; 1 where nothing was expected."""
     return Fraction(actual) / Fraction(normal) if normal else Fraction(1)
 
@@ -149,12 +156,3 @@ def kind(meter: str, times: Fraction, series: Fraction) -> Kind:
     if TWICE[0] <= times <= TWICE[1]:
         return Kind.DUPLICATED
     return Kind.DENSER if meter == "samples" and series < GOES_ON else Kind.MORE_SERIES
-
-
-def series_factor(series: Hours, since: datetime, last: datetime) -> Fraction:
-    """How many times the expected active series there were meanwhile; 1 without history."""
-    total = normal = Fraction(0)
-    for n in range(int((last - since) / HOUR) + 1):
-        if expects := expected(series, since, since + n * HOUR):
-            total, normal = total + Fraction(series.get(since + n * HOUR, 0)), normal + expects[0]
-    return total / normal if normal else Fraction(1)

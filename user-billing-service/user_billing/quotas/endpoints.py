@@ -6,11 +6,14 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query
 
 from user_billing.api.deps import AdminCaller, BillingReader, Operator, ServicesDep
-from user_billing.quotas.guard import PAGE_MAX, Anomaly
+from user_billing.quotas.forecast import Forecast
+from user_billing.quotas.guard import PAGE_MAX
 from user_billing.quotas.rules import Action, Quota
-from user_billing.quotas.views import AnomalyView, ForecastView, GuardView, QuotaBody, QuotasView
+from user_billing.quotas.service import Standing
+from user_billing.quotas.views import GuardView, QuotaBody
 
 router = APIRouter(prefix="/api/v1", tags=["quotas"])
+ONE = "/{meter}/{action}"
 OF_ANY = "/operator/organisations/{organisation_id}/quotas"
 
 
@@ -25,32 +28,30 @@ Limit = Annotated[int, Query(ge=1, le=PAGE_MAX)]
 
 
 @router.get("/quotas")
-def read_quotas(caller: BillingReader, services: ServicesDep) -> QuotasView:
+def read_quotas(caller: BillingReader, services: ServicesDep) -> Standing:
     """The quotas of the caller's organisation and where they stand this month."""
-    return QuotasView.model_validate(services.quotas.standing(caller.tenant))
+    return services.quotas.standing(caller.tenant)
 
 
-@router.put("/quotas/{meter}/{action}", status_code=204)
-def set_quota(
-    caller: AdminCaller, meter: str, action: Action, body: QuotaBody, services: ServicesDep
-) -> None:
+@router.put("/quotas" + ONE, status_code=204)
+def set_quota(caller: AdminCaller, quota: QuotaDep, services: ServicesDep) -> None:
     """This is the quota of that meter and action."""
-    services.quotas.put(caller, caller.tenant, quota_of(meter, action, body))
+    services.quotas.put(caller, caller.tenant, quota)
 
 
-@router.delete("/quotas/{meter}/{action}", status_code=204)
+@router.delete("/quotas" + ONE, status_code=204)
 def remove_quota(caller: AdminCaller, meter: str, action: Action, services: ServicesDep) -> None:
     """The quota is gone."""
     services.quotas.remove(caller, caller.tenant, meter, action)
 
 
 @router.get(OF_ANY)
-def read_quotas_of(_: Operator, organisation_id: UUID, services: ServicesDep) -> QuotasView:
+def read_quotas_of(_: Operator, organisation_id: UUID, services: ServicesDep) -> Standing:
     """The quotas of any organisation."""
-    return QuotasView.model_validate(services.quotas.standing(organisation_id))
+    return services.quotas.standing(organisation_id)
 
 
-@router.put(OF_ANY + "/{meter}/{action}", status_code=204)
+@router.put(OF_ANY + ONE, status_code=204)
 def set_quota_of(
     caller: Operator, organisation_id: UUID, quota: QuotaDep, services: ServicesDep
 ) -> None:
@@ -58,7 +59,7 @@ def set_quota_of(
     services.quotas.put(caller, organisation_id, quota)
 
 
-@router.delete(OF_ANY + "/{meter}/{action}", status_code=204)
+@router.delete(OF_ANY + ONE, status_code=204)
 def remove_quota_of(
     caller: Operator, organisation_id: UUID, meter: str, action: Action, services: ServicesDep
 ) -> None:
@@ -67,9 +68,9 @@ def remove_quota_of(
 
 
 @router.get("/usage/forecast")
-def read_forecast(caller: BillingReader, meter: str, services: ServicesDep) -> ForecastView:
+def read_forecast(caller: BillingReader, meter: str, services: ServicesDep) -> Forecast:
     """What a meter will have counted at the end of this month."""
-    return ForecastView.model_validate(services.quotas.forecast(caller.tenant, meter))
+    return services.quotas.forecast(caller.tenant, meter)
 
 
 @router.get("/guard")
@@ -77,7 +78,8 @@ def read_guard(
     caller: BillingReader, services: ServicesDep, before: Before = None, limit: Limit = PAGE_MAX
 ) -> GuardView:
     """Anomalies of the caller's organisation below id `before`, newest first."""
-    return _guard(services.guard.page(caller.tenant, before, limit))
+    page = services.guard.page(caller.tenant, before, limit)
+    return GuardView.model_validate({"anomalies": page})
 
 
 @router.post("/guard/{anomaly_id}/dismiss", status_code=204)
@@ -91,8 +93,4 @@ def read_guard_of_all(
     _: Operator, services: ServicesDep, before: Before = None, limit: Limit = PAGE_MAX
 ) -> GuardView:
     """Anomalies of all organisations, newest first, with the credits proposed."""
-    return _guard(services.guard.page_of_all(before, limit))
-
-
-def _guard(page: list[Anomaly]) -> GuardView:
-    return GuardView(anomalies=[AnomalyView.model_validate(one) for one in page])
+    return GuardView.model_validate({"anomalies": services.guard.page_of_all(before, limit)})

@@ -11,7 +11,7 @@ are hours without usage. Source: docs/adr/0041-quotas-and-guards.md.
 
 import operator
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -21,7 +21,7 @@ from itertools import accumulate
 from statistics import median
 from typing import Final
 
-from user_billing.money.rules import EXACT
+from user_billing.meters.rules import Number, quantity
 from user_billing.rating.model import Period
 
 HOUR: Final = timedelta(hours=1)
@@ -31,7 +31,7 @@ RECENT_HOURS: Final = 48
 LEVEL_MAX: Final = Fraction(10)
 """A profile of hardly anything must not turn two busy days into a fortune."""
 DAYS_MIN: Final = 3
-_SCALE: Final = 10**9
+FLAT: Final = (Fraction(1),) * WEEK_HOURS
 
 
 class Method(StrEnum):
@@ -62,10 +62,10 @@ class Forecast:
 
     period: Period
     method: Method
-    used: Decimal
-    quantity: Decimal
-    low: Decimal
-    high: Decimal
+    used: Number
+    quantity: Number
+    low: Number
+    high: Number
     reached_at: datetime | None = None
 
 
@@ -79,6 +79,12 @@ def slot(hour: datetime) -> int:
     return int(hour.timestamp()) // 3600 % WEEK_HOURS
 
 
+def total(quantities: Iterable[Decimal | Fraction], *, is_level: bool) -> Fraction:
+    """What hours count together: their sum, or of a level the highest."""
+    exact = [Fraction(quantity) for quantity in quantities]
+    return max(exact, default=Fraction(0)) if is_level else sum(exact, Fraction(0))
+
+
 def model(hours: Mapping[datetime, Decimal], now: datetime) -> Model:
     """Of the whole hours before `now`. hours: quantity by beginning of the hour."""
     current = start_of_hour(now)
@@ -86,25 +92,19 @@ def model(hours: Mapping[datetime, Decimal], now: datetime) -> Model:
     count = int((current - first) / HOUR)
     complete = [first + n * HOUR for n in range(count)]
     counted = [Fraction(hours.get(hour, 0)) for hour in complete]
-    if not counted:
-        begun = Fraction(hours.get(current, 0))
-        return _model(
-            Method.LINEAR if begun else Method.NONE, [Fraction(1)] * WEEK_HOURS, begun, []
-        )
     if count >= WEEK_HOURS:
         slots: list[list[Fraction]] = [[] for _ in range(WEEK_HOURS)]
-        for hour, quantity in zip(complete, counted, strict=True):
-            slots[slot(hour)].append(quantity)
-        profile = [Fraction(median(quantities)) for quantities in slots]
+        for hour, of_hour in zip(complete, counted, strict=True):
+            slots[slot(hour)].append(of_hour)
+        profile = [Fraction(median(of_slot)) for of_slot in slots]
         if any(profile):
             expected = [profile[slot(hour)] for hour in complete]
             recent = RECENT_HOURS if any(expected[-RECENT_HOURS:]) else WEEK_HOURS
             level = sum(counted[-recent:], Fraction(0)) / sum(expected[-recent:], Fraction(0))
             return _model(Method.PROFILE, profile, min(level, LEVEL_MAX), _days(counted, expected))
-    level = sum(counted, Fraction(0)) / count
-    method = Method.LINEAR if level else Method.NONE
-    flat = [Fraction(1)] * WEEK_HOURS
-    return _model(method, flat, level, _days(counted, [Fraction(1)] * count))
+    level = sum(counted, Fraction(0)) / count if count else Fraction(hours.get(current, 0))
+    days = _days(counted, [Fraction(1)] * count)
+    return _model(Method.LINEAR if level else Method.NONE, FLAT, level, days)
 
 
 def _days(counted: Sequence[Fraction], expected: Sequence[Fraction]) -> list[Fraction]:
@@ -138,44 +138,31 @@ def forecast(
     """
     of = model(hours, now)
     current = start_of_hour(now)
-    in_period = {hour: Fraction(n) for hour, n in hours.items() if period.start <= hour <= current}
-    counted = in_period.values()
-    used = max(counted, default=Fraction(0)) if is_level else sum(counted, Fraction(0))
+    counted = {hour: Fraction(n) for hour, n in hours.items() if period.start <= hour <= current}
+    used = total(counted.values(), is_level=is_level)
     coming = [current + n * HOUR for n in range(1, int((period.end - current) / HOUR))]
-    profile = [of.profile[slot(hour)] for hour in coming]
     join: Callable[[Fraction, Fraction], Fraction] = max if is_level else operator.add
-    running = list(accumulate(profile, join)) or [Fraction(0)]
-    wanted = None if limit is None else Fraction(limit)
+    running = list(accumulate((of.profile[slot(hour)] for hour in coming), join)) or [Fraction(0)]
 
     def after_this_hour(level: Fraction) -> Fraction:
         whole = of.profile[slot(current)] * level
         if is_level:
             return max(used, whole)
-        return used + max(whole - in_period.get(current, Fraction(0)), Fraction(0))
+        return used + max(whole - counted.get(current, Fraction(0)), Fraction(0))
 
-    def at_end(level: Fraction) -> Fraction:
-        rest, begun = running[-1] * level, after_this_hour(level)
-        return max(begun, rest) if is_level else begun + rest
+    def at_end(level: Fraction) -> Decimal:
+        return quantity(join(after_this_hour(level), running[-1] * level))
 
-    def reached_at(level: Fraction) -> datetime | None:
+    def reached_at(level: Fraction, wanted: Fraction) -> datetime | None:
         begun = after_this_hour(level)
-        if wanted is None or begun >= wanted or not level:
-            return None if wanted is None or begun < wanted else current
+        if begun >= wanted:
+            return current
+        if not level:
+            return None
         place = bisect_left(running, (wanted - (0 if is_level else begun)) / level)
         return coming[place] if place < len(coming) else None
 
     return Forecast(
-        period,
-        of.method,
-        decimal(used),
-        decimal(at_end(of.level)),
-        decimal(at_end(of.low)),
-        decimal(at_end(of.high)),
-        reached_at(of.level),
-    )
-
-
-def decimal(value: Fraction) -> Decimal:
-    """With nine decimals, half away from zero; `value` is not negative."""
-    scaled = (2 * value.numerator * _SCALE + value.denominator) // (2 * value.denominator)
-    return Decimal(scaled).scaleb(-9, EXACT)
+        period, of.method, quantity(used), at_end(of.level), at_end(of.low), at_end(of.high),
+        None if limit is None else reached_at(of.level, Fraction(limit)),
+    )  # fmt: skip

@@ -13,19 +13,22 @@ from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from user_billing.audit import service as audit
-from user_billing.chassis.clock import Clock
-from user_billing.db.session import Database
+from user_billing.db import rows
+from user_billing.db.session import Room
 from user_billing.errors import NotFound
 from user_billing.identifiers import new_id
 from user_billing.members import standing
+from user_billing.meters.rules import plain, quantity
 from user_billing.model import Audience, Principal
 from user_billing.money.rules import EXACT
 from user_billing.organisations import sql as organisations_sql
 from user_billing.quotas import anomalies, rules, sql
 from user_billing.quotas import forecast as forecasts
+from user_billing.quotas import tables as t
 from user_billing.quotas.anomalies import Hours, State
-from user_billing.quotas.service import Emit, note
 from user_billing.usage import sql as usage_sql
+from user_billing.webhooks.outbox import emit
+from user_billing.webhooks.rules import EventType
 
 log = structlog.get_logger()
 PAGE_MAX: Final = 100
@@ -46,14 +49,10 @@ class Anomaly:
     proposed_credit: Decimal | None = None
 
 
-class Guard:
+class Guard(Room):
     """The anomalies of all organisations."""
 
-    def __init__(self, database: Database, clock: Clock, emit: Emit = note) -> None:
-        self._database = database
-        self._clock = clock
-        self._emit = emit
-        self._looked_at: datetime | None = None
+    _looked_at: datetime | None = None
 
     def look_due(self) -> None:
         """Every organisation's hours are looked at, once this process sees another whole one.
@@ -105,32 +104,33 @@ class Guard:
                 return False
         episode = anomalies.episode(hours[meter], since, hour)
         times = anomalies.factor(episode.actual, episode.expected)
-        series = anomalies.series_factor(hours["active_series"], since, hour)
+        end = hour + forecasts.HOUR
+        series = anomalies.factor(*anomalies.totals(hours["active_series"], since, end))
         values: dict[str, Any] = {
             "state": episode.state.value,
             "kind": anomalies.kind(meter, times, series).value,
             "until": episode.until,
             "expected": episode.expected,
             "actual": episode.actual,
-            "series_factor": forecasts.decimal(series),
+            "series_factor": quantity(series),
         }
         payload = {
             "meter": meter,
             "kind": values["kind"],
             "state": episode.state.value,
             "since": since.isoformat(),
-            "factor": f"{forecasts.decimal(times):.2f}",
-            "excess": rules.plain(EXACT.subtract(episode.actual, episode.expected)),
+            "factor": f"{quantity(times):.2f}",
+            "excess": plain(EXACT.subtract(episode.actual, episode.expected)),
         }
         if running is None:
-            values |= {"org_id": org, "id": new_id(), "meter": meter, "since": since}
-            if sql.begin_anomaly(session, values):
+            values |= {"id": new_id(), "meter": meter, "since": since}
+            if rows.add_new(session, t.anomaly, org, **values):
                 is_level = meter in rules.LEVELS
                 stays, ends = outlook(hours[meter], since, times, now, is_level=is_level)
-                payload |= {"if_it_stays": rules.plain(stays), "if_it_ends": rules.plain(ends)}
-                self._emit(session, org, "guard.opened", payload, now)
+                payload |= {"if_it_stays": plain(stays), "if_it_ends": plain(ends)}
+                emit(session, org, EventType.GUARD_OPENED, payload, now)
         elif sql.follow_anomaly(session, org, running.id, values) in {"ended", "lasting"}:
-            self._emit(session, org, "guard.ended", payload, now)
+            emit(session, org, EventType.GUARD_ENDED, payload, now)
         return episode.until is None
 
     def page(self, org: UUID, before: UUID | None, limit: int) -> list[Anomaly]:
@@ -150,9 +150,10 @@ class Guard:
         org = principal.tenant
         with self._database.organisation(org) as session:
             standing.require(session, principal)
-            row = sql.dismiss_anomaly(session, org, anomaly_id)
-            if row is None:
+            dismissed = rows.changed(session, t.anomaly, org, {"id": anomaly_id}, state="dismissed")
+            if not dismissed:
                 raise NotFound(anomaly=anomaly_id)
+            (row,) = dismissed
             audit.record(
                 session, org, principal.actor, "anomaly.dismissed", f"anomaly:{anomaly_id}",
                 now=self._clock.now(), meter=row.meter, since=row.since.isoformat(),
@@ -162,7 +163,7 @@ class Guard:
 def _told(row: Row[Any], session: Session | None = None, now: datetime | None = None) -> Anomaly:
     """session, now: to forecast with, inside the organisation."""
     times = anomalies.factor(row.actual, row.expected)
-    factor = forecasts.decimal(times)
+    factor = quantity(times)
     if row.state == State.ENDED and row.meter == rules.CAPPED:
         return Anomaly(row, factor, proposed_credit=EXACT.subtract(row.actual, row.expected))
     if row.until is not None or session is None or now is None:
@@ -182,17 +183,14 @@ def outlook(
     """
     month = rules.month(now)
     usual = {
-        hour: quantity if hour < since else forecasts.decimal(Fraction(quantity) / times)
-        for hour, quantity in hours.items()
+        hour: used if hour < since else quantity(Fraction(used) / times)
+        for hour, used in hours.items()
     }
     normal = forecasts.forecast(usual, now, month, is_level=is_level)
-    counted = [Fraction(quantity) for hour, quantity in hours.items() if month.start <= hour <= now]
+    in_month = [used for hour, used in hours.items() if month.start <= hour <= now]
+    used = forecasts.total(in_month, is_level=is_level)
     if is_level:
-        used = max(counted, default=Fraction(0))
         rest = Fraction(normal.quantity)
-        stays, ends = max(used, rest * times), max(used, rest)
-    else:
-        used = sum(counted, Fraction(0))
-        rest = Fraction(normal.quantity) - Fraction(normal.used)
-        stays, ends = used + rest * times, used + rest
-    return forecasts.decimal(stays), forecasts.decimal(ends)
+        return quantity(max(used, rest * times)), quantity(max(used, rest))
+    rest = Fraction(normal.quantity) - Fraction(normal.used)
+    return quantity(used + rest * times), quantity(used + rest)

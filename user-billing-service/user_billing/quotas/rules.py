@@ -10,16 +10,14 @@ warn, since neither fewer nor no samples bring it down. Source: docs/adr/0041-qu
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
 from typing import Final
 
 from user_billing.errors import BadInput, NotFound
-from user_billing.meters.rules import BY_NAME
-from user_billing.money.rules import EXACT
+from user_billing.meters.rules import BY_NAME, Number, plain
 from user_billing.rating.model import Period
 from user_billing.usage.rules import month_of
 
@@ -52,7 +50,7 @@ class Quota:
 
     meter: str
     action: Action
-    limit: Decimal
+    limit: Number
     thresholds: tuple[int, ...]
     interval_ms: int | None = None
 
@@ -63,6 +61,7 @@ class Cap:
 
     min_interval_ms: int | None = None
     blocked: str | None = None
+    since: datetime | None = field(default=None, compare=False)
 
 
 def checked(quota: Quota) -> Quota:
@@ -73,28 +72,13 @@ def checked(quota: Quota) -> Quota:
     if not degrades and quota.interval_ms is not None:
         raise BadInput(field="interval_ms", needs="the action degrade")
     interval_ms = (quota.interval_ms or INTERVAL_MS) if degrades else None
-    if interval_ms is not None and not INTERVAL_MS_MIN <= interval_ms <= INTERVAL_MS_MAX:
-        raise BadInput(
-            field="interval_ms", value=interval_ms, min=INTERVAL_MS_MIN, max=INTERVAL_MS_MAX
-        )
-    thresholds = tuple(sorted(set(quota.thresholds)))
-    if not 1 <= len(thresholds) <= THRESHOLDS_MAX or not (
-        1 <= thresholds[0] <= thresholds[-1] <= PERCENT_MAX
-    ):
-        needs = f"1 to {THRESHOLDS_MAX} numbers of percent from 1 to {PERCENT_MAX}"
-        raise BadInput(field="thresholds", needs=needs)
-    return replace(quota, thresholds=thresholds, interval_ms=interval_ms)
+    return replace(quota, thresholds=tuple(sorted(set(quota.thresholds))), interval_ms=interval_ms)
 
 
 def month(now: datetime) -> Period:
     """The calendar month of UTC that `now` is in."""
     start = month_of(now)
     return Period(start, month_of(start + timedelta(days=31)))
-
-
-def plain(number: Decimal) -> str:
-    """Its digits, without zeros at the end."""
-    return f"{number.normalize(EXACT):f}"
 
 
 def reached(quota: Quota, used: Fraction) -> tuple[int, ...]:

@@ -1,6 +1,6 @@
 """Quotas set, checked and told; forecasts of what they count."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,56 +14,50 @@ from sqlalchemy.orm import Session
 
 from user_billing import access
 from user_billing.audit import service as audit
-from user_billing.chassis.clock import Clock
-from user_billing.db.session import BoundSession, Database, within
+from user_billing.db import rows
+from user_billing.db.session import BoundSession, Room, within
 from user_billing.errors import BadInput, NotFound
-from user_billing.identifiers import new_id
 from user_billing.members import standing
-from user_billing.meters.rules import BY_NAME
+from user_billing.meters.rules import BY_NAME, plain
 from user_billing.model import Actor, Principal
 from user_billing.organisations import sql as organisations_sql
 from user_billing.quotas import forecast as forecasts
 from user_billing.quotas import rules, sql
+from user_billing.quotas import tables as t
 from user_billing.quotas.forecast import Forecast
-from user_billing.quotas.rules import Action, Quota
+from user_billing.quotas.rules import Action, Cap, Quota
 from user_billing.rating.model import Json, Period
+from user_billing.webhooks.outbox import emit
+from user_billing.webhooks.rules import EventType
 
 log = structlog.get_logger()
 CHECK_PAUSE: Final = timedelta(minutes=1)
 BATCH: Final = 200
 BATCHES_MAX: Final = 100
 """Quotas at a time, and times in a round: 20,000 a minute and replica."""
-NOTICES_FOR: Final = timedelta(days=90)
-SWEPT_MAX: Final = 10_000
 CHECKER: Final = Actor("service:ubs")
 
-Emit = Callable[[Session, UUID, str, Mapping[str, Json], datetime], object]
-"""emit(session, organisation, type, payload, now): once the transaction commits, the organisation
-will be told. session: inside the organisation.
-"""
 
+@dataclass(frozen=True, slots=True)
+class Fired:
+    """A threshold that was told in this period."""
 
-def note(
-    session: Session, org: UUID, kind: str, payload: Mapping[str, Json], now: datetime
-) -> None:
-    """An `Emit` that leaves a notice, for whoever delivers it."""
-    values = {"id": new_id(), "type": kind, "at": now, "payload": dict(payload)}
-    sql.add_notice(session, org, values)
+    threshold: int
+    fired_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class QuotaState:
     """A quota and where it stands. percent: whole ones of the limit that are used.
 
-    days_left: whole days until the limit is reached, None when not in this period. fired: rows of
-    the thresholds told in it.
+    days_left: whole days until the limit is reached, None when not in this period.
     """
 
     quota: Quota
     forecast: Forecast
     percent: int
     days_left: int | None
-    fired: Sequence[Row[Any]]
+    fired: list[Fired]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +65,12 @@ class Standing:
     """All quotas of an organisation, and what they cap now; None for nothing."""
 
     period: Period
-    quotas: Sequence[QuotaState]
-    cap: Row[Any] | None
+    quotas: list[QuotaState]
+    cap: Cap | None
 
 
-class Quotas:
+class Quotas(Room):
     """The quotas of all organisations."""
-
-    def __init__(self, database: Database, clock: Clock, emit: Emit = note) -> None:
-        self._database = database
-        self._clock = clock
-        self._emit = emit
 
     def standing(self, org: UUID) -> Standing:
         """The organisation's quotas with forecasts."""
@@ -90,7 +79,9 @@ class Quotas:
         with self._database.organisation(org) as session:
             fired = sql.fired(session, org, month.start)
             states = [_state(session, org, quota, now, fired) for quota in sql.quotas(session, org)]
-            return Standing(month, states, sql.cap(session, org))
+            row = rows.one(session, t.cap, org)
+        cap = Cap(row.min_interval_ms, row.blocked, row.since) if row else None
+        return Standing(month, states, cap)
 
     def forecast(self, org: UUID, meter: str) -> Forecast:
         """What a meter will have counted at the end of the month. Raises BadInput."""
@@ -107,13 +98,18 @@ class Quotas:
         now, wanted = self._clock.now(), rules.checked(quota)
         since = rules.month(now).start
         with self._changing(principal, org, now) as session:
-            sql.put(session, org, wanted, now)
-            used = sql.used(session, org, since, [wanted.meter])[wanted.meter]
+            rows.put(
+                session, t.quota,
+                {"org_id": org, "meter": wanted.meter, "action": wanted.action.value},
+                {"limit_quantity": wanted.limit, "thresholds": list(wanted.thresholds),
+                 "interval_ms": wanted.interval_ms, "checked_at": now},
+            )  # fmt: skip
+            used = _used(session, org, since, wanted.meter)
             sql.rearm(session, org, wanted, since, rules.reached(wanted, used))
             self._check(session, org, now)
             audit.record(
                 session, org, principal.actor, "quota.set", f"{wanted.meter} {wanted.action}",
-                now=now, limit=rules.plain(wanted.limit), interval_ms=wanted.interval_ms,
+                now=now, limit=plain(wanted.limit), interval_ms=wanted.interval_ms,
                 thresholds=[str(threshold) for threshold in wanted.thresholds],
             )  # fmt: skip
 
@@ -121,7 +117,7 @@ class Quotas:
         """There is no such quota any more, and nothing that it capped. Raises NotFound."""
         now = self._clock.now()
         with self._changing(principal, org, now) as session:
-            if not sql.remove(session, org, meter, action):
+            if not rows.remove(session, t.quota, org, meter=meter, action=action.value):
                 raise NotFound(meter=meter, action=action)
             self._check(session, org, now)
             target = f"{meter} {action}"
@@ -148,19 +144,19 @@ class Quotas:
         with self._database.organisation(org) as session:
             self._check(session, org, self._clock.now())
 
-    def sweep(self) -> None:
-        """Old notices are gone."""
-        with self._database.directory() as session:
-            sql.sweep_notices(session, self._clock.now() - NOTICES_FOR, SWEPT_MAX)
-
     def _check(self, session: BoundSession, org: UUID, now: datetime) -> None:
         since, quotas = rules.month(now).start, sql.quotas(session, org, lock=True)
-        used = sql.used(session, org, since, {quota.meter for quota in quotas})
+        meters = {quota.meter for quota in quotas}
+        used = {meter: _used(session, org, since, meter) for meter in meters}
         for quota in quotas:
             for threshold in rules.reached(quota, used[quota.meter]):
-                if sql.fire(session, org, quota, since, threshold, now=now):
+                is_news = rows.add_new(
+                    session, t.alert_fired, org, meter=quota.meter, action=quota.action.value,
+                    period=since, threshold=threshold, fired_at=now,
+                )  # fmt: skip
+                if is_news:
                     payload = _alert(_state(session, org, quota, now, ()), threshold)
-                    self._emit(session, org, "quota.reached", payload, now)
+                    emit(session, org, EventType.QUOTA_REACHED, payload, now)
         cap = rules.cap(quotas, used)
         if sql.put_cap(session, org, cap, now):
             audit.record(
@@ -181,13 +177,22 @@ class Quotas:
                 yield session
 
 
+def _used(session: Session, org: UUID, since: datetime, meter: str) -> Fraction:
+    hours = sql.hours(session, org, meter, since)
+    return forecasts.total(hours.values(), is_level=meter in rules.LEVELS)
+
+
 def _state(
     session: Session, org: UUID, quota: Quota, now: datetime, fired: Sequence[Row[Any]]
 ) -> QuotaState:
     forecast = _forecast(session, org, quota.meter, now, quota)
     days_left = None if forecast.reached_at is None else max(0, (forecast.reached_at - now).days)
     percent = int(Fraction(forecast.used) * 100 / Fraction(quota.limit))
-    own = [row for row in fired if (row.meter, row.action) == (quota.meter, quota.action)]
+    own = [
+        Fired(row.threshold, row.fired_at)
+        for row in fired
+        if (row.meter, row.action) == (quota.meter, quota.action)
+    ]
     return QuotaState(quota, forecast, percent, days_left, own)
 
 
@@ -208,11 +213,11 @@ def _alert(state: QuotaState, threshold: int) -> dict[str, Json]:
         "meter": quota.meter,
         "action": quota.action.value,
         "threshold": threshold,
-        "used": rules.plain(forecast.used),
-        "limit": rules.plain(quota.limit),
+        "used": plain(forecast.used),
+        "limit": plain(quota.limit),
         "period_start": forecast.period.start.isoformat(),
         "period_end": forecast.period.end.isoformat(),
-        "forecast": rules.plain(forecast.quantity),
+        "forecast": plain(forecast.quantity),
         "reached_at": None if reached_at is None else reached_at.isoformat(),
         "days_left": state.days_left,
     }

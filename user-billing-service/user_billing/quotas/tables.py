@@ -1,66 +1,24 @@
-"""Tables of quotas and of the guard, as migration 2026-11-30-1020 makes them."""
+"""Tables of quotas and of the guard."""
 
-from sqlalchemy import Column, DateTime, Integer, Numeric, Table, Text, Uuid
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from user_billing.db.tables import table
 
-from user_billing.db.tables import metadata
-
-_Instant = DateTime(timezone=True)
-_Quantity = Numeric(38, 9)
-
-quota = Table(
+quota = table(
     "quota",
-    metadata,
-    Column("org_id", Uuid, primary_key=True),
-    Column("meter", Text, primary_key=True),
-    Column("action", Text, primary_key=True),
-    Column("limit_quantity", _Quantity, nullable=False),
-    Column("thresholds", ARRAY(Integer), nullable=False),
-    Column("interval_ms", Integer),
-    Column("checked_at", _Instant, nullable=False),
+    "org_id:uuid meter:text action:text",
+    "limit_quantity:quantity thresholds:ints checked_at:instant interval_ms:int?",
 )
 
-alert_fired = Table(
+alert_fired = table(
     "alert_fired",
-    metadata,
-    Column("org_id", Uuid, primary_key=True),
-    Column("meter", Text, primary_key=True),
-    Column("action", Text, primary_key=True),
-    Column("period", _Instant, primary_key=True),
-    Column("threshold", Integer, primary_key=True),
-    Column("fired_at", _Instant, nullable=False),
+    "org_id:uuid meter:text action:text period:instant threshold:int",
+    "fired_at:instant",
 )
 
-cap = Table(
-    "cap",
-    metadata,
-    Column("org_id", Uuid, primary_key=True),
-    Column("min_interval_ms", Integer),
-    Column("blocked", Text),
-    Column("since", _Instant, nullable=False),
-)
+cap = table("cap", "org_id:uuid", "since:instant min_interval_ms:int? blocked:text?")
 
-notice = Table(
-    "notice",
-    metadata,
-    Column("org_id", Uuid, primary_key=True),
-    Column("id", Uuid, primary_key=True),
-    Column("type", Text, nullable=False),
-    Column("at", _Instant, nullable=False),
-    Column("payload", JSONB, nullable=False),
-)
-
-anomaly = Table(
+anomaly = table(
     "anomaly",
-    metadata,
-    Column("org_id", Uuid, primary_key=True),
-    Column("id", Uuid, primary_key=True),
-    Column("meter", Text, nullable=False),
-    Column("kind", Text, nullable=False),
-    Column("state", Text, nullable=False),
-    Column("since", _Instant, nullable=False),
-    Column("until", _Instant),
-    Column("expected", _Quantity, nullable=False),
-    Column("actual", _Quantity, nullable=False),
-    Column("series_factor", _Quantity),
+    "org_id:uuid id:uuid",
+    "meter:text kind:text state:text since:instant until:instant? expected:quantity "
+    "actual:quantity series_factor:quantity?",
 )

@@ -5,93 +5,31 @@ from decimal import Decimal
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic import Field
 
-from user_billing.api.bodies import Body
+from user_billing.api.bodies import Body, View
+from user_billing.meters.rules import Number
 from user_billing.quotas.anomalies import Kind, State
-from user_billing.quotas.forecast import Method
-from user_billing.quotas.rules import THRESHOLDS, Action
-from user_billing.usage.views import text
+from user_billing.quotas.rules import (
+    INTERVAL_MS_MAX,
+    INTERVAL_MS_MIN,
+    PERCENT_MAX,
+    THRESHOLDS,
+    THRESHOLDS_MAX,
+)
 
 Limit = Annotated[Decimal, Field(gt=0, max_digits=38, decimal_places=9)]
-Number = Annotated[Decimal, PlainSerializer(text, return_type=str)]
-"""Decimal text in JSON."""
+Percent = Annotated[int, Field(ge=1, le=PERCENT_MAX)]
 
 
 class QuotaBody(Body):
     """A quota as it is to be. limit: in the meter's unit, of a calendar month of UTC."""
 
     limit: Limit
-    thresholds: Annotated[list[int], Field(max_length=100)] = Field(default=[*THRESHOLDS])
-    interval_ms: Annotated[int | None, Field(ge=0, lt=2**31)] = None
-
-
-class View(BaseModel):
-    """What is told, read from the attributes of what the service gives."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-
-class PeriodView(View):
-    """[start, end)."""
-
-    start: datetime
-    end: datetime
-
-
-class ForecastView(View):
-    """Where a meter stands when the period ends. reached_at: the hour in which the limit is."""
-
-    period: PeriodView
-    method: Method
-    used: Number
-    quantity: Number
-    low: Number
-    high: Number
-    reached_at: datetime | None
-
-
-class QuotaView(View):
-    """A quota."""
-
-    meter: str
-    action: Action
-    limit: Number
-    thresholds: list[int]
-    interval_ms: int | None
-
-
-class FiredView(View):
-    """A threshold that was told in this period."""
-
-    threshold: int
-    fired_at: datetime
-
-
-class QuotaStateView(View):
-    """A quota and where it stands."""
-
-    quota: QuotaView
-    forecast: ForecastView
-    percent: int
-    days_left: int | None
-    fired: list[FiredView]
-
-
-class CapView(View):
-    """What reached quotas make of the organisation's limits now."""
-
-    min_interval_ms: int | None
-    blocked: str | None
-    since: datetime
-
-
-class QuotasView(View):
-    """All quotas of an organisation; cap: null while nothing is capped."""
-
-    period: PeriodView
-    quotas: list[QuotaStateView]
-    cap: CapView | None
+    thresholds: Annotated[list[Percent], Field(min_length=1, max_length=THRESHOLDS_MAX)] = Field(
+        default=[*THRESHOLDS]
+    )
+    interval_ms: Annotated[int, Field(ge=INTERVAL_MS_MIN, le=INTERVAL_MS_MAX)] | None = None
 
 
 class AnomalyRowView(View):

@@ -44,7 +44,11 @@ def change(body: ChangeBody, caller: AdminCaller, services: ServicesDep) -> Chan
 
 @router.post("/what-if")
 def what_if(body: WhatIfBody, caller: BillingReader, services: ServicesDep) -> WhatIfView:
-    """What a past range would have cost under another plan, or with other usage."""
+    """What a past range would have cost under another plan, or with other usage.
+
+    The usage is what was counted; factors are the caller's. What dropping a label would have saved
+    is a factor that das computes from history: docs/contracts.md §6.
+    """
     usage_rules.check_range(body.start, body.end, Step.MONTH)
     factors = {code: Fraction(factor) for code, factor in body.factors.items()}
     before, after = services.subscriptions.what_if(

@@ -2,21 +2,18 @@
 
 from uuid import UUID
 
-from fastapi import APIRouter, Response, status
+from fastapi import APIRouter, status
 
 from user_billing.api.bodies import Instant
 from user_billing.api.deps import AdminCaller, BillingReader, MetricStore, ServicesDep
+from user_billing.teams.service import Due
 from user_billing.teams.views import (
     ByTeamView,
-    DueView,
-    NewVersionView,
     RulesBody,
     SplitsBody,
     TeamBody,
     TeamsView,
-    TeamView,
     VersionsView,
-    VersionView,
 )
 from user_billing.usage.rules import Step
 
@@ -26,8 +23,7 @@ router = APIRouter(tags=["teams"])
 @router.get("/api/v1/teams")
 def list_teams(caller: BillingReader, services: ServicesDep) -> TeamsView:
     """Every team, also archived ones."""
-    rows = services.teams.all(caller.tenant)
-    return TeamsView(teams=[TeamView.model_validate(row) for row in rows])
+    return TeamsView.model_validate({"teams": services.teams.all(caller.tenant)})
 
 
 @router.post("/api/v1/teams", status_code=status.HTTP_201_CREATED)
@@ -37,23 +33,21 @@ def add_team(body: TeamBody, caller: AdminCaller, services: ServicesDep) -> dict
 
 
 @router.delete("/api/v1/teams/{team_id}", status_code=status.HTTP_204_NO_CONTENT)
-def archive_team(team_id: UUID, caller: AdminCaller, services: ServicesDep) -> Response:
+def archive_team(team_id: UUID, caller: AdminCaller, services: ServicesDep) -> None:
     """The team is archived: no new rule set names it, and what it has stays."""
     services.teams.archive(caller, team_id)
-    return Response(status_code=status.HTTP_204_NO_CONTENT)
 
 
 @router.get("/api/v1/attribution")
 def read_rules(caller: BillingReader, services: ServicesDep) -> VersionsView:
     """Rule sets, the one in force first."""
-    rows = services.teams.versions(caller.tenant)
-    return VersionsView(versions=[VersionView.model_validate(row) for row in rows])
+    return VersionsView.model_validate({"versions": services.teams.versions(caller.tenant)})
 
 
 @router.put("/api/v1/attribution")
-def put_rules(body: RulesBody, caller: AdminCaller, services: ServicesDep) -> NewVersionView:
+def put_rules(body: RulesBody, caller: AdminCaller, services: ServicesDep) -> dict[str, int]:
     """This rule set is in force; hours of the open period follow within minutes."""
-    return NewVersionView(version=services.teams.put_rules(caller, body.wanted()))
+    return {"version": services.teams.put_rules(caller, body.rules)}
 
 
 @router.get("/api/v1/usage/by-team")
@@ -65,22 +59,18 @@ def read_by_team(
     step: Step = Step.DAY,
 ) -> ByTeamView:
     """The caller's organisation, by step, team and meter."""
-    steps = services.teams.by_team(caller.tenant, start, end, step)
-    return ByTeamView.of(services.teams.all(caller.tenant), steps)
+    usage = services.teams.by_team(caller.tenant, start, end, step)
+    return ByTeamView.model_validate({"teams": services.teams.all(caller.tenant), "usage": usage})
 
 
 @router.get("/internal/attribution", tags=["internal"], dependencies=[MetricStore])
-def read_due(services: ServicesDep) -> DueView | None:
+def read_due(services: ServicesDep) -> Due | None:
     """Hours of one organisation that are to be split; null when none are."""
-    due = services.teams.due()
-    return None if due is None else DueView.of(due)
+    return services.teams.due()
 
 
 @router.put("/internal/attribution", tags=["internal"], dependencies=[MetricStore])
 def put_split(body: SplitsBody, services: ServicesDep) -> dict[str, int]:
     """Hours are split like this; one of a closed period stays as it was."""
-    split = [
-        (one.hour, one.revision, {team: part.weights() for team, part in one.shares.items()})
-        for one in body.hours
-    ]
+    split = [(one.hour, one.revision, one.shares) for one in body.hours]
     return {"hours": services.teams.put_shares(body.tenant, body.version, split, body.faults)}

@@ -8,11 +8,14 @@ another, as long as its period is open. Source: docs/adr/0040-teams-and-costs.md
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Final
+from typing import Annotated, Final
+from uuid import UUID
+
+from pydantic import Field
 
 from user_billing.money import rules as money
 
@@ -21,22 +24,23 @@ RULES_MAX: Final = 500
 UNATTRIBUTED: Final = ""
 """Instead of a team's id, of what no rule gives to a team."""
 NANO: Final = Decimal("0.000000001")
+Whole = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
     """Series that `selector` selects, and that no earlier rule has, are the team's."""
 
-    team: str
-    selector: str
+    team: UUID
+    selector: Annotated[str, Field(min_length=1, max_length=2_000)]
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
     """What a team has of an hour: samples with a timestamp in it, and series that have one."""
 
-    samples: int
-    series: int
+    samples: Whole
+    series: Whole
 
 
 Shares = Mapping[str, Weights]
@@ -50,6 +54,14 @@ class Hour:
     hour: datetime
     meter: str
     quantity: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class DueHour:
+    """An hour to split, and the revision it is at."""
+
+    hour: datetime
+    revision: int
 
 
 def split(hour: Hour, shares: Shares | None) -> dict[str, Decimal]:
@@ -86,8 +98,3 @@ def means(
         (team, meter): total if meter == "samples" else (total / lengths[meter]).quantize(NANO)
         for (team, meter), total in sums.items()
     }
-
-
-def same(before: Sequence[Rule], after: Sequence[Rule]) -> bool:
-    """Whether a rule set would be no other version."""
-    return list(before) == list(after)

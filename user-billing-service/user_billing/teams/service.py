@@ -4,7 +4,6 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from itertools import groupby
 from typing import Any, Final
 from uuid import UUID
@@ -15,14 +14,17 @@ from sqlalchemy.orm import Session
 from user_billing import access
 from user_billing.audit import service as audit
 from user_billing.chassis.clock import Clock
+from user_billing.db import rows
 from user_billing.db.session import Database
 from user_billing.errors import BadInput, Conflict, NotFound
 from user_billing.identifiers import new_id
+from user_billing.meters.rules import BY_NAME, Number
 from user_billing.model import Principal
 from user_billing.organisations import rules as organisations_rules
 from user_billing.organisations import sql as organisations_sql
 from user_billing.teams import rules, sql
-from user_billing.teams.rules import Rule, Shares
+from user_billing.teams import tables as t
+from user_billing.teams.rules import DueHour, Rule, Shares
 from user_billing.usage import rules as usage_rules
 from user_billing.usage.rules import Step
 
@@ -35,20 +37,23 @@ HOURS_AT_ONCE: Final = 24
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """Hours of one organisation that dis is asked to split, by one version of its rules."""
+    """What dis is to split: the organisation, its rules in order, and the hours."""
 
-    organisation_id: UUID
+    tenant: UUID
     version: int
     rules: list[Rule]
-    hours: list[tuple[datetime, int]]
+    hours: list[DueHour]
 
 
 @dataclass(frozen=True, slots=True)
 class TeamUsage:
-    """Of one step: (team or UNATTRIBUTED, meter) → quantity."""
+    """What a team used of a meter in the step that begins at `start`; team None: nobody's."""
 
     start: datetime
-    quantities: dict[tuple[str, str], Decimal]
+    team: UUID | None
+    meter: str
+    unit: str
+    quantity: Number
 
 
 class Teams:
@@ -80,7 +85,7 @@ class Teams:
             organisations_sql.lock(session, org)
             if len(sql.teams(session, org)) >= rules.TEAMS_MAX:
                 raise BadInput(field="teams", max=rules.TEAMS_MAX, needs="fewer teams")
-            if not sql.add_team(session, org, team, name, now):
+            if not rows.add_new(session, t.team, org, id=team, name=name, created_at=now):
                 raise Conflict(detail="a team has this name", name=name)
             audit.record(
                 session, org, caller.actor, "team.added", f"team:{team}", now=now, name=name
@@ -91,12 +96,14 @@ class Teams:
         """The team gets nothing more by new rule sets; what it has stays. Raises NotFound."""
         org, now = caller.tenant, self._clock.now()
         with self._database.organisation(org) as session:
-            name = sql.archive_team(session, org, team, now)
-            if name is None:
+            living = {"id": team, "archived_at": None}
+            archived = rows.changed(session, t.team, org, living, archived_at=now)
+            if not archived:
                 raise NotFound(team=team)
             audit.record(
-                session, org, caller.actor, "team.archived", f"team:{team}", now=now, name=name
-            )
+                session, org, caller.actor, "team.archived", f"team:{team}", now=now,
+                name=archived[0].name,
+            )  # fmt: skip
 
     def versions(self, org: UUID) -> Sequence[Row[Any]]:
         """The latest rule sets, the one in force first."""
@@ -112,14 +119,17 @@ class Teams:
         access.require_fresh(caller, now)
         with self._database.organisation(org) as session:
             organisations_sql.lock(session, org)
-            living = {str(row.id) for row in sql.teams(session, org) if row.archived_at is None}
+            living = {row.id for row in sql.teams(session, org) if row.archived_at is None}
             for place, rule in enumerate(wanted):
                 if rule.team not in living:
                     raise BadInput(field=f"rules[{place}].team", needs="a team that is there")
             n, before = sql.newest(session, org)
-            if rules.same(before, wanted):
+            if before == wanted:
                 return n
-            sql.add_version(session, org, n + 1, wanted, by=caller.actor.subject, now=now)
+            rows.add_one(
+                session, t.attribution_version, org, n=n + 1, rules=sql.stored(wanted),
+                faults=[], created_at=now, created_by=caller.actor.subject,
+            )  # fmt: skip
             audit.record(
                 session, org, caller.actor, "attribution.changed", f"attribution:{n + 1}", now=now,
                 rules=len(wanted),
@@ -159,7 +169,7 @@ class Teams:
         with self._database.organisation(org) as session:
             if organisations_sql.organisation(session, org) is None:
                 raise NotFound(organisation=org)
-            sql.put_faults(session, org, version, faults)
+            rows.changed(session, t.attribution_version, org, {"n": version}, faults=list(faults))
             since = self._open_since(session, org)
             open_hours = [one for one in split if one[0] >= since]
             for hour, revision, shares in open_hours:
@@ -172,11 +182,15 @@ class Teams:
         with self._database.organisation(org) as session:
             hours = sql.hours(session, org, start, end, step.value)
             shares = sql.shares(session, org, start, end)
-        steps = []
+        usage = []
         for began, group in groupby(hours, key=lambda pair: pair[0]):
             of_step = [hour for _, hour in group]
-            steps.append(TeamUsage(began, rules.means(of_step, rules.by_team(of_step, shares))))
-        return steps
+            means = rules.means(of_step, rules.by_team(of_step, shares))
+            for (team, meter), quantity in sorted(means.items()):
+                unit = BY_NAME[meter].unit if meter in BY_NAME else ""
+                of = UUID(team) if team else None
+                usage.append(TeamUsage(began, of, meter, unit, quantity))
+        return usage
 
     def _open_since(self, session: Session, org: UUID) -> datetime:
         return self._invoiced_until(session, org) or EPOCH

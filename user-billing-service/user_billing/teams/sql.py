@@ -5,13 +5,16 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Row, func, insert, select, text, update
+from pydantic import TypeAdapter
+from sqlalchemy import Row, func, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
+from user_billing.db import rows
 from user_billing.teams import tables as t
-from user_billing.teams.rules import Hour, Rule, Shares, Weights
+from user_billing.teams.rules import DueHour, Hour, Rule, Shares, Weights
 
+_RULES = TypeAdapter(list[Rule])
 _DUE: Final = text("""
 SELECT u.hour, u.revision FROM billing.usage_hour u
   LEFT JOIN billing.attribution_hour a ON a.org_id = u.org_id AND a.hour = u.hour
@@ -30,69 +33,25 @@ SELECT date_trunc(:step, u.hour, 'UTC') AS start, u.hour, u.meter, u.quantity
 
 def teams(session: Session, org: UUID) -> Sequence[Row[Any]]:
     """Every team, also archived ones, by name."""
-    return session.execute(
-        select(t.team)
-        .where(t.team.c.org_id == org)
-        .order_by(func.lower(t.team.c.name), t.team.c.id)
-    ).all()
-
-
-def add_team(session: Session, org: UUID, team: UUID, name: str, now: datetime) -> bool:
-    """Whether there is this team now; False when a living one has the name."""
-    done = session.execute(
-        upsert(t.team)
-        .values(org_id=org, id=team, name=name, created_at=now)
-        .on_conflict_do_nothing()
-        .returning(t.team.c.id)
-    ).one_or_none()
-    return done is not None
-
-
-def archive_team(session: Session, org: UUID, team: UUID, now: datetime) -> str | None:
-    """The name of the team that is archived by this call; None when there is no living one."""
-    return session.execute(
-        update(t.team)
-        .where(t.team.c.org_id == org, t.team.c.id == team, t.team.c.archived_at.is_(None))
-        .values(archived_at=now)
-        .returning(t.team.c.name)
-    ).scalar_one_or_none()
-
-
-def newest(session: Session, org: UUID) -> tuple[int, list[Rule]]:
-    """The number of the rule set in force, 0 without one, and its rules in order."""
-    v = t.attribution_version
-    row = session.execute(
-        select(v).where(v.c.org_id == org).order_by(v.c.n.desc()).limit(1)
-    ).one_or_none()
-    if row is None:
-        return 0, []
-    return row.n, [Rule(one["team"], one["selector"]) for one in row.rules]
+    by_name = (func.lower(t.team.c.name), t.team.c.id)
+    return session.execute(select(t.team).where(t.team.c.org_id == org).order_by(*by_name)).all()
 
 
 def versions(session: Session, org: UUID, limit: int) -> Sequence[Row[Any]]:
     """The latest rule sets, newest first."""
-    v = t.attribution_version
-    return session.execute(
-        select(v).where(v.c.org_id == org).order_by(v.c.n.desc()).limit(limit)
-    ).all()
+    return rows.latest(session, t.attribution_version, org, limit, "n")
 
 
-def add_version(
-    session: Session, org: UUID, n: int, rules: Sequence[Rule], *, by: str, now: datetime
-) -> None:
-    """The rule set in force is this one."""
-    stored = [{"team": rule.team, "selector": rule.selector} for rule in rules]
-    session.execute(
-        insert(t.attribution_version).values(
-            org_id=org, n=n, rules=stored, created_at=now, created_by=by
-        )
-    )
+def newest(session: Session, org: UUID) -> tuple[int, list[Rule]]:
+    """The number of the rule set in force, 0 without one, and its rules in order."""
+    for row in versions(session, org, 1):
+        return row.n, _RULES.validate_python(row.rules)
+    return 0, []
 
 
-def put_faults(session: Session, org: UUID, n: int, faults: Sequence[str]) -> None:
-    """These are the rules of that version that could not be read."""
-    v = t.attribution_version
-    session.execute(update(v).where(v.c.org_id == org, v.c.n == n).values(faults=list(faults)))
+def stored(rules: Sequence[Rule]) -> Any:
+    """The rules as a version keeps them."""
+    return _RULES.dump_python(list(rules), mode="json")
 
 
 def with_rules(session: Session) -> list[UUID]:
@@ -103,22 +62,20 @@ def with_rules(session: Session) -> list[UUID]:
 
 def due(
     session: Session, org: UUID, *, since: datetime, version: int, now: datetime, most: int
-) -> list[tuple[datetime, int]]:
-    """Hours that are over, and their revisions, that were not split as they are; newest first."""
-    given = {
-        "org": org, "since": since, "before": now - timedelta(hours=1), "version": version,
-        "most": most,
-    }  # fmt: skip
-    return [(row.hour, row.revision) for row in session.execute(_DUE, given)]
+) -> list[DueHour]:
+    """Hours that are over and were not split as they are, newest first."""
+    before = now - timedelta(hours=1)
+    given = {"org": org, "since": since, "before": before, "version": version, "most": most}
+    return [DueHour(*row) for row in session.execute(_DUE, given)]
 
 
 def put_shares(
     session: Session, org: UUID, hour: datetime, shares: Shares, *, version: int, revision: int
 ) -> None:
     """The hour is split like this, unless a later version or revision split it."""
-    stored = {team: [one.samples, one.series] for team, one in shares.items()}
+    counts = {team: [one.samples, one.series] for team, one in shares.items()}
     statement = upsert(t.attribution_hour).values(
-        org_id=org, hour=hour, version=version, revision=revision, shares=stored
+        org_id=org, hour=hour, version=version, revision=revision, shares=counts
     )
     h, new = t.attribution_hour.c, statement.excluded
     session.execute(
@@ -134,12 +91,11 @@ def shares(
     session: Session, org: UUID, start: datetime, end: datetime
 ) -> Mapping[datetime, Shares]:
     """Of each hour in [start, end) that was split."""
-    h = t.attribution_hour
-    rows = session.execute(
-        select(h.c.hour, h.c.shares).where(h.c.org_id == org, h.c.hour >= start, h.c.hour < end)
-    )
+    h = t.attribution_hour.c
+    stored = select(h.hour, h.shares).where(h.org_id == org, h.hour >= start, h.hour < end)
     return {
-        row.hour: {team: Weights(*numbers) for team, numbers in row.shares.items()} for row in rows
+        hour: {team: Weights(*numbers) for team, numbers in of.items()}
+        for hour, of in session.execute(stored)
     }
 
 

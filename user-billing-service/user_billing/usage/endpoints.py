@@ -2,7 +2,7 @@
 people and keys with `billing:read` read it.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request, Response, status
@@ -21,7 +21,6 @@ from user_billing.api.deps import (
 )
 from user_billing.errors import BadInput, Conflict, NotAllowed
 from user_billing.model import Principal, Scope
-from user_billing.services import Services
 from user_billing.usage import events, rules
 from user_billing.usage.events import Outcome
 from user_billing.usage.intake import BackfillOutcome
@@ -31,12 +30,12 @@ from user_billing.usage.views import (
     BackfillView,
     CloudEventBody,
     EventOutcomesView,
-    OutcomesView,
     ReportsBody,
     UsageView,
     outcomes_of,
 )
 
+Ending = Literal["close", "revert"]
 UsageWriter = Annotated[Principal, Depends(needs(Scope.METRICS_WRITE))]
 CLOUD_EVENT = CloudEventBody.model_json_schema()
 EVENTS_BODY = {
@@ -63,13 +62,15 @@ router = APIRouter(tags=["usage"])
 @router.post("/internal/usage", tags=["internal"], dependencies=[Sister])
 def take_usage(
     body: ReportsBody, callers: SisterService, services: ServicesDep, rid: RequestId
-) -> OutcomesView:
-    """Hours as the caller counted them; one that is sent again changes nothing."""
+) -> dict[str, list[rules.Outcome]]:
+    """Hours as the caller counted them, and what became of each in their order.
+
+    One that is sent again changes nothing.
+    """
     if body.source not in callers:
         raise NotAllowed(needs=f"the service token of {body.source}")
     reports = [report.report() for report in body.reports]
-    taken = services.usage.take(body.source, reports, body.complete_through, rid)
-    return OutcomesView(outcomes=taken)
+    return {"outcomes": services.usage.take(body.source, reports, body.complete_through, rid)}
 
 
 @router.get("/api/v1/usage")
@@ -82,10 +83,8 @@ def read_usage(
 ) -> UsageView:
     """The caller's organisation, by step and meter; this month without a range."""
     now = services.clock.now()
-    of_range = services.usage.of_range(
-        caller.tenant, start or rules.month_of(now), end or now, step
-    )
-    return UsageView.of(of_range)
+    start, end = start or rules.month_of(now), end or now
+    return UsageView.model_validate(services.usage.of_range(caller.tenant, start, end, step))
 
 
 @router.post("/api/v1/usage/events", openapi_extra=EVENTS_BODY, response_model=EventOutcomesView)
@@ -111,8 +110,7 @@ def take_events(
 @router.get("/api/v1/usage/backfills")
 def list_backfills(caller: BillingReader, services: ServicesDep) -> BackfillsView:
     """The latest backfills of the caller's organisation."""
-    listed = services.intake.backfills(caller.tenant)
-    return BackfillsView(backfills=[BackfillView.model_validate(row) for row in listed])
+    return BackfillsView.model_validate({"backfills": services.intake.backfills(caller.tenant)})
 
 
 @router.post("/api/v1/usage/backfills", status_code=status.HTTP_201_CREATED)
@@ -121,21 +119,12 @@ def open_backfill(caller: AdminCaller, services: ServicesDep) -> BackfillView:
     return BackfillView.model_validate(services.intake.open(caller.tenant, caller.actor))
 
 
-@router.post("/api/v1/usage/backfills/{backfill_id}/close")
-def close_backfill(backfill_id: UUID, caller: AdminCaller, services: ServicesDep) -> BackfillView:
-    """Its events count."""
-    return _end(backfill_id, BackfillOutcome.CLOSED, caller, services)
-
-
-@router.post("/api/v1/usage/backfills/{backfill_id}/revert")
-def revert_backfill(backfill_id: UUID, caller: AdminCaller, services: ServicesDep) -> BackfillView:
-    """Its events are gone as if they had never been sent."""
-    return _end(backfill_id, BackfillOutcome.REVERTED, caller, services)
-
-
-def _end(
-    backfill: UUID, outcome: BackfillOutcome, caller: Principal, services: Services
+@router.post("/api/v1/usage/backfills/{backfill_id}/{ending}")
+def end_backfill(
+    backfill_id: UUID, ending: Ending, caller: AdminCaller, services: ServicesDep
 ) -> BackfillView:
+    """Closed, its events count; reverted, they are gone as if they had never been sent."""
     require_fresh(caller, services.clock.now())
-    row = services.intake.end(caller.tenant, backfill, outcome, caller.actor)
+    outcome = BackfillOutcome.CLOSED if ending == "close" else BackfillOutcome.REVERTED
+    row = services.intake.end(caller.tenant, backfill_id, outcome, caller.actor)
     return BackfillView.model_validate(row)

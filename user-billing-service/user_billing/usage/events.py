@@ -12,7 +12,7 @@ Source: https://github.com/cloudevents/spec (v1.0.2, JSON format); docs/adr/0039
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, localcontext
@@ -212,6 +212,11 @@ def decide(
                 seen[event.key] = event, backfill
         verdicts.append(verdict)
     return verdicts
+
+
+def with_outcome(verdicts: Iterable[Verdict], outcome: Outcome) -> list[Event]:
+    """The events of which that became."""
+    return [of.event for of in verdicts if of.event and of.outcome is outcome]
 
 
 def _verdict(event: Event, before: Stored | None, backfill: UUID | None) -> Verdict:

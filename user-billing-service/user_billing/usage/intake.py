@@ -21,17 +21,18 @@ from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from user_billing.audit import service as audit
-from user_billing.chassis.clock import Clock
-from user_billing.db.session import Database
+from user_billing.db import rows
+from user_billing.db.session import Room
 from user_billing.errors import BadInput, Conflict
 from user_billing.identifiers import new_id
 from user_billing.meters.rules import Aggregation, Meter
 from user_billing.meters.sql import own_meters
 from user_billing.model import Actor
 from user_billing.organisations.sql import organisation_ids
-from user_billing.usage import event_sql, events, sql
+from user_billing.usage import events, sql
 from user_billing.usage.events import Distinct, Event, Outcome, Place, Verdict
 from user_billing.usage.rules import Report
+from user_billing.usage.tables import usage_backfill, usage_event
 
 SOURCE: Final = "events"
 """Of hourly rows that events make."""
@@ -67,9 +68,14 @@ class Taking:
 
     def require_open(self, backfill: UUID) -> None:
         """Raises NotFound; Conflict when it has ended or its time is over."""
-        row = event_sql.backfill(self.session, self.org, backfill)
+        row = rows.require(self.session, usage_backfill, self.org, id=backfill)
         if row.ended_at is not None or row.expires_at <= self.now:
             raise Conflict(detail="the backfill has ended", outcome=row.outcome or "reverted")
+
+    def open_backfills(self) -> Sequence[Row[Any]]:
+        """Those that nobody ended, also when their time is over."""
+        limit = BACKFILLS_OPEN_MAX
+        return rows.latest(self.session, usage_backfill, self.org, limit, ended_at=None)
 
     def distinct(self, wanted: Sequence[Event]) -> dict[Place, Distinct]:
         """Of the events whose values are counted once: what is there of them, by place."""
@@ -77,7 +83,7 @@ class Taking:
             event for event in wanted if self.meters[event.meter].aggregation is Aggregation.UNIQUE
         ]
         values = {(event.place, event.value) for event in unique}
-        counted = event_sql.known_values(self.session, self.org, values)
+        counted = sql.known_values(self.session, self.org, values)
         places = {event.place for event in unique}
         hours = sql.stored(self.session, self.org, SOURCE, places)
         return {
@@ -89,10 +95,10 @@ class Taking:
 
     def add(self, accepted: Sequence[Event], backfill: UUID | None) -> None:
         """The events are known from now on. Raises BadInput above BACKFILL_EVENTS_MAX."""
-        event_sql.add(self.session, self.org, accepted, backfill, self.now)
+        sql.add_events(self.session, self.org, accepted, backfill, self.now)
         if backfill is not None:
-            row = event_sql.backfill(self.session, self.org, backfill)
-            if row.events > BACKFILL_EVENTS_MAX:
+            number = sql.backfill(self.session, self.org, backfill).events
+            if number > BACKFILL_EVENTS_MAX:
                 raise BadInput(field="backfill", events_max=BACKFILL_EVENTS_MAX)
 
     def count(self, accepted: Sequence[Event], distinct: Mapping[Place, Distinct]) -> None:
@@ -108,26 +114,26 @@ class Taking:
             reading = events.fold(self.meters[meter].aggregation, before, of_place, len(new))
             reports.append(Report(self.org, hour, revision + 1, {meter: reading}))
         values = [(place, value) for place, of in distinct.items() for value in of.new]
-        event_sql.add_values(self.session, self.org, values)
+        sql.add_values(self.session, self.org, values)
         sql.put(self.session, SOURCE, reports, self.now)
 
     def end(self, backfill: UUID, outcome: BackfillOutcome, actor: Actor) -> Row[Any]:
         """The backfill, which has ended."""
-        number = event_sql.backfill(self.session, self.org, backfill).events
-        event_sql.end_backfill(self.session, self.org, backfill, outcome.value, self.now)
+        number = sql.backfill(self.session, self.org, backfill).events
+        if outcome is BackfillOutcome.REVERTED:
+            rows.remove(self.session, usage_event, self.org, backfill=backfill)
+        ended = {"ended_at": self.now, "outcome": outcome.value}
+        rows.changed(self.session, usage_backfill, self.org, {"id": backfill}, **ended)
         audit.record(
             self.session, self.org, actor, f"usage.backfill.{outcome}", str(backfill),
             now=self.now, events=number,
         )  # fmt: skip
-        return event_sql.backfill(self.session, self.org, backfill)
+        return sql.backfill(self.session, self.org, backfill)
 
     def audit_conflicts(self, verdicts: Sequence[Verdict], actor: Actor) -> None:
         """The audit log tells of events that say something else than before."""
-        ids = [
-            f"{verdict.event.source} {verdict.event.id}"
-            for verdict in verdicts
-            if verdict.event and verdict.outcome is Outcome.CONFLICT
-        ]
+        conflicts = events.with_outcome(verdicts, Outcome.CONFLICT)
+        ids = [f"{event.source} {event.id}" for event in conflicts]
         if ids:
             log.error("usage_event_conflict", events=len(ids))
             audit.record(
@@ -136,32 +142,24 @@ class Taking:
             )  # fmt: skip
 
 
-class Intake:
+class Intake(Room):
     """The events and backfills of all organisations."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
-        self._database = database
-        self._clock = clock
-
     def take(
-        self, org: UUID, rows: Sequence[object], backfill: UUID | None, actor: Actor
+        self, org: UUID, sent: Sequence[object], backfill: UUID | None, actor: Actor
     ) -> list[Verdict]:
         """What became of each row. Raises BadInput; NotFound and Conflict for the backfill."""
-        if not 0 < len(rows) <= events.EVENTS_MAX:
-            raise BadInput(field="events", events_max=events.EVENTS_MAX, got=len(rows))
+        if not 0 < len(sent) <= events.EVENTS_MAX:
+            raise BadInput(field="events", events_max=events.EVENTS_MAX, got=len(sent))
         with self._taking(org) as taking:
             if backfill is not None:
                 taking.require_open(backfill)
-            parsed = [events.parse(row, taking.meters, taking.now) for row in rows]
+            parsed = [events.parse(row, taking.meters, taking.now) for row in sent]
             wanted = [row for row in parsed if isinstance(row, Event)]
-            stored = event_sql.stored(taking.session, org, {event.key for event in wanted})
+            stored = sql.stored_events(taking.session, org, {event.key for event in wanted})
             distinct = taking.distinct(wanted)
             verdicts = events.decide(parsed, stored, distinct, backfill)
-            accepted = [
-                verdict.event
-                for verdict in verdicts
-                if verdict.event and verdict.outcome is Outcome.ACCEPTED
-            ]
+            accepted = events.with_outcome(verdicts, Outcome.ACCEPTED)
             if accepted:
                 taking.add(accepted, backfill)
                 if backfill is None:
@@ -174,7 +172,7 @@ class Intake:
     @contextmanager
     def _taking(self, org: UUID) -> Iterator[Taking]:
         with self._database.organisation(org) as session:
-            event_sql.lock(session, org)
+            sql.lock(session, org)
             meters = {meter.code: meter for meter in own_meters(session, org)}
             yield Taking(session, org, self._clock.now(), meters)
 
@@ -185,17 +183,19 @@ class Intake:
         id_ = new_id()
         with self._taking(org) as taking:
             session, now = taking.session, taking.now
-            if len(event_sql.open_backfills(session, org)) >= BACKFILLS_OPEN_MAX:
+            if len(taking.open_backfills()) >= BACKFILLS_OPEN_MAX:
                 raise Conflict(detail="close or revert one first", open_max=BACKFILLS_OPEN_MAX)
-            ends = now + BACKFILL_FOR
-            event_sql.add_backfill(session, org, id_, by=actor.subject, now=now, ends=ends)
+            rows.add_one(
+                session, usage_backfill, org, id=id_, opened_at=now, opened_by=actor.subject,
+                expires_at=now + BACKFILL_FOR,
+            )  # fmt: skip
             audit.record(session, org, actor, "usage.backfill.open", str(id_), now=now)
-            return event_sql.backfill(session, org, id_)
+            return sql.backfill(session, org, id_)
 
     def backfills(self, org: UUID) -> Sequence[Row[Any]]:
         """The latest ones, with how many events each has."""
         with self._database.organisation(org) as session:
-            return event_sql.backfills(session, org, LISTED_MAX)
+            return sql.backfills(session, org, LISTED_MAX)
 
     def end(self, org: UUID, backfill: UUID, outcome: BackfillOutcome, actor: Actor) -> Row[Any]:
         """Its events count, or are gone as if they had never been sent.
@@ -205,7 +205,7 @@ class Intake:
         with self._taking(org) as taking:
             taking.require_open(backfill)
             if outcome is BackfillOutcome.CLOSED:
-                waiting = event_sql.events_of(taking.session, org, backfill)
+                waiting = sql.events_of(taking.session, org, backfill)
                 distinct = taking.distinct(waiting)
                 for event in waiting:
                     if event.place in distinct and not distinct[event.place].takes(event.value):
@@ -226,7 +226,7 @@ class Intake:
         for org in organisations:
             with self._taking(org) as taking:
                 sql.count_seats(taking.session, org, taking.now)
-                event_sql.sweep(taking.session, org, taking.now - IDENTITY_FOR)
-                for row in event_sql.open_backfills(taking.session, org):
+                sql.sweep(taking.session, org, taking.now - IDENTITY_FOR)
+                for row in taking.open_backfills():
                     if row.expires_at <= taking.now:
                         taking.end(row.id, BackfillOutcome.REVERTED, UPKEEP)

@@ -1,22 +1,17 @@
 """Usage, taken in from the services and told to the organisations."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import datetime
 from itertools import groupby
-from typing import Any
 from uuid import UUID
 
 import structlog
 from prometheus_client import Counter
-from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from user_billing.audit import service as audit
-from user_billing.chassis.clock import Clock
-from user_billing.db.session import Database, within
-from user_billing.meters.rules import BUILT_IN
-from user_billing.meters.sql import own_meters
+from user_billing.db.session import Room, within
+from user_billing.meters.sql import every_meter
 from user_billing.model import Actor, Audience
 from user_billing.rating.model import MeterUsage
 from user_billing.usage import rules, sql
@@ -28,23 +23,8 @@ REPORTS = Counter(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class UsageOfRange:
-    """Rows of (start, meter, sum, max, mean, p95, received_at). units: of each meter, by its name
-    in the rows. complete_through: until when each source reported, None for one that never did.
-    """
-
-    rows: Sequence[Row[Any]]
-    units: Mapping[str, str]
-    complete_through: Mapping[Audience, datetime | None]
-
-
-class Usage:
+class Usage(Room):
     """The hours of all organisations."""
-
-    def __init__(self, database: Database, clock: Clock) -> None:
-        self._database = database
-        self._clock = clock
 
     def take(
         self,
@@ -103,15 +83,22 @@ class Usage:
                 )  # fmt: skip
         return outcomes
 
-    def of_range(self, org: UUID, start: datetime, end: datetime, step: Step) -> UsageOfRange:
-        """The organisation's usage of the hours in [start, end). Raises BadInput."""
+    def of_range(self, org: UUID, start: datetime, end: datetime, step: Step) -> dict[str, object]:
+        """The organisation's usage of the hours in [start, end), as `UsageView` shows it.
+
+        Raises BadInput.
+        """
         rules.check_range(start, end, step)
         with self._database.organisation(org) as session:
-            rows = sql.by_step(session, org, start, end, step)
-            meters = (*BUILT_IN, *own_meters(session, org))
-        units = {meter.counted_as: meter.unit for meter in meters}
+            buckets = sql.by_step(session, org, start, end, step)
+            units = {meter.counted_as: meter.unit for meter in every_meter(session, org)}
         with self._database.directory() as session:
-            return UsageOfRange(rows, units, sql.watermarks(session))
+            through = sql.watermarks(session)
+        return {
+            "complete_through": min((at for at in through.values() if at), default=None),
+            "sources": [{"source": of, "complete_through": at} for of, at in through.items()],
+            "usage": [{**row._asdict(), "unit": units.get(row.meter, "")} for row in buckets],
+        }
 
     def of_period(self, org: UUID, start: datetime, end: datetime) -> dict[str, MeterUsage]:
         """Of every meter, by code, what the hours that begin in [start, end) hold."""

@@ -1,23 +1,25 @@
 """SQL of usage inside one organisation, in the role `cloudopshub_billing_app`."""
 
-from collections.abc import Collection, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from hashlib import sha256
 from typing import Any, Final, cast
 from uuid import UUID
 
-from sqlalchemy import CursorResult, Row, select, text
+from sqlalchemy import CursorResult, Row, delete, func, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
 from user_billing.db import people as organisations_t
-from user_billing.meters.rules import BUILT_IN, Totals, of_period
-from user_billing.meters.sql import own_meters
+from user_billing.meters.rules import Totals, of_period
+from user_billing.meters.sql import every_meter
 from user_billing.model import SERVICES, Audience
 from user_billing.rating.model import MeterUsage
 from user_billing.usage import tables as t
 from user_billing.usage.arrays import columns
+from user_billing.usage.events import Event, Key, Place, Stored
 from user_billing.usage.rules import Reading, Report, Step
 
 _BY_STEP = text("""
@@ -113,26 +115,23 @@ def period_usage(
     """
     given = {"org": org, "start": start, "end": end}
     totals = {row.meter: Totals(*row) for row in session.execute(_TOTALS, given)}
-    meters = (*BUILT_IN, *own_meters(session, org))
     return {
         meter.code: MeterUsage(of_period(meter, of, start, end), of.rows, of.digest)
         if (of := totals.get(meter.counted_as))
         else MeterUsage(Decimal(0), 0, _NO_ROWS)
-        for meter in meters
+        for meter in every_meter(session, org)
     }
 
 
 def organisations(session: Session, ids: Collection[UUID]) -> set[UUID]:
     """Those of these organisations that there are; in the role `cloudopshub_billing_directory`."""
-    query = select(organisations_t.organisation.c.id).where(
-        organisations_t.organisation.c.id.in_(ids)
-    )
-    return set(session.execute(query).scalars())
+    id_ = organisations_t.organisation.c.id
+    return set(session.scalars(select(id_).where(id_.in_(ids))))
 
 
 def units(session: Session, org: UUID) -> dict[str, str]:
     """Meter, by code → its unit."""
-    return {meter.code: meter.unit for meter in (*BUILT_IN, *own_meters(session, org))}
+    return {meter.code: meter.unit for meter in every_meter(session, org)}
 
 
 def period_hours(
@@ -193,14 +192,10 @@ def by_step(
 
 def put_watermark(session: Session, source: str, complete_through: datetime) -> None:
     """Whatever `source` counted before that time was reported; it never goes back."""
-    statement = upsert(t.usage_watermark).values(source=source, complete_through=complete_through)
-    session.execute(
-        statement.on_conflict_do_update(
-            constraint=t.usage_watermark.primary_key,
-            set_={"complete_through": statement.excluded.complete_through},
-            where=t.usage_watermark.c.complete_through < statement.excluded.complete_through,
-        )
-    )
+    w, new = t.usage_watermark, upsert(t.usage_watermark)
+    new = new.values(source=source, complete_through=complete_through)
+    later = {"complete_through": func.greatest(w.c.complete_through, complete_through)}
+    session.execute(new.on_conflict_do_update(constraint=w.primary_key, set_=later))
 
 
 def watermarks(session: Session) -> dict[Audience, datetime | None]:
@@ -213,3 +208,109 @@ def watermarks(session: Session) -> dict[Audience, datetime | None]:
 def count_seats(session: Session, org: UUID, now: datetime) -> None:
     """This hour's seats are the members there are now, unless there were more earlier in it."""
     session.execute(_COUNT_SEATS, {"org": org, "now": now})
+
+
+# Events of organisations' own meters, and backfills of them
+
+_B, _E = t.usage_backfill.c, t.usage_event.c
+_LOCK: Final = text("SELECT pg_advisory_xact_lock(hashtextextended('usage ' || :org, 0))")
+# LATERAL with LIMIT: a look-up in the primary key for each, also before the table has statistics;
+# joined plainly, Postgres reads all events of the organisation.
+_STORED: Final = text("""
+SELECT e.*, CASE WHEN b.ended_at IS NULL THEN e.backfill END
+  FROM unnest(CAST(:c0 AS text[]), CAST(:c1 AS text[])) AS given (source, id)
+ CROSS JOIN LATERAL (
+       SELECT source, id, meter, at, value, backfill FROM billing.usage_event
+        WHERE org_id = :org AND source = given.source AND id = given.id LIMIT 1) e
+  LEFT JOIN billing.usage_backfill b ON b.org_id = :org AND b.id = e.backfill
+""")
+_ADD: Final = text("""
+INSERT INTO billing.usage_event (org_id, source, id, meter, at, value, backfill, received_at)
+SELECT :org, source, id, meter, at, value, :backfill, :now
+  FROM unnest(CAST(:c0 AS text[]), CAST(:c1 AS text[]), CAST(:c2 AS text[]),
+              CAST(:c3 AS timestamptz[]), CAST(:c4 AS text[])) AS e (source, id, meter, at, value)
+""")
+_VALUES: Final = text("""
+SELECT given.meter, given.hour, given.value
+  FROM unnest(CAST(:c0 AS text[]), CAST(:c1 AS timestamptz[]), CAST(:c2 AS text[]))
+       AS given (meter, hour, value)
+ CROSS JOIN LATERAL (
+       SELECT FROM billing.usage_value v WHERE v.org_id = :org AND v.meter = given.meter
+          AND v.hour = given.hour AND v.value = given.value LIMIT 1) known
+""")
+_ADD_VALUES: Final = text("""
+INSERT INTO billing.usage_value (org_id, meter, hour, value)
+SELECT :org, * FROM unnest(CAST(:c0 AS text[]), CAST(:c1 AS timestamptz[]),
+                           CAST(:c2 AS text[]))
+""")
+
+
+def lock(session: Session, org: UUID) -> None:
+    """No other transaction changes the organisation's events, meters or backfills until the end."""
+    session.execute(_LOCK, {"org": str(org)})
+
+
+def stored_events(session: Session, org: UUID, keys: Collection[Key]) -> dict[Key, Stored]:
+    """Those events that are there."""
+    rows = session.execute(_STORED, {"org": org, **columns(keys)}) if keys else ()
+    return {(row[0], row[1]): (Event(*row[:5]), row[6]) for row in rows}
+
+
+def add_events(
+    session: Session, org: UUID, events: Sequence[Event], backfill: UUID | None, now: datetime
+) -> None:
+    """These events, none of which is there, are."""
+    rows = [(event.source, event.id, event.meter, event.at, event.value) for event in events]
+    session.execute(_ADD, {**columns(rows), "org": org, "backfill": backfill, "now": now})
+
+
+def _columns(values: Iterable[tuple[Place, str]]) -> dict[str, str]:
+    return columns(sorted((meter, hour, value) for (meter, hour), value in values))
+
+
+def known_values(
+    session: Session, org: UUID, values: Collection[tuple[Place, str]]
+) -> dict[Place, set[str]]:
+    """Of each place the values among these that are there."""
+    known: dict[Place, set[str]] = defaultdict(set)
+    if values:
+        for row in session.execute(_VALUES, {"org": org, **_columns(values)}):
+            known[row.meter, row.hour].add(row.value)
+    return known
+
+
+def add_values(session: Session, org: UUID, values: Collection[tuple[Place, str]]) -> None:
+    """These distinct values, none of which is there, are."""
+    if values:
+        session.execute(_ADD_VALUES, {"org": org, **_columns(values)})
+
+
+def sweep(session: Session, org: UUID, before: datetime) -> None:
+    """Events received before that time are gone; what they counted stays in their hours."""
+    session.execute(delete(t.usage_event).where(_E.org_id == org, _E.received_at < before))
+
+
+_BACKFILLS = select(
+    t.usage_backfill,
+    select(func.count())
+    .where(_E.org_id == _B.org_id, _E.backfill == _B.id)
+    .scalar_subquery()
+    .label("events"),
+).order_by(_B.opened_at.desc(), _B.id.desc())
+
+
+def backfills(session: Session, org: UUID, limit: int) -> Sequence[Row[Any]]:
+    """The latest, with how many events each has."""
+    return session.execute(_BACKFILLS.where(_B.org_id == org).limit(limit)).all()
+
+
+def backfill(session: Session, org: UUID, id_: UUID) -> Row[Any]:
+    """One that is there, with how many events it has."""
+    return session.execute(_BACKFILLS.where(_B.org_id == org, _B.id == id_)).one()
+
+
+def events_of(session: Session, org: UUID, backfill: UUID) -> list[Event]:
+    """The events of a backfill."""
+    query = select(_E.source, _E.id, _E.meter, _E.at, _E.value)
+    rows = session.execute(query.where(_E.org_id == org, _E.backfill == backfill))
+    return [Event(*row) for row in rows]

@@ -1,23 +1,25 @@
 """The bodies of requests and answers about usage: docs/contracts.md §2 and §6."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
-from user_billing.api.bodies import Body, Instant
+from user_billing.api.bodies import Body, Instant, View
+from user_billing.meters.rules import Number, plain
 from user_billing.model import Audience
-from user_billing.usage.events import NAME_CHARS_MAX, Verdict
-from user_billing.usage.events import Outcome as EventOutcome
+from user_billing.usage.events import NAME_CHARS_MAX, Outcome, Verdict
 from user_billing.usage.intake import BackfillOutcome
-from user_billing.usage.rules import Outcome, Reading, Report
-from user_billing.usage.service import UsageOfRange
+from user_billing.usage.rules import Reading, Report
 
 REPORTS_MAX = 100
 Quantity = Annotated[Decimal, Field(ge=0, max_digits=38, decimal_places=9)]
+
+
+text = plain
 
 
 class ReadingBody(Body):
@@ -25,11 +27,6 @@ class ReadingBody(Body):
 
     quantity: Quantity = Decimal(0)
     minutes: list[Annotated[int, Field(ge=0, lt=2**31)]] = Field(default=[])
-
-    def reading(self) -> Reading:
-        """As the rules take it."""
-        largest = Decimal(max(self.minutes, default=0))
-        return Reading(largest if self.minutes else self.quantity, tuple(self.minutes))
 
 
 class ReportBody(Body):
@@ -42,7 +39,10 @@ class ReportBody(Body):
 
     def report(self) -> Report:
         """As the rules take it."""
-        readings = {code: body.reading() for code, body in self.meters.items()}
+        readings = {}
+        for code, of in self.meters.items():
+            quantity = Decimal(max(of.minutes)) if of.minutes else of.quantity
+            readings[code] = Reading(quantity, tuple(of.minutes))
         return Report(self.tenant, self.hour, self.revision, readings)
 
 
@@ -54,12 +54,6 @@ class ReportsBody(Body):
     complete_through: Instant | None = None
 
 
-class OutcomesView(BaseModel):
-    """What became of each report, in their order."""
-
-    outcomes: list[Outcome]
-
-
 class BucketView(BaseModel):
     """One meter in one step. Numbers are decimal text; p95 is over minutes, null without them.
     received_at: when the last of it became known; after the end of a period it was late.
@@ -68,10 +62,10 @@ class BucketView(BaseModel):
     start: datetime
     meter: str
     unit: str
-    sum: str
-    max: str
-    mean: str
-    p95: str | None
+    sum: Number
+    max: Number
+    mean: Number
+    p95: Number | None
     received_at: datetime
 
 
@@ -90,18 +84,6 @@ class UsageView(BaseModel):
     complete_through: datetime | None
     sources: list[SourceView]
     usage: list[BucketView]
-
-    @classmethod
-    def of(cls, usage: UsageOfRange) -> Self:
-        """As JSON tells it."""
-        through = usage.complete_through
-        return cls(
-            complete_through=min((at for at in through.values() if at), default=None),
-            sources=[
-                SourceView(source=source, complete_through=at) for source, at in through.items()
-            ],
-            usage=list(_buckets(usage)),
-        )
 
 
 class CloudEventBody(BaseModel):
@@ -122,7 +104,7 @@ class EventOutcomeView(BaseModel):
 
     source: str | None
     id: str | None
-    outcome: EventOutcome
+    outcome: Outcome
     reason: str | None
 
 
@@ -147,10 +129,8 @@ def outcomes_of(verdicts: Sequence[Verdict]) -> dict[str, list[dict[str, str | N
     }
 
 
-class BackfillView(BaseModel):
+class BackfillView(View):
     """Events that count when it is closed and are gone when it is reverted, or at `expires_at`."""
-
-    model_config = ConfigDict(from_attributes=True)
 
     id: UUID
     opened_at: datetime
@@ -161,23 +141,7 @@ class BackfillView(BaseModel):
     events: int
 
 
-class BackfillsView(BaseModel):
+class BackfillsView(View):
     """The latest, newest first."""
 
     backfills: list[BackfillView]
-
-
-def _buckets(usage: UsageOfRange) -> Iterator[BucketView]:
-    for row in usage.rows:
-        numbers = {name: text(getattr(row, name)) for name in ("sum", "max", "mean")}
-        p95 = None if row.p95 is None else str(row.p95)
-        yield BucketView(
-            start=row.start, meter=row.meter, unit=usage.units.get(row.meter, ""), p95=p95,
-            received_at=row.received_at, **numbers,
-        )  # fmt: skip
-
-
-def text(number: Decimal) -> str:
-    """Plain digits, without zeros at the end: 12.5, 300."""
-    plain = f"{number:f}"
-    return plain.rstrip("0").rstrip(".") if "." in plain else plain

@@ -9,7 +9,8 @@ Every replica may run one.
 import asyncio
 import secrets
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Final
@@ -28,12 +29,14 @@ from user_billing.audit import service as audit
 from user_billing.chassis.clock import Clock
 from user_billing.chassis.guard import Guard, GuardedTransport, Network
 from user_billing.chassis.kinds import ServiceError
+from user_billing.db import rows
 from user_billing.db.session import Database
 from user_billing.keyring import Keyring, SealBroken
 from user_billing.model import Actor
 from user_billing.webhooks import rules, sql
 from user_billing.webhooks.rules import State
 from user_billing.webhooks.service import label
+from user_billing.webhooks.tables import webhook_delivery, webhook_endpoint
 
 log = structlog.get_logger()
 ATTEMPTS = Counter(
@@ -91,21 +94,18 @@ class Courier:
                 with anyio.move_on_after(IDLE_S):
                     await wake.wait()
 
-    async def _due(self, steps: anyio.CapacityLimiter) -> list[Delivery]:
-        free = SLOTS - len(self._busy)
-        if not free:
-            return []
+    async def _due(self, steps: anyio.CapacityLimiter) -> Sequence[Delivery]:
         try:
-            return await anyio.to_thread.run_sync(self._read_due, free, limiter=steps)
+            return await anyio.to_thread.run_sync(self._read_due, limiter=steps)
         except ServiceError as exc:
             log.warning("webhooks_wait", reason=str(exc))
         except Exception:
             log.exception("webhooks_wait")
         return []
 
-    def _read_due(self, limit: int) -> list[Delivery]:
+    def _read_due(self) -> Sequence[Delivery]:
         with self._database.directory() as session:
-            return list(sql.due(session, self._clock.now(), self._busy, limit))
+            return sql.due(session, self._clock.now(), self._busy, SLOTS - len(self._busy))
 
     async def _deliver(
         self,
@@ -171,24 +171,32 @@ class Courier:
         state, next_at = rules.after_attempt(
             outcome.status, row.attempts, row.queued_at, now, secrets.randbelow(401)
         )
-        values = {"state": state.value, "next_at": next_at, "status": outcome.status,
-                  "duration_ms": outcome.duration_ms, "error": outcome.error}  # fmt: skip
+        attempt = {
+            "endpoint_id": row.id, "event_id": row.event_id,
+            "state": State.PENDING.value, "attempts": row.attempts,
+        }  # fmt: skip
         with self._database.organisation(org) as session:
-            endpoint = sql.endpoint(session, org, row.id)
-            stands = sql.record(session, org, row.id, row.event_id, row.attempts, **values)
-            if endpoint is None or not stands:
+            endpoint = rows.one(session, webhook_endpoint, org, lock=True, id=row.id)
+            stands = rows.changed(
+                session, webhook_delivery, org, attempt, state=state.value, next_at=next_at,
+                **asdict(outcome),
+            )  # fmt: skip
+            if endpoint is None or not stands:  # removed, or sent again by another meanwhile
                 return
-            failing_since = None
-            if state is not State.DELIVERED:
-                failing_since = endpoint.failing_since or now
-            if failing_since != endpoint.failing_since:
-                sql.change_endpoint(session, org, row.id, failing_since=failing_since)
+            is_delivered = state is State.DELIVERED
+            failing_since = None if is_delivered else endpoint.failing_since or now
+            disabled_at = endpoint.disabled_at
             given_up = rules.is_given_up(state, outcome.status, failing_since, now)
-            if given_up and endpoint.disabled_at is None:
-                sql.change_endpoint(session, org, row.id, disabled_at=now)
+            if given_up and disabled_at is None:
+                disabled_at = now
                 sql.fail_pending(session, org, row.id, "the endpoint was given up")
                 audit.record(
                     session, org, DELIVERY, "webhook.disabled", str(row.id), now=now,
                     url=row.url, error=outcome.error,
+                )  # fmt: skip
+            if (failing_since, disabled_at) != (endpoint.failing_since, endpoint.disabled_at):
+                rows.changed(
+                    session, webhook_endpoint, org, {"id": row.id},
+                    failing_since=failing_since, disabled_at=disabled_at,
                 )  # fmt: skip
         ATTEMPTS.labels(state.value).inc()

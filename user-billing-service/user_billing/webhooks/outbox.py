@@ -12,9 +12,11 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from user_billing.db import rows
 from user_billing.identifiers import new_id
 from user_billing.webhooks import rules, sql
 from user_billing.webhooks.rules import EventType
+from user_billing.webhooks.tables import webhook_event
 
 OF_AUDIT: Final[Mapping[str, EventType]] = {
     "invoice.finalised": EventType.INVOICE_FINALIZED,
@@ -42,7 +44,7 @@ def emit(
         "an event names things, it does not hold them"
     )
     event_id = new_id()
-    sql.add_event(session, org, event_id, type_=type_.value, body=body, now=now)
+    rows.add_one(session, webhook_event, org, id=event_id, type=type_.value, body=body, at=now)
     for endpoint_id in listeners:
         sql.add_delivery(session, org, endpoint_id, event_id, now)
     return event_id

@@ -8,10 +8,10 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Row
-from sqlalchemy.orm import Session
 
 from user_billing.audit import service as audit
 from user_billing.chassis.clock import Clock
+from user_billing.db import rows
 from user_billing.db.session import Database
 from user_billing.errors import BadInput, Conflict, NotFound
 from user_billing.identifiers import new_id
@@ -20,6 +20,7 @@ from user_billing.model import Actor
 from user_billing.organisations import sql as organisations_sql
 from user_billing.webhooks import rules, sql
 from user_billing.webhooks.rules import EventType, State
+from user_billing.webhooks.tables import webhook_endpoint
 
 PAGE_MAX = 500
 SECRET_BYTES = 32
@@ -44,7 +45,7 @@ class Webhooks:
     def all(self, org: UUID) -> Sequence[Row[Any]]:
         """The endpoints, newest first."""
         with self._database.organisation(org) as session:
-            return sql.endpoints(session, org)
+            return rows.latest(session, webhook_endpoint, org, rules.ENDPOINTS_MAX)
 
     def create(
         self, org: UUID, url: str, types: Sequence[EventType], actor: Actor
@@ -55,13 +56,14 @@ class Webhooks:
         secret, sealed = self._new_secret(org, endpoint_id)
         with self._database.organisation(org) as session:
             organisations_sql.lock(session, org)
-            if len(sql.endpoints(session, org)) >= rules.ENDPOINTS_MAX:
+            before = rows.latest(session, webhook_endpoint, org, rules.ENDPOINTS_MAX)
+            if len(before) >= rules.ENDPOINTS_MAX:
                 raise Conflict(endpoints_max=rules.ENDPOINTS_MAX)
-            sql.add_endpoint(
-                session, org_id=org, id=endpoint_id, url=url, event_types=sorted(set(types)),
-                secret_sealed=sealed, created_at=now,
+            rows.add_one(
+                session, webhook_endpoint, org, id=endpoint_id, url=url,
+                event_types=sorted(set(types)), secret_sealed=sealed, created_at=now,
             )  # fmt: skip
-            row = _endpoint(session, org, endpoint_id)
+            row = rows.require(session, webhook_endpoint, org, id=endpoint_id)
             audit.record(
                 session, org, actor, "webhook.created", str(endpoint_id), now=now,
                 host=rules.host(url),
@@ -70,53 +72,53 @@ class Webhooks:
 
     def change(
         self, org: UUID, endpoint_id: UUID, actor: Actor,
-        *, url: str | None, types: Sequence[EventType] | None, enabled: bool | None,
+        *, url: str | None = None, event_types: Sequence[EventType] | None = None,
+        enabled: bool | None = None,
     ) -> Row[Any]:  # fmt: skip
         """The endpoint as it is after; None leaves a value. Off: what waited for it has failed."""
         now, values = self._clock.now(), dict[str, Any]()
         if url is not None:
             values["url"] = rules.check_url(url, plain_http=self._plain_http)
-        if types is not None:
-            values["event_types"] = sorted(set(types))
+        if event_types is not None:
+            values["event_types"] = sorted(set(event_types))
         with self._database.organisation(org) as session:
-            row = _endpoint(session, org, endpoint_id)
+            row = rows.require(session, webhook_endpoint, org, lock=True, id=endpoint_id)
             if enabled is True:
                 values |= {"disabled_at": None, "failing_since": None}
             if enabled is False and row.disabled_at is None:
                 values["disabled_at"] = now
                 sql.fail_pending(session, org, endpoint_id, "the endpoint was turned off")
             if values:
-                sql.change_endpoint(session, org, endpoint_id, **values)
+                (row,) = rows.changed(session, webhook_endpoint, org, {"id": endpoint_id}, **values)
                 names = sorted(values)
                 audit.record(
                     session, org, actor, "webhook.changed", str(endpoint_id), now=now, changed=names
                 )
-            return _endpoint(session, org, endpoint_id)
+            return row
 
     def remove(self, org: UUID, endpoint_id: UUID, actor: Actor) -> None:
         """The endpoint, its secret and its log are gone."""
         now = self._clock.now()
         with self._database.organisation(org) as session:
-            url = _endpoint(session, org, endpoint_id).url
-            sql.remove_endpoint(session, org, endpoint_id)
+            row = rows.require(session, webhook_endpoint, org, lock=True, id=endpoint_id)
+            rows.remove(session, webhook_endpoint, org, id=endpoint_id)
             audit.record(
                 session, org, actor, "webhook.removed", str(endpoint_id), now=now,
-                host=rules.host(url),
+                host=rules.host(row.url),
             )  # fmt: skip
 
     def rotate(
         self, org: UUID, endpoint_id: UUID, overlap: timedelta, actor: Actor
     ) -> tuple[Row[Any], str]:
         """The endpoint and its new secret; the old one signs as well until `overlap` is over."""
-        now = self._clock.now()
+        now, key = self._clock.now(), {"id": endpoint_id}
         secret, sealed = self._new_secret(org, endpoint_id)
         with self._database.organisation(org) as session:
-            old = _endpoint(session, org, endpoint_id).secret_sealed
-            sql.change_endpoint(
-                session, org, endpoint_id, secret_sealed=sealed, old_secret_sealed=old,
-                old_secret_until=now + overlap,
+            old = rows.require(session, webhook_endpoint, org, lock=True, id=endpoint_id)
+            (row,) = rows.changed(
+                session, webhook_endpoint, org, key, secret_sealed=sealed,
+                old_secret_sealed=old.secret_sealed, old_secret_until=now + overlap,
             )  # fmt: skip
-            row = _endpoint(session, org, endpoint_id)
             audit.record(session, org, actor, "webhook.rotated", str(endpoint_id), now=now)
         return row, secret
 
@@ -126,8 +128,7 @@ class Webhooks:
     ) -> Sequence[Row[Any]]:  # fmt: skip
         """At most `limit` deliveries of events with an id below `before`, newest first."""
         with self._database.organisation(org) as session:
-            _endpoint(session, org, endpoint_id)
-            limit = min(limit, PAGE_MAX)
+            rows.require(session, webhook_endpoint, org, id=endpoint_id)
             return sql.deliveries(
                 session, org, endpoint_id, state=state, before=before, limit=limit
             )
@@ -141,7 +142,8 @@ class Webhooks:
             raise BadInput(field="event_id, failed_since", needs="one of them")
         now = self._clock.now()
         with self._database.organisation(org) as session:
-            if _endpoint(session, org, endpoint_id).disabled_at is not None:
+            row = rows.require(session, webhook_endpoint, org, lock=True, id=endpoint_id)
+            if row.disabled_at is not None:
                 raise Conflict(detail="the endpoint is off: turn it on first")
             count = sql.requeue(
                 session, org, endpoint_id, now, event_id=event_id, failed_since=failed_since
@@ -162,10 +164,3 @@ class Webhooks:
         raw = secrets.token_bytes(SECRET_BYTES)
         sealed = self._keyring.seal(raw, label=label(org, endpoint_id))
         return f"whsec_{base64.b64encode(raw).decode()}", sealed
-
-
-def _endpoint(session: Session, org: UUID, endpoint_id: UUID) -> Row[Any]:
-    row = sql.endpoint(session, org, endpoint_id)
-    if row is None:
-        raise NotFound(webhook=str(endpoint_id))
-    return row

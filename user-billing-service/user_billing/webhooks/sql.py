@@ -5,14 +5,14 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, case, delete, func, insert, literal, select, text, update
+from sqlalchemy import Row, case, delete, func, literal, select, text
 from sqlalchemy.orm import Session
 
+from user_billing.db import rows
 from user_billing.webhooks.rules import QUEUE_MAX, State
 from user_billing.webhooks.tables import webhook_delivery, webhook_endpoint, webhook_event
 
 _E, _V, _D = webhook_endpoint.c, webhook_event.c, webhook_delivery.c
-_IS_PENDING = _D.state == State.PENDING.value
 _DUE = text("""
 SELECT org_id, endpoint_id, event_id FROM (
   SELECT DISTINCT ON (org_id, endpoint_id) org_id, endpoint_id, event_id, next_at
@@ -23,42 +23,6 @@ SELECT org_id, endpoint_id, event_id FROM (
 """)
 
 
-# Endpoints
-
-
-def endpoints(session: Session, org: UUID) -> Sequence[Row[Any]]:
-    """All, newest first."""
-    query = select(webhook_endpoint).where(_E.org_id == org).order_by(_E.id.desc())
-    return session.execute(query).all()
-
-
-def endpoint(session: Session, org: UUID, endpoint_id: UUID) -> Row[Any] | None:
-    """The endpoint; until the transaction ends nobody else changes it."""
-    where = (_E.org_id == org, _E.id == endpoint_id)
-    query = select(webhook_endpoint).where(*where).with_for_update()
-    return session.execute(query).one_or_none()
-
-
-def add_endpoint(session: Session, **values: object) -> None:
-    """The endpoint is there."""
-    session.execute(insert(webhook_endpoint).values(**values))
-
-
-def change_endpoint(session: Session, org: UUID, endpoint_id: UUID, **values: object) -> None:
-    """The endpoint has these values."""
-    where = (_E.org_id == org, _E.id == endpoint_id)
-    session.execute(update(webhook_endpoint).where(*where).values(**values))
-
-
-def remove_endpoint(session: Session, org: UUID, endpoint_id: UUID) -> None:
-    """The endpoint and its deliveries are gone."""
-    where = (_E.org_id == org, _E.id == endpoint_id)
-    session.execute(delete(webhook_endpoint).where(*where))
-
-
-# Events and deliveries
-
-
 def listeners(session: Session, org: UUID, type_: str) -> list[UUID]:
     """Endpoints that want events of this type, and stay on until the transaction ends."""
     wants = (func.cardinality(_E.event_types) == 0) | _E.event_types.contains([type_])
@@ -66,28 +30,18 @@ def listeners(session: Session, org: UUID, type_: str) -> list[UUID]:
     return list(session.scalars(query.with_for_update(read=True, key_share=True)))
 
 
-def add_event(
-    session: Session, org: UUID, event_id: UUID, *, type_: str, body: str, now: datetime
-) -> None:
-    """The event is there."""
-    values = {"org_id": org, "id": event_id, "type": type_, "body": body, "at": now}
-    session.execute(insert(webhook_event).values(**values))
-
-
 def add_delivery(
     session: Session, org: UUID, endpoint_id: UUID, event_id: UUID, now: datetime
 ) -> None:
     """The event waits for the endpoint, or has failed at once because too many wait already."""
-    where = (_D.org_id == org, _D.endpoint_id == endpoint_id, _IS_PENDING)
+    where = (_D.org_id == org, _D.endpoint_id == endpoint_id, _D.state == State.PENDING.value)
     waiting = select(_D.event_id).where(*where).limit(QUEUE_MAX).subquery()
     is_full = select(func.count()).select_from(waiting).scalar_subquery() >= QUEUE_MAX
-    session.execute(
-        insert(webhook_delivery).values(
-            org_id=org, endpoint_id=endpoint_id, event_id=event_id, attempts=0,
-            queued_at=now, next_at=now,
-            state=case((is_full, State.FAILED.value), else_=State.PENDING.value),
-            error=case((is_full, f"{QUEUE_MAX} deliveries wait already"), else_=""),
-        )
+    rows.add_one(
+        session, webhook_delivery, org, endpoint_id=endpoint_id, event_id=event_id, attempts=0,
+        queued_at=now, next_at=now,
+        state=case((is_full, State.FAILED.value), else_=State.PENDING.value),
+        error=case((is_full, f"{QUEUE_MAX} deliveries wait already"), else_=""),
     )  # fmt: skip
 
 
@@ -96,11 +50,10 @@ def deliveries(
     *, state: State | None, before: UUID | None, limit: int,
 ) -> Sequence[Row[Any]]:  # fmt: skip
     """Deliveries with the type of their event, newest event first."""
+    of_event = (_V.org_id == _D.org_id) & (_V.id == _D.event_id)
     query = (
         select(webhook_delivery, _V.type)
-        .join_from(
-            webhook_delivery, webhook_event, (_V.org_id == _D.org_id) & (_V.id == _D.event_id)
-        )
+        .join_from(webhook_delivery, webhook_event, of_event)
         .where(_D.org_id == org, _D.endpoint_id == endpoint_id)
     )
     if state is not None:
@@ -115,23 +68,15 @@ def requeue(
     *, event_id: UUID | None = None, failed_since: datetime | None = None,
 ) -> int:  # fmt: skip
     """How many deliveries wait again: that one whatever became of it, or those that failed."""
-    where = [_D.org_id == org, _D.endpoint_id == endpoint_id, ~_IS_PENDING]
+    where = [_D.org_id == org, _D.endpoint_id == endpoint_id, _D.state != State.PENDING.value]
     if event_id is not None:
         where.append(_D.event_id == event_id)
     if failed_since is not None:
         where += [_D.queued_at >= failed_since, _D.state == State.FAILED.value]
     chosen = select(_D.event_id).where(*where).order_by(_D.event_id).limit(QUEUE_MAX)
     again = {"state": State.PENDING.value, "attempts": 0, "queued_at": now, "next_at": now}
-    done = session.execute(
-        update(webhook_delivery)
-        .where(_D.org_id == org, _D.endpoint_id == endpoint_id, _D.event_id.in_(chosen))
-        .values(**again)
-        .returning(_D.event_id)
-    )
-    return len(done.all())
-
-
-# Work
+    key = {"endpoint_id": endpoint_id}
+    return len(rows.changed(session, webhook_delivery, org, key, _D.event_id.in_(chosen), **again))
 
 
 def due(
@@ -139,54 +84,35 @@ def due(
 ) -> Sequence[tuple[UUID, UUID, UUID]]:
     """(organisation, endpoint, event): the longest due delivery of each endpoint not busy."""
     given = {"now": now, "busy": [str(one) for one in busy], "limit": limit}
-    rows = session.execute(_DUE, given)
-    return [(row.org_id, row.endpoint_id, row.event_id) for row in rows]
+    return [(org, endpoint, event) for org, endpoint, event in session.execute(_DUE, given)]
 
 
 def claim(
     session: Session, org: UUID, endpoint_id: UUID, event_id: UUID, *, now: datetime, end: datetime
 ) -> Row[Any] | None:
     """The delivery with its endpoint and event, this caller's until then; None: another's."""
-    mine = session.execute(
-        update(webhook_delivery)
-        .where(_D.org_id == org, _D.endpoint_id == endpoint_id, _D.event_id == event_id)
-        .where(_IS_PENDING, _D.next_at <= now)
-        .values(attempts=_D.attempts + 1, next_at=end, sent_at=now)
-        .returning(_D.attempts, _D.queued_at)
-    ).one_or_none()
-    if mine is None:
+    key = {"endpoint_id": endpoint_id, "event_id": event_id, "state": State.PENDING.value}
+    mine = rows.changed(
+        session, webhook_delivery, org, key, _D.next_at <= now,
+        attempts=_D.attempts + 1, next_at=end, sent_at=now, status=None, duration_ms=None, error="",
+    )  # fmt: skip
+    if not mine:
         return None
     return session.execute(
         select(
             webhook_endpoint, _V.id.label("event_id"), _V.body,
-            literal(mine.attempts).label("attempts"), literal(mine.queued_at).label("queued_at"),
+            literal(mine[0].attempts).label("attempts"),
+            literal(mine[0].queued_at).label("queued_at"),
         )
         .join_from(webhook_endpoint, webhook_event, _V.org_id == _E.org_id)
         .where(_E.org_id == org, _E.id == endpoint_id, _V.id == event_id)
     ).one()  # fmt: skip
 
 
-def record(
-    session: Session, org: UUID, endpoint_id: UUID, event_id: UUID, attempts: int, **values: object
-) -> bool:
-    """Whether the outcome stands; False when the attempt was made again by another meanwhile."""
-    done = session.execute(
-        update(webhook_delivery)
-        .where(_D.org_id == org, _D.endpoint_id == endpoint_id, _D.event_id == event_id)
-        .where(_IS_PENDING, _D.attempts == attempts)
-        .values(**values)
-        .returning(_D.event_id)
-    )
-    return done.one_or_none() is not None
-
-
 def fail_pending(session: Session, org: UUID, endpoint_id: UUID, error: str) -> None:
     """Nothing waits for the endpoint any more."""
-    session.execute(
-        update(webhook_delivery)
-        .where(_D.org_id == org, _D.endpoint_id == endpoint_id, _IS_PENDING)
-        .values(state=State.FAILED.value, error=error)
-    )
+    key = {"endpoint_id": endpoint_id, "state": State.PENDING.value}
+    rows.changed(session, webhook_delivery, org, key, state=State.FAILED.value, error=error)
 
 
 def sweep(session: Session, before: datetime) -> None:

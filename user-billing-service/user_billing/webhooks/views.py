@@ -4,9 +4,9 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from user_billing.api.bodies import Body, Instant, Unicode
+from user_billing.api.bodies import Body, Instant, Unicode, View
 from user_billing.webhooks.rules import EventType, State
 
 
@@ -38,10 +38,8 @@ class ReplayBody(Body):
     failed_since: Instant | None = None
 
 
-class EndpointView(BaseModel):
+class EndpointView(View):
     """An endpoint without its secret. disabled_at: null while it is on."""
-
-    model_config = ConfigDict(from_attributes=True)
 
     id: UUID
     url: str
@@ -52,23 +50,21 @@ class EndpointView(BaseModel):
     old_secret_until: datetime | None
 
 
-class NewSecretView(BaseModel):
+class NewSecretView(View):
     """The endpoint and its secret, which is not shown again."""
 
     endpoint: EndpointView
     secret: str
 
 
-class EndpointsView(BaseModel):
+class EndpointsView(View):
     """Newest first."""
 
     webhooks: list[EndpointView]
 
 
-class DeliveryView(BaseModel):
+class DeliveryView(View):
     """status, duration_ms, error: of the last attempt, at sent_at. next_at: of a pending one."""
-
-    model_config = ConfigDict(from_attributes=True)
 
     event_id: UUID
     type: EventType
@@ -82,14 +78,8 @@ class DeliveryView(BaseModel):
     error: str
 
 
-class DeliveriesView(BaseModel):
+class DeliveriesView(View):
     """Newest first. next: what `before` is for the next page, null at the end."""
 
     deliveries: list[DeliveryView]
     next: UUID | None
-
-
-class ReplayedView(BaseModel):
-    """How many deliveries wait again."""
-
-    count: int
