@@ -21,6 +21,7 @@ import pytest
 import uvicorn
 from embedded_postgres import fresh_database, running_postgres
 from fastapi import FastAPI
+from hypothesis import settings as hypothesis_settings
 
 from user_billing import migrate
 from user_billing.app import create_app
@@ -35,6 +36,10 @@ SETUP_TOKEN = "setup-token-of-the-tests-0123456789"
 PASSWORD = "a phrase of several words"
 UI = "http://localhost:8080"
 INTERNAL = {"Authorization": f"Bearer {SERVICE_TOKEN}"}
+
+# No test is timed: the machine may be busy.
+hypothesis_settings.register_profile("untimed", deadline=None)
+hypothesis_settings.load_profile("untimed")
 
 _NUMBERS = itertools.count(1)
 

@@ -2,5 +2,5 @@
 
 from hypothesis import settings
 
-settings.register_profile("unit", settings.default, derandomize=True, database=None)
+settings.register_profile("unit", settings.default, derandomize=True, database=None, deadline=None)
 settings.load_profile("unit")
