@@ -150,9 +150,9 @@ class Compiler:
         body, closed_by = self._body()
         self._loops -= keyword == "range"
         otherwise: Node = _sequence(())
-        if closed_by in {"else if", "else with"}:  # its `end` is ours
+        if closed_by == f"else {keyword}":  # its `end` is ours
             self._deeper()
-            otherwise, closed_by = self._control(closed_by.removeprefix("else ")), "end"
+            otherwise, closed_by = self._control(keyword), "end"
             self._depth -= 1
         elif closed_by == "else":
             otherwise, closed_by = self._body()

@@ -29,9 +29,11 @@ _TOKEN = re.compile(
     |(?P<symbol>:=|[(|,=]))""",
     re.VERBOSE,
 )
-_STRING = re.compile(
+# Of which Python's escapes and numbers are Go's.
+_LITERAL = re.compile(
     r'"(?:[^\\"\n]|\\(?:[abfnrtv\\"]|[0-3][0-7]{2}|x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}'
     r'|U[0-9a-fA-F]{8}))*"'
+    r"|[+-]?(?:0[xXbBoO][0-9a-fA-F_]+|(?:[0-9][0-9_]*\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)"
 )
 
 
@@ -113,12 +115,12 @@ def _literal(text: str) -> str | float | bool | None:
     """What a number or a quoted text stands for; None where it is none of Go's."""
     if text[0] == "`":
         return text[1:-1].replace("\r", "")
-    if text[0] == '"' and not _STRING.fullmatch(text):
+    if not _LITERAL.fullmatch(text):
         return None
     try:
-        value = ast.literal_eval(text)  # Python's escapes and numbers that are left are Go's
+        value = ast.literal_eval(text)
         str(value).encode()
     except (SyntaxError, ValueError):
         return None
-    is_number = isinstance(value, int | float) and -(2**63) <= value < 2**63
-    return value if is_number or isinstance(value, str | float) else None
+    is_too_large = isinstance(value, int) and not -(2**63) <= value < 2**63
+    return None if is_too_large else value
