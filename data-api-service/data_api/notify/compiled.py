@@ -8,7 +8,6 @@ import anyio.to_thread
 
 from data_api.notify import config, routing
 from data_api.notify.config import Configuration
-from data_api.notify.integrations import Global
 from data_api.notify.messages import Composer
 from data_api.notify.routing import Route
 from data_api.notify.seal import Sealer
@@ -35,11 +34,11 @@ def compiled(text: str) -> Compiled:
     """The configuration in `text`; BadConfiguration says what is wrong. Blocks for its parsing."""
     read, shown = config.read(text)
     root = routing.compiled(read.route) if read.route else None
-    composer = Composer(read.defaults, Texts(read.templates))
+    composer = Composer(Texts(read.templates))
     return Compiled(read, root, composer, config.quotable(read), shown)
 
 
-EMPTY: Final = Compiled(Configuration.model_construct(), None, Composer(Global(), Texts(())), ())
+EMPTY: Final = Compiled(Configuration.model_construct(), None, Composer(Texts(())), ())
 """Of a tenant that has set none: alerts are shown, nobody is told."""
 
 

@@ -118,9 +118,6 @@ class Configuration(Strict):
         ):
             if twice := sorted({name for name in names if names.count(name) > 1}):
                 raise ValueError(f"{what} {twice[0]!r} stands there twice")
-        for one in self.receivers:
-            if missing := one.lacks(self.defaults):
-                raise ValueError(f"receiver {one.name!r}: {missing}")
         if (self.route is None) != bool(self.alertmanager_urls):
             raise ValueError("either route or alertmanager_urls must be given, and not both")
         if self.route is not None:
@@ -165,7 +162,8 @@ def read(text: str) -> tuple[Configuration, str]:
     """
     try:
         node, value = yamls.read(text, TEXT_BYTES_MAX)
-        configuration = Configuration.model_validate(value or {})
+        defaults = value.get("global") if isinstance(value, dict) else None
+        configuration = Configuration.model_validate(value or {}, context=defaults)
     except yamls.BadYaml as exc:
         raise BadConfiguration(detail=str(exc.fault)) from None
     except ValidationError as exc:

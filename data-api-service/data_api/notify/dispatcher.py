@@ -189,4 +189,4 @@ async def send(
     if isinstance(message, Message):
         return await sender.post(message, compiled.secrets)
     assert isinstance(integration, Email)
-    return await sender.mail(message, integration, compiled.config.defaults, compiled.secrets)
+    return await sender.mail(message, integration, compiled.secrets)

@@ -116,7 +116,11 @@ def test_no_secret_is_shown():
         ("'22:00'", "'25:00'", "expected a time from 00:00 to 24:00"),
         ("https://hook.example", "ftp://hook.example", "a URL that begins with http"),
         ("https://hook.example", "https://u:p@hook.example", "a credential in the URL"),
-        ("smtp_from: hub@example.org", "", "email_configs need from, or global smtp_from"),
+        (
+            "smtp_from: hub@example.org",
+            "",
+            "26:21: receivers[1].email_configs[0].from: Field required",
+        ),
         ("hello{{ end }}", "hello{{ end", "templates[0]: template"),
         ("[alertname, cluster]", "[alertname, alertname]", "names a label twice"),
         (
