@@ -73,10 +73,11 @@ def test_alertmanagers_words_are_taken():
     """Routes inherit what they do not say, but for intervals; durations are milliseconds."""
     root = compiled(GOOD).root
     (child,) = root.children
-    assert (root.group_wait_ms, child.group_wait_ms) == (30_000, 10_000)
-    assert (child.group_interval_ms, child.repeat_interval_ms) == (300_000, 14_400_000)
-    assert child.group_by == ("alertname", "cluster")
-    assert (child.mute_times, root.mute_times) == (("nights",), ())
+    top, below = root.config, child.config
+    assert (top.group_wait_ms, below.group_wait_ms) == (30_000, 10_000)
+    assert (below.group_interval_ms, below.repeat_interval_ms) == (300_000, 14_400_000)
+    assert below.group_by == ("alertname", "cluster")
+    assert (below.mute_time_intervals, top.mute_time_intervals) == (("nights",), ())
     assert child.key == '{}/{severity="page",team=~"a|b"}'
 
 
