@@ -1,7 +1,7 @@
 """What notification templates call and see. Source: Alertmanager's `template/template.go`."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
@@ -62,6 +62,11 @@ def _zone(name: str, time: datetime) -> datetime:
         raise CallFailed(f"unknown time zone {name}, or no such time in it") from None
 
 
+def _join(spend: Callable[[int], None], mark: str, texts: list[str]) -> str:
+    spend(len(mark) * len(texts))
+    return mark.join(texts)
+
+
 def _title(text: str) -> str:
     """Unlike that of rules: other letters become small ones."""
     return re.sub(r"[\w'’]+", lambda word: word[0][0].upper() + word[0][1:].lower(), text)
@@ -74,7 +79,7 @@ def functions(now: datetime) -> dict[str, Function]:
     return {name: PURE_FUNCTIONS[name] for name in same} | {
         "title": Function(_title, string),
         "trimSpace": Function(str.strip, string),
-        "join": Function(str.join, ("string", "[]string")),
+        "join": Function(_join, ("string", "[]string"), spends=True),
         "stringSlice": Function(lambda *texts: list(texts), string, variadic=True),
         "date": Function(lambda layout, time: format_time(time, layout), ("string", "time.Time")),
         "tz": Function(_zone, ("string", "time.Time")),

@@ -13,6 +13,7 @@ from data_api.gotemplate.values import Allowance, Function, StringMap, go_type
 
 STEPS_MAX = 50_000
 DEPTH_MAX = 60  # bodies, calls and parentheses inside one another while a template runs
+COMMAND_CHARS_MAX = 200  # of a command that an error quotes
 _STEP_CHARS = 64  # of text that is written, or that a function reads or makes, cost one step more
 
 Node = Callable[["Run", object], str | None]
@@ -45,7 +46,8 @@ class Place:
     def __str__(self) -> str:
         line = 1 + self.text.count("\n", 0, self.at)
         column = self.at - self.text.rfind("\n", 0, self.at) - 1
-        command = self.text[self.at : self.end]
+        end = min(self.end, self.at + COMMAND_CHARS_MAX)
+        command = self.text[self.at : end] + "…" * (end < self.end)
         return (
             f"template: {self.file}:{line}:{column}: executing {quote(self.name)} at <{command}>: "
         )
