@@ -180,9 +180,8 @@ async def send(
 ) -> Outcome:
     """What came of sending this notification by this integration, once."""
     try:
-        message = await anyio.to_thread.run_sync(
-            compiled.composer.compose, integration, box, now_ms, limiter=composing
-        )
+        notice = compiled.texts.notice(box, now_ms)
+        message = await anyio.to_thread.run_sync(integration.message, notice, limiter=composing)
     except Exception as exc:  # noqa: BLE001 - of this message alone, and final: the others go out
         why = str(exc) if isinstance(exc, ValueError) else type(exc).__name__
         return Outcome("failed", detail=f"the message cannot be made: {why}"[:DETAIL_MAX])
