@@ -5,6 +5,7 @@ A method of `Compiler` reads one construct and answers what it does when it runs
 a `Value` is computed, a `Term` is a value that may be given arguments.
 """
 
+import re
 from collections.abc import Callable, Collection, Sequence
 
 from data_api.gotemplate.errors import TemplateError
@@ -14,6 +15,7 @@ from data_api.gotemplate.lexer import Action, Token, actions, error
 
 TEXT_CHARS_MAX = 65_536
 NESTING_MAX = 50
+_WITH_PIPELINE = {"", "if", "with", "range", "else if", "else with"}
 _DECIDES = {"and": False, "or": True}  # the truth at which they need no further arguments
 
 Value = Callable[[Run, object], object]
@@ -28,8 +30,9 @@ class Compiler:
             raise error(file, "", 0, f"{len(text)} characters, {TEXT_CHARS_MAX} at most")
         self._text, self._file, self._functions = text, file, functions
         self._actions = actions(file, text)
-        self._tokens: list[Token] = []  # of the action that is read, as the next three
+        self._tokens: list[Token] = []  # of the action that is read, as the next four
         self._index = self._at = self._end = 0
+        self._sets = ""  # until its pipeline is read
         self._name = file  # of the definition that is read, as the next two
         self._variables = ["$"]
         self._loops = 0
@@ -75,7 +78,9 @@ class Compiler:
         declared, nodes, closed_by = len(self._variables), [], ""
         for action in self._actions:
             self._tokens, self._index = action.tokens, 0
-            self._at, self._end = action.at, action.end
+            self._at, self._end, self._sets = action.at, action.end, action.sets
+            if action.sets and action.keyword not in _WITH_PIPELINE:
+                raise self._error(f"unexpected {quote(action.sets.strip())} in {action.keyword}")
             if action.text:
                 nodes.append(_written(_constant(action.text)))
             if action.keyword in {"end", "else", "else if", "else with"}:
@@ -170,7 +175,10 @@ class Compiler:
 
     def _pipeline(self, context: str, end: str = "}}") -> tuple[Value, Sequence[int]]:
         """The value up to and with `end`, and the numbers of the variables that it sets."""
-        names, assigns = self._declarations(context)
+        names, is_new = re.findall(r"\$\w*", self._sets), ":" in self._sets
+        self._sets = ""
+        if len(names) > 1 and context != "range":
+            raise self._error(f"too many declarations in {context}")
         if self._ahead.kind == end:
             raise self._error(f"missing value for {context}")
         commands = [self._command(context)]
@@ -180,7 +188,7 @@ class Compiler:
             commands.append(self._command(context))
         if not self._takes(end):
             raise self._error(f"{'unexpected right' if end == '}}' else 'unclosed left'} paren")
-        if not assigns:
+        if is_new:
             self._variables += names
         numbers = [self._number_of(name) for name in names]
 
@@ -194,23 +202,6 @@ class Compiler:
             return piped[0]
 
         return pipe, numbers
-
-    def _declarations(self, context: str) -> tuple[list[str], bool]:
-        """The variables that the pipeline sets, and whether they were there before."""
-        names: list[str] = []
-        begin = self._index
-        while self._ahead.text.startswith("$") and "." not in self._ahead.text:
-            names.append(self._ahead.text)
-            self._index += 1
-            if self._ahead.kind in {":=", "="}:
-                self._index += 1
-                return names, self._tokens[self._index - 1].kind == "="
-            if not self._takes(","):
-                break
-            if context != "range" or len(names) > 1:
-                raise self._error(f"too many declarations in {context}")
-        self._index = begin
-        return [], False
 
     def _number_of(self, variable: str) -> int:
         """The innermost variable of that name."""

@@ -17,6 +17,7 @@ _ACTION = re.compile(
     r"""\{\{(?P<trims>-(?=[ \t\r\n]))?
     (?:[ \t\r\n]*/\*(?:[^*]|\*(?!/))*\*/ | (?P<keyword>[ \t\r\n]*(?:else[ \t\r\n]+(?:if|with)
         |break|continue|define|else|end|if|range|with|block|template)\b)?
+        (?P<sets>[ \t\r\n]*\$\w*(?:[ \t\r\n]*,[ \t\r\n]*\$\w*)?[ \t\r\n]*:?=)?
         (?P<inside>(?:"(?:\\[^\n]|[^"\\\n])*"|`[^`]*`|[^"`}]|\}(?!\}))*?))
     (?P<trims_next>[ \t\r\n]-)?\}\}""",
     re.VERBOSE,
@@ -26,7 +27,7 @@ _TOKEN = re.compile(
     |(?P<path>\$\w*(?:\.[^\W\d]\w*)*|(?:\.[^\W\d]\w*)+|\.)
     |(?P<word>\w+)
     |(?P<right>\)(?:\.[^\W\d]\w*)*)
-    |(?P<symbol>:=|[(|,=]))""",
+    |(?P<symbol>[(|]))""",
     re.VERBOSE,
 )
 # Of which Python's escapes and numbers are Go's.
@@ -50,15 +51,16 @@ class Token(NamedTuple):
 
 
 class Action(NamedTuple):
-    """`{{ keyword tokens }}` from the character `at` to `end`, after the text before it.
+    """`{{ keyword $a, $b := tokens }}` from the character `at` to `end`, after the text before it.
 
-    keyword: "" where there is none; `text` where nothing follows the text.
+    keyword: "" where there is none; `text` where nothing follows the text. sets: `$a, $b :=`.
     """
 
     text: str
     at: int
     end: int
     keyword: str
+    sets: str
     tokens: list[Token]
 
 
@@ -76,18 +78,19 @@ def actions(name: str, text: str) -> Iterator[Action]:
         plain = text[position:] if at < 0 else text[position:at]
         plain = plain.lstrip(" \t\r\n") if trims else plain
         if at < 0:
-            yield Action(plain, len(text), len(text), "text", [])
+            yield Action(plain, len(text), len(text), "text", "", [])
             return
         match = _ACTION.match(text, at)
         if match is None:
             raise error(name, text, at, "unclosed action, quoted string or comment")
         plain = plain.rstrip(" \t\r\n") if match["trims"] else plain
         position, trims = match.end(), match["trims_next"] is not None
-        keyword = " ".join((match["keyword"] or "").split())
-        if match["inside"] is None:
-            yield Action(plain, at, position, "text", [])
+        keyword, inside = " ".join((match["keyword"] or "").split()), match.span("inside")
+        if inside == (-1, -1):
+            yield Action(plain, at, position, "text", "", [])
         else:
-            yield Action(plain, at, position, keyword, _tokens(name, text, *match.span("inside")))
+            tokens = _tokens(name, text, *inside)
+            yield Action(plain, at, position, keyword, match["sets"] or "", tokens)
 
 
 def _tokens(name: str, text: str, position: int, end: int) -> list[Token]:
