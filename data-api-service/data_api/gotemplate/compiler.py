@@ -57,8 +57,7 @@ class Compiler:
         return is_next
 
     def _error(self, reason: str) -> TemplateError:
-        near = self._tokens[self._index : self._index + 1]
-        at = near[0].at if near else self._at
+        at = self._ahead.at if self._index < len(self._tokens) else self._at
         return error(self._file, self._text, at, reason)
 
     def _unexpected(self, context: str) -> TemplateError:
@@ -89,7 +88,10 @@ class Compiler:
             if action.keyword == "define":
                 if self._depth > 1:
                     raise self._error('unexpected "define" in command')
-                self._define(self._string("define"), "define clause")
+                name = self._string("define")
+                if not self._takes("}}"):
+                    raise self._unexpected("define clause")
+                self._define(name)
             elif action.keyword != "text":
                 nodes.append(self._action(action))
         if closed_by in {"end", "else"} and not self._takes("}}"):
@@ -120,7 +122,7 @@ class Compiler:
         if keyword == "block" or self._ahead.kind != "}}":
             data, _ = self._pipeline(f"{keyword} clause")
         if keyword == "block":
-            self._define(name, "block clause")
+            self._define(name)
         return lambda run, dot: run.invoke(name, data(run, dot), place)
 
     def _string(self, keyword: str) -> str:
@@ -130,10 +132,8 @@ class Compiler:
         self._index += 1
         return token.value
 
-    def _define(self, name: str, context: str) -> None:
+    def _define(self, name: str) -> None:
         """What is defined sees no variable and no loop of what is around it."""
-        if context == "define clause" and not self._takes("}}"):
-            raise self._unexpected(context)
         around = self._name, self._variables, self._loops
         self._name, self._variables, self._loops = name, ["$"], 0
         body, closed_by = self._body()
@@ -277,6 +277,8 @@ def _written(value: Value) -> Node:
 
 
 def _computed(value: Value) -> Node:
+    """The value is computed for the variables that it sets, and not written."""
+
     def compute(run: Run, dot: object) -> None:
         value(run, dot)
 

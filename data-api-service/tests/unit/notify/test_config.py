@@ -81,6 +81,27 @@ def test_alertmanagers_words_are_taken():
     assert child.key == '{}/{severity="page",team=~"a|b"}'
 
 
+def test_an_integration_has_what_global_says_and_it_does_not():
+    """Its own wins, and where neither says anything, what is usual holds; an empty key is none."""
+    (team, pager) = compiled(
+        """
+global: {slack_api_url: 'https://all.example/x', smtp_require_tls: false, smtp_from: a@example.org}
+route: {receiver: team}
+receivers:
+  - name: team
+    slack_configs: [{api_url: 'https://own.example/y'}, {api_url: null}, {}]
+  - name: pager
+    pagerduty_configs: [{routing_key: k}]
+    email_configs: [{to: b@example.org, smarthost: 'mail.example:25'}]
+"""
+    ).config.receivers
+    hosts = [one.api_url.get_secret_value() for one in team.slack_configs]
+    assert hosts == ["https://own.example/y", "https://all.example/x", "https://all.example/x"]
+    assert pager.pagerduty_configs[0].url == "https://events.pagerduty.com/v2/enqueue"
+    (mail,) = pager.email_configs
+    assert (mail.from_, mail.require_tls, mail.auth_username) == ("a@example.org", False, "")
+
+
 def test_no_secret_is_shown():
     """Neither what is shown of a configuration nor its repr has a secret in it, comments neither;
     what is shown is YAML that differs in nothing else.
