@@ -56,7 +56,7 @@ def group(number: int) -> parsing.Group:
         rate = f"sum by (job) (rate({counter}[5m]))"
         head = f"record: 'job:{counter}:rate{number}'" if n % 2 else f"alert: Alert{n}\n  for: 5m"
         rules.append(f"- {head}\n  expr: {rate}{'' if n % 2 else ' > 10'}\n")
-    return parsing.parse_group(f"name: g{number}\nrules:\n{''.join(rules)}", "bench")
+    return parsing.parse(f"name: g{number}\nrules:\n{''.join(rules)}", "bench")[0][0]
 
 
 async def fill(ingest: Ingest, tenant: uuid.UUID, first_ms: int, last_ms: int) -> None:

@@ -3,17 +3,16 @@
     parse(text) ─▶ Template ─ render(template, data, functions=…) ─▶ text
 
 A template is a tenant's program: its text, nesting, steps, output, queries and patterns (RE2) have
-bounds. What it may read is what `MEMBERS` lists, keys of a dict, and nothing else of an object.
+bounds. What it may read is fields of named tuples, what `METHODS` lists, and keys of a dict.
 """
 
 from collections.abc import Collection, Mapping
 from functools import lru_cache
 
 from data_api.gotemplate import alertmanager, builtins, prometheus
-from data_api.gotemplate.errors import TemplateError, TemplateSyntax
-from data_api.gotemplate.execution import Execution
-from data_api.gotemplate.nodes import Definition, Template
-from data_api.gotemplate.parser import Parser
+from data_api.gotemplate.compiler import Compiler
+from data_api.gotemplate.errors import TemplateError
+from data_api.gotemplate.execution import Node, Run, Template
 from data_api.gotemplate.prometheus import AlertData, QueryResult
 from data_api.gotemplate.values import Allowance, Function, StringMap
 
@@ -25,17 +24,16 @@ __all__ = [
     "StringMap",
     "Template",
     "TemplateError",
-    "TemplateSyntax",
     "check_alert",
     "expand_alert",
     "parse",
     "render",
 ]
 
-CACHED_CHARS_MAX = 2048  # of a template whose tree is kept: it is expanded at each evaluation
+CACHED_CHARS_MAX = 2048  # of a template that is compiled once: it is expanded at each evaluation
 _SPENT = "<error expanding template: the texts of the rule did or wrote more than they may in all>"
 
-_MEMBERS = {**builtins.MEMBERS, **prometheus.MEMBERS, **alertmanager.MEMBERS}
+_METHODS = {**builtins.METHODS, **alertmanager.METHODS}
 _ALERT_VARIABLES = (
     "{{$labels := .Labels}}{{$externalLabels := .ExternalLabels}}"
     "{{$externalURL := .ExternalURL}}{{$value := .Value}}"
@@ -43,8 +41,8 @@ _ALERT_VARIABLES = (
 
 
 def parse(text: str, *, name: str = "", functions: Collection[str] = ()) -> Template:
-    """The template; `functions` names those it may call besides Go's own. Raises TemplateSyntax."""
-    return Parser(text, name, {*builtins.BUILTINS, *functions}).template()
+    """The template; `functions` names those it may call besides Go's own. Raises TemplateError."""
+    return Compiler(text, name, {*builtins.BUILTINS, *functions}).template()
 
 
 def render(
@@ -52,27 +50,23 @@ def render(
     data: object,
     *,
     functions: Mapping[str, Function] | None = None,
-    definitions: Mapping[str, Definition] | None = None,
+    definitions: Mapping[str, Node] | None = None,
     allowance: Allowance | None = None,
 ) -> str:
-    """What the template writes for `data`; raises TemplateFailed.
+    """What the template writes for `data`; raises TemplateError.
 
     definitions: those of other files. allowance: of several templates in all.
     """
     callable_ = {**builtins.BUILTINS, **(functions or {})}
-    return Execution(template, callable_, _MEMBERS, definitions or {}, allowance).run(data)
+    return Run(template, callable_, _METHODS, definitions or {}, allowance).text(data)
 
 
 def check_alert(text: str, name: str = "") -> None:
-    """The text is a template that an alerting rule may have, or TemplateSyntax says why not."""
-    _parse_alert(text, f"__alert_{name}")
+    """The text is a template that an alerting rule may have, or TemplateError says why not."""
+    parse(_ALERT_VARIABLES + text, name=f"__alert_{name}", functions=prometheus.FUNCTION_NAMES)
 
 
-def _parse_alert(text: str, file: str) -> Template:
-    return parse(_ALERT_VARIABLES + text, name=file, functions=prometheus.FUNCTION_NAMES)
-
-
-_parsed = lru_cache(maxsize=1024)(_parse_alert)
+_parsed = lru_cache(maxsize=1024)(parse)
 
 
 def expand_alert(
@@ -88,12 +82,12 @@ def expand_alert(
         return text
     if allowance is not None and allowance.is_spent:
         return _SPENT
-    file = f"__alert_{name}"
-    doing = "parsing"
+    file, doing = f"__alert_{name}", "parsing"
+    read = _parsed if len(text) <= CACHED_CHARS_MAX else parse
     try:
-        template = (_parsed if len(text) <= CACHED_CHARS_MAX else _parse_alert)(text, file)
+        template = read(_ALERT_VARIABLES + text, name=file, functions=prometheus.FUNCTION_NAMES)
         doing = "executing"
-        functions = prometheus.functions(data.external_url, query)
+        functions = prometheus.functions(data.ExternalURL, query)
         return render(template, data, functions=functions, allowance=allowance)
     except TemplateError as error:
         return f"<error expanding template: error {doing} template {file}: {error.describe()}>"

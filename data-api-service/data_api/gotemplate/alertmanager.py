@@ -1,9 +1,8 @@
 """What notification templates call and see. Source: Alertmanager's `template/template.go`."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from operator import attrgetter
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -16,8 +15,8 @@ from data_api.gotemplate.values import Function, StringMap
 class Pair(NamedTuple):
     """One label."""
 
-    name: str
-    value: str
+    Name: str
+    Value: str
 
 
 class Pairs(list[Pair]):
@@ -37,8 +36,8 @@ class KV(StringMap):
 
     def pairs(self) -> Pairs:
         """`alertname` first, the others by name."""
-        pairs = [Pair(name, value) for name, value in self.items()]
-        return Pairs(sorted(pairs, key=lambda pair: (pair.name != "alertname", pair.name)))
+        names = sorted(self, key=lambda name: (name != "alertname", name))
+        return Pairs(Pair(name, self[name]) for name in names)
 
     def go_text(self) -> str:
         """As the pairs."""
@@ -55,10 +54,6 @@ class Alerts(list[Mapping[str, object]]):
 
     go_type = "template.Alerts"
 
-    def of(self, status: str) -> "Alerts":
-        """Those that are `firing` or `resolved`."""
-        return Alerts(alert for alert in self if alert.get("Status") == status)
-
 
 def _zone(name: str, time: datetime) -> datetime:
     try:
@@ -67,19 +62,24 @@ def _zone(name: str, time: datetime) -> datetime:
         raise CallFailed(f"unknown time zone {name}, or no such time in it") from None
 
 
+def _join(spend: Callable[[int], None], mark: str, texts: list[str]) -> str:
+    spend(len(mark) * len(texts))
+    return mark.join(texts)
+
+
+def _title(text: str) -> str:
+    """Unlike that of rules: other letters become small ones."""
+    return re.sub(r"[\w'’]+", lambda word: word[0][0].upper() + word[0][1:].lower(), text)
+
+
 def functions(now: datetime) -> dict[str, Function]:
     """By name; `since` counts up to `now`."""
     string = ("string",)
     same = ("toUpper", "toLower", "match", "safeHtml", "reReplaceAll", "humanizeDuration")
     return {name: PURE_FUNCTIONS[name] for name in same} | {
-        "title": Function(
-            lambda text: re.sub(
-                r"[\w'’]+", lambda word: word[0][0].upper() + word[0][1:].lower(), text
-            ),
-            string,
-        ),
+        "title": Function(_title, string),
         "trimSpace": Function(str.strip, string),
-        "join": Function(lambda mark, texts: mark.join(texts), ("string", "[]string")),
+        "join": Function(_join, ("string", "[]string"), spends=True),
         "stringSlice": Function(lambda *texts: list(texts), string, variadic=True),
         "date": Function(lambda layout, time: format_time(time, layout), ("string", "time.Time")),
         "tz": Function(_zone, ("string", "time.Time")),
@@ -87,8 +87,11 @@ def functions(now: datetime) -> dict[str, Function]:
     }
 
 
-MEMBERS: Mapping[type, Mapping[str, Function]] = {
-    Pair: {"Name": Function(attrgetter("name")), "Value": Function(attrgetter("value"))},
+def _with(status: str) -> Function:
+    return Function(lambda alerts: Alerts(one for one in alerts if one.get("Status") == status))
+
+
+METHODS: Mapping[type, Mapping[str, Function]] = {
     Pairs: {
         "Names": Function(lambda pairs: [name for name, _ in pairs]),
         "Values": Function(lambda pairs: [value for _, value in pairs]),
@@ -99,8 +102,5 @@ MEMBERS: Mapping[type, Mapping[str, Function]] = {
         "Names": Function(lambda kv: [name for name, _ in kv.pairs()]),
         "Values": Function(lambda kv: [value for _, value in kv.pairs()]),
     },
-    Alerts: {
-        "Firing": Function(lambda alerts: alerts.of("firing")),
-        "Resolved": Function(lambda alerts: alerts.of("resolved")),
-    },
+    Alerts: {"Firing": _with("firing"), "Resolved": _with("resolved")},
 }

@@ -3,14 +3,16 @@
 """
 
 import html
+import operator
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from urllib.parse import quote_plus
 
 from data_api.gotemplate.errors import CallFailed
-from data_api.gotemplate.formatting import go_type, plain, sprint, sprintf, sprintln
-from data_api.gotemplate.values import Function, StringMap, truth
+from data_api.gotemplate.formatting import sprint, sprintf, sprintln
+from data_api.gotemplate.values import Function, StringMap, go_type
 
 
 def _eq(first: object, *others: object) -> bool:
@@ -25,84 +27,72 @@ def _eq(first: object, *others: object) -> bool:
     return False
 
 
-def _lt(first: object, second: object) -> bool:
-    if go_type(first) != go_type(second):
-        raise CallFailed("incompatible types for comparison")
-    match first, second:
-        case str(), str():
-            return first.encode(errors="replace") < second.encode(errors="replace")
-        case ((int() | float()), (int() | float())) if not isinstance(first, bool):
-            return first < second
-    raise CallFailed("invalid type for comparison")
+def _ordered(compare: Callable[[Any, Any], Any]) -> Function:
+    def call(first: object, second: object) -> bool:
+        if go_type(first) != go_type(second):
+            raise CallFailed("incompatible types for comparison")
+        if go_type(first) not in {"int", "float64", "string"}:
+            raise CallFailed("invalid type for comparison")
+        return bool(compare(first, second))
+
+    return Function(call, ("any", "any"))
 
 
-def _le(first: object, second: object) -> bool:
-    return _lt(first, second) or _eq(first, second)
-
-
-def _length(value: object) -> int:
-    if isinstance(value, str):
-        return len(value.encode(errors="replace"))
+def _items(value: object) -> bytes | list[object] | dict[str, object]:
+    """What a value consists of: of a text its bytes."""
     if isinstance(value, list | dict):
-        return len(value)
-    raise CallFailed(f"len of type {go_type(value)}")
+        return value
+    if isinstance(value, str):
+        return value.encode(errors="replace")
+    raise CallFailed(f"a value of type {go_type(value)} has no items")
 
 
 def _index(value: object, *indices: object) -> object:
     for index in indices:
-        if isinstance(value, dict):
-            if not isinstance(index, str):
-                raise CallFailed(f"value has type {go_type(index)}; should be string")
-            value = value.get(index, "" if isinstance(value, StringMap) else None)
-        elif isinstance(value, list | str):
-            items = value.encode(errors="replace") if isinstance(value, str) else value
-            value = items[_place(index, len(items) - 1)]
+        items = _items(value)
+        if isinstance(items, dict):
+            value = items.get(str(index), "" if isinstance(items, StringMap) else None)
         else:
-            raise CallFailed(f"can't index item of type {go_type(value)}")
+            value = items[_place(index, len(items) - 1)]
     return value
 
 
 def _place(index: object, last: int) -> int:
-    if not isinstance(index, int) or isinstance(index, bool):
-        raise CallFailed(f"cannot index slice/array with type {go_type(index)}")
-    if not 0 <= index <= last:
+    if not isinstance(index, int) or not 0 <= index <= last:
         raise CallFailed(f"index out of range: {index}")
     return index
 
 
 def _slice(value: object, *indices: object) -> object:
-    if not isinstance(value, list | str) or len(indices) > 2:
+    items = _items(value)
+    if isinstance(items, dict) or len(indices) > 2:
         raise CallFailed(f"can't slice item of type {go_type(value)} by {len(indices)} indexes")
-    items = value.encode(errors="replace") if isinstance(value, str) else value
-    begin, end = (*(_place(index, len(items)) for index in indices), 0, len(items))[:2]
-    end = len(items) if len(indices) < 2 else end
-    if begin > end:
-        raise CallFailed(f"invalid slice index: {begin} > {end}")
+    places = [_place(index, len(items)) for index in indices]
+    begin, end = *places, *(0, len(items))[len(places) :]
     part = items[begin:end]
     return part.decode(errors="replace") if isinstance(part, bytes) else part
 
 
 _ANY, _TWO = ("any",), ("any", "any")
 BUILTINS: Mapping[str, Function] = {
-    "and": Function(truth, _TWO, variadic=True),
-    "or": Function(truth, _TWO, variadic=True),
-    "not": Function(lambda value: not truth(value), _ANY),
-    "len": Function(_length, _ANY),
+    # The compiler gives these two no argument after the one that decides.
+    "and": Function(lambda *values: values[-1], _TWO, variadic=True),
+    "or": Function(lambda *values: values[-1], _TWO, variadic=True),
+    "not": Function(operator.not_, _ANY),
+    "len": Function(lambda value: len(_items(value)), _ANY),
     "index": Function(_index, _TWO, variadic=True),
     "slice": Function(_slice, _TWO, variadic=True),
     "print": Function(lambda *values: sprint(values), _ANY, variadic=True),
     "printf": Function(lambda how, *values: sprintf(how, values), ("string", "any"), variadic=True),
     "println": Function(lambda *values: sprintln(values), _ANY, variadic=True),
     "html": Function(lambda *values: html.escape(sprint(values)), _ANY, variadic=True),
-    "urlquery": Function(
-        lambda *values: quote_plus(sprint(values), errors="replace"), _ANY, variadic=True
-    ),
+    "urlquery": Function(lambda value: quote_plus(sprint([value]), errors="replace"), _ANY),
     "eq": Function(_eq, ("any", "any", "any"), variadic=True),
     "ne": Function(lambda first, second: not _eq(first, second), _TWO),
-    "lt": Function(_lt, _TWO),
-    "le": Function(_le, _TWO),
-    "gt": Function(lambda first, second: not _le(first, second), _TWO),
-    "ge": Function(lambda first, second: not _lt(first, second), _TWO),
+    "lt": _ordered(operator.lt),
+    "le": _ordered(operator.le),
+    "gt": _ordered(operator.gt),
+    "ge": _ordered(operator.ge),
 }
 
 # Go's layouts are examples of one moment, Mon Jan 2 15:04:05 2006 MST; here as strftime's codes.
@@ -135,21 +125,16 @@ def format_time(time: datetime, layout: str) -> str:
     return _LAYOUT.sub(lambda match: _layout_part(time, match.group()), layout)
 
 
-_TIME = ("time.Time",)
-MEMBERS: Mapping[type, Mapping[str, Function]] = {
+METHODS: Mapping[type, Mapping[str, Function]] = {
     datetime: {
         "Format": Function(format_time, ("string",)),
         "Unix": Function(lambda time: int(time.timestamp() // 1)),
         "UTC": Function(lambda time: time.astimezone(UTC)),
-        "Sub": Function(lambda time, other: time - other, _TIME),
-        "Before": Function(lambda time, other: time < other, _TIME),
-        "After": Function(lambda time, other: time > other, _TIME),
-        "String": Function(plain),
+        "Sub": Function(operator.sub, ("time.Time",)),
     },
     timedelta: {
         "Seconds": Function(timedelta.total_seconds),
         "Minutes": Function(lambda span: span.total_seconds() / 60),
         "Hours": Function(lambda span: span.total_seconds() / 3600),
-        "String": Function(plain),
     },
 }

@@ -1,10 +1,8 @@
-"""What can be wrong with a template: its text, or what it does with its data.
+"""What can be wrong with a template.
 
 errors.BadRequest
-└── TemplateError              bad_data   Go's own words in `reason`
-    ├── TemplateSyntax                    the text is no template
-    └── TemplateFailed                    it cannot be rendered with this data
-        └── TemplateTooLarge              it does or writes more than it may
+└── TemplateError              bad_data   its text is no template, or fails with this data
+    └── TemplateTooLarge                  it does or writes more than it may
 """
 
 from data_api.errors import BadRequest
@@ -21,15 +19,7 @@ class TemplateError(BadRequest):
         return reason if len(reason) <= REASON_CHARS_MAX else f"{reason[:REASON_CHARS_MAX]}…"
 
 
-class TemplateSyntax(TemplateError):
-    """The text is no template"""
-
-
-class TemplateFailed(TemplateError):
-    """The template cannot be rendered with this data"""
-
-
-class TemplateTooLarge(TemplateFailed):
+class TemplateTooLarge(TemplateError):
     """The template does or writes more than it may"""
 
 

@@ -1,9 +1,4 @@
-"""Values as Go's `fmt` writes them, within a budget of characters. Source: Go's package `fmt`.
-
-Go's types are Python's: bool, int, float64 → float, string → str, nil → None, slices → list,
-maps → dict, structures → named tuples, time.Time → datetime, time.Duration → timedelta; others
-name theirs in `go_type`.
-"""
+"""Values as Go's `fmt` writes them, within a budget of characters. Source: Go's package `fmt`."""
 
 import math
 import re
@@ -12,24 +7,14 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from data_api.gotemplate.errors import TemplateTooLarge
+from data_api.gotemplate.values import go_type
 from data_api.promql.numerals import format_short
 
 OUTPUT_CHARS_MAX = 65_536
 WIDTH_MAX = 1000
 DEPTH_MAX = 50
 
-_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": "\\\\", '"': '\\"'}
-_DIRECTIVE = re.compile(r"%([-+# 0]*)([0-9]*)(?:\.([0-9]*))?(.?)", re.DOTALL)
-_GO_TYPES = {
-    bool: "bool",
-    int: "int",
-    float: "float64",
-    str: "string",
-    type(None): "<nil>",
-    dict: "map[string]interface {}",
-    datetime: "time.Time",
-    timedelta: "time.Duration",
-}
+_DIRECTIVE = re.compile(r"%([-+ 0]*)([0-9]*)(?:\.([0-9]*))?(.?)", re.DOTALL)
 
 
 class Directive(NamedTuple):
@@ -41,31 +26,14 @@ class Directive(NamedTuple):
     precision: int | None = None
 
 
+_PLAIN = Directive()
+
+
 def quote(text: str) -> str:
     """Go's `strconv.Quote`."""
-    return f'"{"".join(_ESCAPES.get(char) or _escaped(char) for char in text)}"'
-
-
-def _escaped(char: str) -> str:
-    if char.isprintable():
-        return char
-    code = ord(char)
-    if code < 0x80:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
-
-
-def go_type(value: object) -> str:
-    """The name of a value's type in messages and of `%T`."""
-    if (name := getattr(value, "go_type", None)) is not None:
-        return str(name)
-    if isinstance(value, list):
-        texts = value and all(isinstance(one, str) for one in value)
-        return "[]string" if texts else "[]interface {}"
-    return _GO_TYPES.get(type(value), type(value).__name__)
-
-
-_PLAIN = Directive()
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    codes = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in escaped)
+    return f'"{"".join(codes)}"'
 
 
 class Writer:
@@ -105,34 +73,30 @@ class Writer:
         self.add(closing)
 
 
-def scalar(value: object, how: Directive) -> str:  # noqa: C901 - a case a type
+def scalar(value: object, how: Directive) -> str:
     """One value that has no parts, padded. Raises TemplateTooLarge for a width over WIDTH_MAX."""
     verb, flags, width, precision = how
     if max(width, precision or 0) > WIDTH_MAX:
         raise TemplateTooLarge(reason=f"a width or precision is over {WIDTH_MAX}")
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    sign = next((mark for mark in "+ " if mark in flags), "") if is_number else ""
+    padded = f"%{flags}{width or ''}"
+    exact = "" if precision is None else f".{precision}"
     text: str | None = None
     match value:
-        case bool():
-            text = plain(value) if verb in "tv" else None
-        case int() if verb in "vdboxXc":
-            text = format(value, f"{sign}{'d' if verb == 'v' else verb}")
-        case float() if verb == "v" or (verb == "g" and precision is None):
-            text = plain(value)
+        case None | bool():
+            text = plain(value) if verb == "v" or (value is not None and verb == "t") else None
+        case int() if verb in "vdoxXc":
+            return f"{padded}{'d' if verb == 'v' else verb}" % value
+        case int() if verb == "b":
+            text = f"{value:b}"
+        case float() if verb == "v" or (verb == "g" and not exact) or not math.isfinite(value):
+            text = plain(value) if verb in "veEfFgG" else None
         case float() if verb in "eEfFgG":
-            text = format(value, f"{sign}.{6 if precision is None else precision}{verb}")
-        case None:
-            text = "<nil>" if verb == "v" else None
+            return f"{padded}{exact}{verb}" % value
         case str() | datetime() | timedelta() | list() | dict():
             text = _text(plain(value), verb, precision)
-    if isinstance(value, float) and not math.isfinite(value) and text is not None:
-        text, flags = plain(value), flags.replace("0", "")
     if text is None:
         return f"%!{verb}({plain(value) if value is None else f'{go_type(value)}={plain(value)}'})"
-    if "-" in flags:
-        return text.ljust(width)
-    return text.zfill(width) if "0" in flags and is_number else text.rjust(width)
+    return f"{padded}s" % text
 
 
 def _text(text: str, verb: str, precision: int | None) -> str | None:

@@ -7,7 +7,6 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from operator import attrgetter
 from typing import NamedTuple
 from urllib.parse import quote_plus, urlsplit
 
@@ -15,8 +14,8 @@ import re2
 
 from data_api.gotemplate import durations
 from data_api.gotemplate.errors import CallFailed
-from data_api.gotemplate.formatting import Directive, Writer, go_type, quote, scalar, sprint
-from data_api.gotemplate.values import Function, StringMap
+from data_api.gotemplate.formatting import Directive, quote, scalar, sprint
+from data_api.gotemplate.values import Function, StringMap, go_type
 
 QUERIES_MAX = 20  # of one template
 _PATTERN_BYTES_MAX = 2**20  # of memory, compiled
@@ -26,13 +25,14 @@ _FLOAT = re.compile(
     r"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?|inf|infinity|nan)", re.IGNORECASE
 )
 _REFERENCE = re.compile(r"\$(?:\$|(\w+)|\{(\w+)\})", re.ASCII)
+_HOST_PORT = re.compile(r"(?:\[([^\[\]]*)\]|([^\[\]:]*))(:[^\[\]:]*)")
 
 
 class Sample(NamedTuple):
     """One series of a query's answer."""
 
-    labels: StringMap
-    value: float
+    Labels: StringMap
+    Value: float
 
     @property
     def go_type(self) -> str:
@@ -54,10 +54,10 @@ class QueryResult(list[Sample]):
 class AlertData(NamedTuple):
     """What `.` is in a template of an alerting rule."""
 
-    labels: StringMap
-    external_labels: StringMap
-    external_url: str
-    value: float
+    Labels: StringMap
+    ExternalLabels: StringMap
+    ExternalURL: str
+    Value: float
 
 
 Query = Callable[[str], QueryResult]
@@ -65,20 +65,15 @@ Spend = Callable[[int], None]
 """Told of work that costs as much as reading so many characters; raises when it is too much."""
 
 
-def to_float(value: object) -> float:
+def _float(value: object) -> float:
     """A number, a duration in seconds, or what a text says; else CallFailed."""
-    match value:
-        case bool():
-            pass
-        case float() | int():
-            return float(value)
-        case timedelta():
-            return value.total_seconds()
-        case str() if _FLOAT.fullmatch(value):
-            return float(value)
-        case str():
-            raise CallFailed(f"strconv.ParseFloat: parsing {quote(value)}: invalid syntax")
-    raise CallFailed(f"can't convert {go_type(value)} to float")
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, str) and not _FLOAT.fullmatch(value):
+        raise CallFailed(f"strconv.ParseFloat: parsing {quote(value)}: invalid syntax")
+    if isinstance(value, bool) or not isinstance(value, float | int | str):
+        raise CallFailed(f"can't convert {go_type(value)} to float")
+    return float(value)
 
 
 def _four(value: float) -> str:
@@ -99,56 +94,50 @@ def _scaled(value: float, base: int, prefixes: Sequence[str]) -> str:
     return f"{_four(value)}{prefix}"
 
 
-def humanize(argument: object) -> str:
+def _humanize(argument: object) -> str:
     """`1.235M`, `120m`."""
-    value = to_float(argument)
+    value = _float(argument)
     return _scaled(value, 1000, "kMGTPEZY") if value and math.isfinite(value) else _four(value)
 
 
-def humanize_1024(argument: object) -> str:
+def _humanize_1024(argument: object) -> str:
     """`1.177Mi`."""
-    value = to_float(argument)
+    value = _float(argument)
     if abs(value) <= 1 or not math.isfinite(value):
         return _four(value)
-    return _scaled(value, 1024, ["ki", "Mi", "Gi", "Ti", "Pi", "Ei", "Zi", "Yi"])
+    return _scaled(value, 1024, [f"{letter}i" for letter in "kMGTPEZY"])
 
 
-def humanize_duration(argument: object) -> str:
+def _humanize_duration(argument: object) -> str:
     """`1d 2h 3m 4s`, `1.234s`, `120ms`."""
-    value = to_float(argument)
+    value = _float(argument)
     if not math.isfinite(value):
         return _four(value)
     if abs(value) < 60:
         return f"{_scaled(value, 1000, ()) if value else 0}s"
     seconds = int(abs(value))
     amounts = seconds // 86_400, seconds // 3600 % 24, seconds // 60 % 60, seconds % 60
-    first = next(index for index, amount in enumerate(amounts) if amount)
-    texts = [f"{amount}{unit}" for amount, unit in zip(amounts, "dhms", strict=True)]
-    return f"{'-' if value < 0 else ''}{' '.join(texts[first:])}"
+    text = " ".join(f"{amount}{unit}" for amount, unit in zip(amounts, "dhms", strict=True))
+    return f"{'-' if value < 0 else ''}{re.sub('^(0[dhm] )+', '', text)}"
 
 
-def to_time(argument: object) -> datetime:
+def _time(argument: object) -> datetime:
     """The moment of seconds since 1970, to the millisecond."""
-    value = to_float(argument)
-    nanos = value * 1e9
-    if not -(2.0**63) < nanos < 2.0**63:
-        shown = sprint([value])
+    value = _float(argument)
+    if not abs(value * 1e9) < 2.0**63:
         raise CallFailed(
-            f"{shown} cannot be represented as a nanoseconds timestamp since it overflows int64"
+            f"{sprint([value])} cannot be represented as a nanoseconds timestamp since it overflows"
+            " int64"
         )
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=int(nanos / 1e6))
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=int(value * 1e9 / 1e6))
 
 
 def _humanize_timestamp(argument: object) -> str:
-    value = to_float(argument)
-    return sprint([to_time(value)]) if math.isfinite(value) else _four(value)
+    value = _float(argument)
+    return sprint([_time(value)]) if math.isfinite(value) else _four(value)
 
 
-def _title(text: str) -> str:
-    return re.sub(r"\b\w", lambda letter: letter[0].upper(), text)
-
-
-def regex(spend: Spend, pattern: str) -> re2._Regexp:
+def _pattern(spend: Spend, pattern: str) -> re2._Regexp:
     """The pattern, unanchored, or CallFailed."""
     options = re2.Options()
     options.log_errors = False
@@ -165,43 +154,35 @@ def regex(spend: Spend, pattern: str) -> re2._Regexp:
 
 
 def _match(spend: Spend, pattern: str, text: str) -> bool:
-    compiled = regex(spend, pattern)
+    compiled = _pattern(spend, pattern)
     spend(compiled.programsize * len(text) // _PATTERN_SHARE)
     return compiled.search(text) is not None
 
 
-def replace_all(spend: Spend, pattern: str, replacement: str, text: str) -> str:
+def _replace_all(spend: Spend, pattern: str, replacement: str, text: str) -> str:
     """Go's `ReplaceAllString`: `$1`, `${name}` and `$$` in the replacement."""
-    writer = Writer()
-    position, last_end = 0, -1
-    compiled = regex(spend, pattern)
+    compiled = _pattern(spend, pattern)
     # To find one match may mean to read on to the end of the text.
     a_match = compiled.programsize * (len(text) + _PATTERN_SHARE) // _PATTERN_SHARE
-    for match in compiled.finditer(text):
-        spend(a_match + len(replacement))
-        begin, end = match.span()
-        if begin == end == last_end:
-            continue  # an empty match right behind another is none
-        writer.add(text[position:begin])
-        begin = 0
-        for reference in _REFERENCE.finditer(replacement):
-            writer.add(replacement[begin : reference.start()])
-            writer.add(_group(match, reference))
-            begin = reference.end()
-        writer.add(replacement[begin:])
-        position = last_end = end
-    writer.add(text[position:])
-    return writer.text()
+    last_end = -1
 
+    def written(match: re2._Match) -> str:
+        nonlocal last_end
+        is_none = match.start() == match.end() == last_end  # an empty one right behind another
+        last_end = match.end()
 
-def _group(match: re2._Match, reference: re.Match[str]) -> str:
-    name = reference[1] or reference[2]
-    if name is None:
-        return "$"
-    if name.isdigit():
-        number = int(name[:5])
-        return str(match.group(number) or "") if number <= match.re.groups else ""
-    return str(match.group(name) or "") if name in match.re.groupindex else ""
+        def group(reference: re.Match[str]) -> str:
+            name = reference[1] or reference[2]
+            key = int(name[:5]) if name and name.isdigit() else name
+            if isinstance(key, int):
+                return str(match.group(key) or "") if key <= match.re.groups else ""
+            return "$" if key is None else str(match.groupdict().get(key) or "")
+
+        result = "" if is_none else _REFERENCE.sub(group, replacement)
+        spend(a_match + len(result))
+        return result
+
+    return str(compiled.sub(written, text))
 
 
 def _parse_duration(text: str) -> float:
@@ -213,10 +194,8 @@ def _parse_duration(text: str) -> float:
 
 def _host_port(address: str) -> tuple[str, str]:
     """Host and `:port`; all of it and nothing where Go's SplitHostPort fails."""
-    match = re.fullmatch(r"\[([^\[\]]*)\](:[^\[\]:]*)|([^\[\]:]*)(:[^\[\]:]*)", address)
-    if match is None:
-        return address, ""
-    return (match[1], match[2]) if match[2] else (match[3], match[4])
+    match = _HOST_PORT.fullmatch(address)
+    return (match[1] or match[2] or "", match[3]) if match else (address, "")
 
 
 def _strip_domain(address: str) -> str:
@@ -224,8 +203,7 @@ def _strip_domain(address: str) -> str:
     try:
         ipaddress.ip_address(host)
     except ValueError:
-        short = host.split(".")[0]
-        return f"{short}{port}" if port != ":" else short
+        return host.split(".")[0] + port.rstrip(":")[:1] + port[1:]
     return address
 
 
@@ -246,46 +224,43 @@ def functions(external_url: str, query: Query) -> dict[str, Function]:
             raise CallFailed(f"more than {QUERIES_MAX} queries")
         return query(text)
 
-    url = urlsplit(external_url)
     return {
         **PURE_FUNCTIONS,
         "query": Function(ask, ("string",)),
         "externalURL": Function(lambda: external_url),
-        "pathPrefix": Function(lambda: url.path),
+        "pathPrefix": Function(lambda: urlsplit(external_url).path),
     }
 
 
 def _link(tab: int) -> Function:
-    def link(text: str) -> str:
-        return f"/graph?g0.expr={quote_plus(text, errors='replace')}&g0.tab={tab}"
-
-    return Function(link, ("string",))
+    path = f"/graph?g0.expr={{}}&g0.tab={tab}"
+    return Function(lambda text: path.format(quote_plus(text, errors="replace")), ("string",))
 
 
 _ANY, _STRING, _SAMPLE = ("any",), ("string",), ("*template.sample",)
 PURE_FUNCTIONS: Mapping[str, Function] = {
     "first": Function(_first, ("template.queryResult",)),
-    "label": Function(lambda name, sample: sample.labels.get(name, ""), ("string", *_SAMPLE)),
-    "value": Function(lambda sample: sample.value, _SAMPLE),
-    "strvalue": Function(lambda sample: sample.labels.get("__value__", ""), _SAMPLE),
+    "label": Function(lambda name, sample: sample.Labels.get(name, ""), ("string", *_SAMPLE)),
+    "value": Function(lambda sample: sample.Value, _SAMPLE),
+    "strvalue": Function(lambda sample: sample.Labels.get("__value__", ""), _SAMPLE),
     "sortByLabel": Function(
-        lambda name, result: QueryResult(sorted(result, key=lambda s: s.labels.get(name, ""))),
+        lambda name, result: QueryResult(sorted(result, key=lambda s: s.Labels.get(name, ""))),
         ("string", "template.queryResult"),
     ),
     "args": Function(
         lambda *values: {f"arg{i}": value for i, value in enumerate(values)}, _ANY, variadic=True
     ),
-    "humanize": Function(humanize, _ANY),
-    "humanize1024": Function(humanize_1024, _ANY),
-    "humanizeDuration": Function(humanize_duration, _ANY),
-    "humanizePercentage": Function(lambda value: f"{_four(to_float(value) * 100)}%", _ANY),
+    "humanize": Function(_humanize, _ANY),
+    "humanize1024": Function(_humanize_1024, _ANY),
+    "humanizeDuration": Function(_humanize_duration, _ANY),
+    "humanizePercentage": Function(lambda value: f"{_four(_float(value) * 100)}%", _ANY),
     "humanizeTimestamp": Function(_humanize_timestamp, _ANY),
-    "toTime": Function(to_time, _ANY),
-    "title": Function(_title, _STRING),
+    "toTime": Function(_time, _ANY),
+    "title": Function(lambda text: re.sub(r"\b\w", lambda word: word[0].upper(), text), _STRING),
     "toUpper": Function(str.upper, _STRING),
     "toLower": Function(str.lower, _STRING),
     "match": Function(_match, ("string", "string"), spends=True),
-    "reReplaceAll": Function(replace_all, ("string", "string", "string"), spends=True),
+    "reReplaceAll": Function(_replace_all, ("string", "string", "string"), spends=True),
     "safeHtml": Function(str, _STRING),
     "graphLink": _link(0),
     "tableLink": _link(1),
@@ -294,13 +269,3 @@ PURE_FUNCTIONS: Mapping[str, Function] = {
     "stripDomain": Function(_strip_domain, _STRING),
 }
 FUNCTION_NAMES = frozenset({*PURE_FUNCTIONS, "query", "externalURL", "pathPrefix", "tmpl"})
-
-MEMBERS: Mapping[type, Mapping[str, Function]] = {
-    Sample: {"Labels": Function(attrgetter("labels")), "Value": Function(attrgetter("value"))},
-    AlertData: {
-        "Labels": Function(attrgetter("labels")),
-        "ExternalLabels": Function(attrgetter("external_labels")),
-        "ExternalURL": Function(attrgetter("external_url")),
-        "Value": Function(attrgetter("value")),
-    },
-}

@@ -1,8 +1,24 @@
-"""What templates call and truth: Go's, of Python's values."""
+"""What templates call and see of Python's values, by Go's names.
+
+Go's types are Python's: bool, int, float64 → float, string → str, nil → None, slices → list,
+maps → dict, structures → named tuples, time.Time → datetime, time.Duration → timedelta; others
+name theirs in `go_type`.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+
+_GO_TYPES = {
+    bool: "bool",
+    int: "int",
+    float: "float64",
+    str: "string",
+    type(None): "<nil>",
+    dict: "map[string]interface {}",
+    datetime: "time.Time",
+    timedelta: "time.Duration",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +54,11 @@ class StringMap(dict[str, str]):
     go_type = "map[string]string"
 
 
-def truth(value: object) -> bool:
-    """Go's truth: not the zero of its type; a structure is always true."""
-    if isinstance(value, bool | int | float | str | list | tuple | dict):
-        return bool(value)
-    return value != timedelta() if isinstance(value, timedelta) else value is not None
+def go_type(value: object) -> str:
+    """The name of a value's type in messages and of `%T`."""
+    if (name := getattr(value, "go_type", None)) is not None:
+        return str(name)
+    if isinstance(value, list):
+        texts = value and all(isinstance(one, str) for one in value)
+        return "[]string" if texts else "[]interface {}"
+    return _GO_TYPES.get(type(value), type(value).__name__)

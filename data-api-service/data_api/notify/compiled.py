@@ -8,8 +8,6 @@ import anyio.to_thread
 
 from data_api.notify import config, routing
 from data_api.notify.config import Configuration
-from data_api.notify.integrations import Global
-from data_api.notify.messages import Composer
 from data_api.notify.routing import Route
 from data_api.notify.seal import Sealer
 from data_api.notify.texts import Texts
@@ -26,7 +24,7 @@ class Compiled:
 
     config: Configuration
     root: Route | None
-    composer: Composer
+    texts: Texts
     secrets: tuple[str, ...] = field(repr=False)
     shown: str = ""
 
@@ -35,11 +33,10 @@ def compiled(text: str) -> Compiled:
     """The configuration in `text`; BadConfiguration says what is wrong. Blocks for its parsing."""
     read, shown = config.read(text)
     root = routing.compiled(read.route) if read.route else None
-    composer = Composer(read.defaults, Texts(read.templates))
-    return Compiled(read, root, composer, config.quotable(read), shown)
+    return Compiled(read, root, Texts(read.templates), config.quotable(read), shown)
 
 
-EMPTY: Final = Compiled(Configuration.model_construct(), None, Composer(Global(), Texts(())), ())
+EMPTY: Final = Compiled(Configuration.model_construct(), None, Texts(()), ())
 """Of a tenant that has set none: alerts are shown, nobody is told."""
 
 

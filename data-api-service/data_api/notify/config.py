@@ -33,15 +33,15 @@ Few = Field(max_length=100)
 
 
 class RouteConfig(Strict):
-    """One node of the tree of routes; what is absent is the parent's."""
+    """One node of the tree of routes; what is not set is the parent's, but for the intervals."""
 
-    receiver: str | None = None
+    receiver: str = ""
     matchers: MatcherList = ()
     continues: Annotated[bool, Field(alias="continue")] = False
-    group_by: Texts | None = None
-    group_wait: Duration | None = None
-    group_interval: Positive | None = None
-    repeat_interval: Positive | None = None
+    group_by: Texts = ()
+    group_wait_ms: Annotated[Duration, Field(alias="group_wait")] = 30_000
+    group_interval_ms: Annotated[Positive, Field(alias="group_interval")] = 300_000
+    repeat_interval_ms: Annotated[Positive, Field(alias="repeat_interval")] = 4 * 3_600_000
     mute_time_intervals: Texts = ()
     active_time_intervals: Texts = ()
     routes: tuple["RouteConfig", ...] = ()
@@ -49,10 +49,9 @@ class RouteConfig(Strict):
     @model_validator(mode="after")
     def groups_once(self) -> Self:
         """A label is named once in group_by; `...` stands alone."""
-        names = self.group_by or ()
-        if len(set(names)) != len(names):
+        if len(set(self.group_by)) != len(self.group_by):
             raise ValueError("group_by names a label twice")
-        if "..." in names and len(names) > 1:
+        if "..." in self.group_by and len(self.group_by) > 1:
             raise ValueError("group_by has ..., which is all labels, beside others")
         return self
 
@@ -118,9 +117,6 @@ class Configuration(Strict):
         ):
             if twice := sorted({name for name in names if names.count(name) > 1}):
                 raise ValueError(f"{what} {twice[0]!r} stands there twice")
-        for one in self.receivers:
-            if missing := one.lacks(self.defaults):
-                raise ValueError(f"receiver {one.name!r}: {missing}")
         if (self.route is None) != bool(self.alertmanager_urls):
             raise ValueError("either route or alertmanager_urls must be given, and not both")
         if self.route is not None:
@@ -128,7 +124,7 @@ class Configuration(Strict):
         return self
 
     def _check_root(self, root: RouteConfig) -> None:
-        if root.receiver is None:
+        if not root.receiver:
             raise ValueError("route: the root needs a receiver")
         if root.matchers or root.continues or root.mute_time_intervals:
             raise ValueError("route: the root takes every alert, always: no matchers, no intervals")
@@ -145,7 +141,7 @@ class Configuration(Strict):
                 raise ValueError(f"more than {MATCHERS_MAX} matchers in routes and inhibit_rules")
             if count > ROUTES_MAX or depth > DEPTH_MAX:
                 raise ValueError(f"more than {ROUTES_MAX} routes, or {DEPTH_MAX} in one another")
-            if route.receiver is not None and route.receiver not in receivers:
+            if "receiver" in route.model_fields_set and route.receiver not in receivers:
                 raise ValueError(f"route: there is no receiver {route.receiver!r}")
             named = {*route.mute_time_intervals, *route.active_time_intervals}
             if missing := sorted(named - intervals):
@@ -165,7 +161,8 @@ def read(text: str) -> tuple[Configuration, str]:
     """
     try:
         node, value = yamls.read(text, TEXT_BYTES_MAX)
-        configuration = Configuration.model_validate(value or {})
+        defaults = value.get("global") if isinstance(value, dict) else None
+        configuration = Configuration.model_validate(value or {}, context=defaults)
     except yamls.BadYaml as exc:
         raise BadConfiguration(detail=str(exc.fault)) from None
     except ValidationError as exc:

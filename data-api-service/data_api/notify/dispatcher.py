@@ -180,13 +180,12 @@ async def send(
 ) -> Outcome:
     """What came of sending this notification by this integration, once."""
     try:
-        message = await anyio.to_thread.run_sync(
-            compiled.composer.compose, integration, box, now_ms, limiter=composing
-        )
+        notice = compiled.texts.notice(box, now_ms)
+        message = await anyio.to_thread.run_sync(integration.message, notice, limiter=composing)
     except Exception as exc:  # noqa: BLE001 - of this message alone, and final: the others go out
         why = str(exc) if isinstance(exc, ValueError) else type(exc).__name__
         return Outcome("failed", detail=f"the message cannot be made: {why}"[:DETAIL_MAX])
     if isinstance(message, Message):
         return await sender.post(message, compiled.secrets)
     assert isinstance(integration, Email)
-    return await sender.mail(message, integration, compiled.config.defaults, compiled.secrets)
+    return await sender.mail(message, integration, compiled.secrets)

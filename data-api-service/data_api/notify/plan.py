@@ -99,7 +99,7 @@ class Planner:
         for one in self._state.alerts if self._root else ():
             for route in self._root.find(one.alert.labels) if self._root else ():
                 labels = route.group_labels(one.alert.labels)
-                text = repr((route.place, route.key, route.receiver, labels))
+                text = repr((route.place, route.key, route.config.receiver, labels))
                 group_id = sha256(text.encode()).hexdigest()[:32]
                 if group_id not in groups and len(groups) >= GROUPS_MAX:
                     self._groups_left_out += 1
@@ -120,7 +120,7 @@ class Planner:
             muted: set[str] = set()
             if is_due:
                 muted, is_whole = self._flush(group, after, plan, external_url)
-                wait_ms = group.route.group_interval_ms
+                wait_ms = group.route.config.group_interval_ms
                 next_ms = self._now_ms + (wait_ms if is_whole else min(wait_ms, HELD_BACK_MS))
                 times = replace(times, next_flush_ms=next_ms, flushed_ms=self._now_ms)
             if times != self._state.groups.get(group.group_id):
@@ -139,16 +139,16 @@ class Planner:
         return plan
 
     def _integrations(self, group: Group) -> dict[str, Integration]:
-        receiver = self._config.receiver(group.route.receiver)
+        receiver = self._config.receiver(group.route.config.receiver)
         assert receiver is not None, "a configuration names no receiver that it does not have"
         return receiver.integrations()
 
     def _times(self, group: Group) -> GroupTimes:
-        wait_ms = group.route.group_wait_ms
-        new = GroupTimes(group.group_id, group.route.receiver, NEVER_MS)
+        wait_ms = group.route.config.group_wait_ms
+        new = GroupTimes(group.group_id, group.route.config.receiver, NEVER_MS)
         times = self._state.groups.get(group.group_id, new)
         # No longer than the configuration says now, whatever it or the clock said before.
-        longest_ms = wait_ms if times.flushed_ms is None else group.route.group_interval_ms
+        longest_ms = wait_ms if times.flushed_ms is None else group.route.config.group_interval_ms
         next_ms = min(times.next_flush_ms, self._now_ms + longest_ms)
         times = replace(times, next_flush_ms=next_ms)
         is_old = any(one.alert.starts_at_ms + wait_ms <= self._now_ms for one in group.members)
@@ -177,7 +177,7 @@ class Planner:
             sent = after.get(key, Sent(*key))
             changed = self._decided(group, unmuted, sent, integration.send_resolved, external_url)
             is_more = changed is not None and changed.outbox and not sent.outbox
-            if is_more and not self._has_room(group.route.receiver, name):
+            if is_more and not self._has_room(group.route.config.receiver, name):
                 is_whole = False
             elif changed is not None:
                 if sent.outbox is not None:
@@ -206,7 +206,7 @@ class Planner:
         if firing:
             is_new = not firing <= last_firing
             is_resolved = send_resolved and bool(resolved & last_firing)
-            is_repeat = last_ms + group.route.repeat_interval_ms <= now_ms
+            is_repeat = last_ms + group.route.config.repeat_interval_ms <= now_ms
             if not (is_new or is_resolved or is_repeat):
                 # Who is not told of ends is told when it fires again.
                 is_over = sent.outbox is None and bool(resolved & last_firing)
@@ -277,7 +277,7 @@ def notification(
         "version": "4",
         "groupKey": group.key,
         "truncatedAlerts": len(ordered) - len(alerts),
-        "receiver": group.route.receiver,
+        "receiver": group.route.config.receiver,
         "status": "firing" if any(one.is_firing(now_ms) for one in members) else "resolved",
         "alerts": alerts,
         "groupLabels": group.labels,

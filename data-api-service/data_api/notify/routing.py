@@ -18,15 +18,16 @@ from data_api.notify.intervals import in_days_of_month
 from data_api.notify.matchers import Predicate
 from data_api.notify.state import Received, Silence
 
-GROUP_WAIT_MS: Final = 30_000
-GROUP_INTERVAL_MS: Final = 300_000
-REPEAT_INTERVAL_MS: Final = 4 * 3_600_000
 ALL_LABELS: Final = ("...",)
+INHERITED: Final = frozenset(
+    {"receiver", "group_by", "group_wait_ms", "group_interval_ms", "repeat_interval_ms"}
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A route with all that it inherits; key: as Alertmanager names it, `{}/{severity="page"}`.
+    """A route; config: with all that it inherits; key: as Alertmanager names it,
+    `{}/{severity="page"}`.
 
     place: its number among those of the same key and receiver, so that a group stays the same when
     other routes come or go.
@@ -34,16 +35,9 @@ class Route:
 
     key: str
     place: int
-    receiver: str
-    group_by: tuple[str, ...]
-    group_wait_ms: int
-    group_interval_ms: int
-    repeat_interval_ms: int
-    mute_times: tuple[str, ...]
-    active_times: tuple[str, ...]
-    continues: bool
+    config: RouteConfig
     is_wanted: Predicate
-    children: tuple["Route", ...]
+    children: tuple["Route", ...] = ()
 
     def find(self, labels: Labels) -> list["Route"]:
         """The routes that an alert takes: of the children that match, else this one."""
@@ -53,45 +47,29 @@ class Route:
         for child in self.children:
             taken = child.find(labels)
             chosen += taken
-            if taken and not child.continues:
+            if taken and not child.config.continues:
                 break
         return chosen or [self]
 
     def group_labels(self, labels: Labels) -> dict[str, str]:
         """The labels that the alert's group shares."""
-        names = labels if self.group_by == ALL_LABELS else self.group_by
+        names = labels if self.config.group_by == ALL_LABELS else self.config.group_by
         return {name: labels[name] for name in sorted(names) if name in labels}
 
 
 def compiled(
     config: RouteConfig, parent: Route | None = None, places: Counter[tuple[str, str]] | None = None
 ) -> Route:
-    """The tree of routes below `config`; intervals are not inherited, all else is."""
+    """The tree of routes below `config`."""
     places = Counter() if places is None else places
     wanted = matchers.to_text(config.matchers)
     key = f"{parent.key}/{wanted}" if parent else wanted
-
-    def inherited(value: int | None, name: str, default: int) -> int:
-        if value is not None:
-            return value
-        return getattr(parent, name) if parent else default
-
-    receiver = config.receiver or (parent.receiver if parent else "")
-    places[key, receiver] += 1
-    route = Route(
-        key,
-        places[key, receiver],
-        receiver,
-        config.group_by if config.group_by is not None else parent.group_by if parent else (),
-        inherited(config.group_wait, "group_wait_ms", GROUP_WAIT_MS),
-        inherited(config.group_interval, "group_interval_ms", GROUP_INTERVAL_MS),
-        inherited(config.repeat_interval, "repeat_interval_ms", REPEAT_INTERVAL_MS),
-        config.mute_time_intervals,
-        config.active_time_intervals,
-        config.continues,
-        matchers.predicate(config.matchers),
-        (),
-    )
+    if parent:
+        absent = INHERITED - config.model_fields_set
+        config = config.model_copy(update={name: getattr(parent.config, name) for name in absent})
+    places[key, config.receiver] += 1
+    place = places[key, config.receiver]
+    route = Route(key, place, config, matchers.predicate(config.matchers))
     children = tuple(compiled(child, route, places) for child in config.routes)
     return replace(route, children=children)
 
@@ -161,15 +139,16 @@ def time_muted_by(route: Route, config: Configuration, now_ms: int) -> list[str]
 
     Outside all of its active intervals it is muted by each of them.
     """
-    if not route.mute_times and not route.active_times:
+    mute_times, active_times = route.config.mute_time_intervals, route.config.active_time_intervals
+    if not mute_times and not active_times:
         return []
     now = datetime.fromtimestamp(now_ms / 1000, UTC)
     inside = {
         one.name for one in config.time_intervals if any(_holds(t, now) for t in one.time_intervals)
     }
-    muted = [name for name in route.mute_times if name in inside]
-    if route.active_times and not inside.intersection(route.active_times):
-        muted += route.active_times
+    muted = [name for name in mute_times if name in inside]
+    if active_times and not inside.intersection(active_times):
+        muted += active_times
     return muted
 
 

@@ -17,8 +17,8 @@ import httpx
 from data_api.chassis.guard import Guard, GuardedTransport, Network, Refused
 from data_api.notify import smtp
 from data_api.notify.fields import MASK
-from data_api.notify.integrations import Email, Global
-from data_api.notify.messages import Message, given
+from data_api.notify.integrations import Email
+from data_api.notify.messages import Message
 
 ATTEMPT_S: Final = 10.0
 MAIL_S: Final = 30.0
@@ -88,22 +88,18 @@ class Sender:
             text = excerpt.decode(errors="replace")
             return Outcome("retry" if is_retried else "failed", status, text)
 
-    async def mail(
-        self, mail: EmailMessage, to: Email, defaults: Global, secrets: Iterable[str] = ()
-    ) -> Outcome:
+    async def mail(self, mail: EmailMessage, to: Email, secrets: Iterable[str] = ()) -> Outcome:
         """What came of one mail."""
         began_s = time.monotonic()
-        user = to.auth_username if to.auth_username is not None else defaults.smtp_auth_username
-        password = given(to.auth_password, defaults.smtp_auth_password).get_secret_value()
-        needs_tls = to.require_tls if to.require_tls is not None else defaults.smtp_require_tls
+        login = (to.auth_username, to.auth_password.get_secret_value())
         try:
             async with asyncio.timeout(MAIL_S):
                 refusals = await smtp.send(
                     self._guard,
-                    given(to.smarthost, defaults.smtp_smarthost),
+                    to.smarthost,
                     mail,
-                    login=(user, password) if user else None,
-                    needs_tls=needs_tls,
+                    login=login if to.auth_username else None,
+                    needs_tls=to.require_tls,
                 )
             outcome = Outcome("delivered", 250, refusals)
         except TimeoutError:

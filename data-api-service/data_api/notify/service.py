@@ -193,7 +193,8 @@ class Notifications:
         labels = {"alertname": "TestAlert", "severity": "info"}
         texts = {"summary": f"A test of the receiver {name}: nothing is wrong."}
         alert = Alert(labels, texts, now_ms, now_ms + 300_000, now_ms)
-        route = replace(ready.root, receiver=name, key="{test}")
+        config = ready.root.config.model_copy(update={"receiver": name})
+        route = replace(ready.root, config=config, key="{test}")
         group = Group("test", route, labels)
         members = [Received(alert, fingerprint(labels))]
         data = notification(group, members, now_ms, self._external_url)
@@ -223,12 +224,14 @@ def _seen(ready: Compiled, state: Any, now_ms: int) -> tuple[list[SeenGroup], li
     groups = []
     for group in planner.groups.values():
         muted = routing.time_muted_by(group.route, ready.config, now_ms)
-        shown = SeenGroup(group.route.receiver, group.labels)
+        shown = SeenGroup(group.route.config.receiver, group.labels)
         for one in group.members:
             seen = alerts[one.fingerprint]
-            names = list(dict.fromkeys((*seen.receivers, group.route.receiver)))
+            names = list(dict.fromkeys((*seen.receivers, group.route.config.receiver)))
             alerts[one.fingerprint] = replace(seen, receivers=names)
-            shown.alerts.append(replace(seen, receivers=[group.route.receiver], muted_by=muted))
+            shown.alerts.append(
+                replace(seen, receivers=[group.route.config.receiver], muted_by=muted)
+            )
         groups.append(shown)
     groups.sort(key=lambda group: (sorted(group.labels.items()), group.receiver))
     return groups, list(alerts.values())

@@ -1,12 +1,11 @@
 """What a tenant's notifications are made of, in Postgres. Each method is one transaction."""
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID, uuid4
 
 import anyio.to_thread
-import orjson
 
 from data_api.notify import tables
 from data_api.notify.errors import TooMany
@@ -40,7 +39,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try to deliver, for the log."""
+    """One try to deliver, as the columns of the log."""
 
     at_ms: int
     outbox_id: UUID
@@ -109,11 +108,7 @@ class NotifyStore:
             if not await connection.fetchval(tables.FENCE, tenant, claim.holder):
                 raise LeaseLost
             await connection.executemany(
-                tables.PUT_GROUP,
-                [
-                    (tenant, one.group_id, one.receiver, one.next_flush_ms, one.flushed_ms)
-                    for one in plan.groups
-                ],
+                tables.PUT_GROUP, [(tenant, *astuple(one)) for one in plan.groups]
             )
             await connection.executemany(
                 tables.PUT_SENT, [(tenant, *tables.sent_row(one)) for one in plan.sent.values()]
@@ -124,7 +119,6 @@ class NotifyStore:
                 outcome = Outcome("superseded", detail="a newer notification replaces it")
                 await _log(connection, tenant, attempt, outcome)
             await connection.execute(tables.GONE_GROUPS, tenant, plan.gone_groups)
-            await connection.execute(tables.GONE_SENT, tenant, plan.gone_groups)
             gone = plan.gone_alerts
             await connection.execute(tables.GONE_ALERTS, tenant, gone, claim.changes)
             await connection.execute(tables.OLD_SILENCES, tenant, now_ms - SILENCE_LIFE_MS)
@@ -161,7 +155,7 @@ class NotifyStore:
                     await connection.execute(tables.RETRIED, *row, next_ms)
                 else:
                     is_done = outcome.result == "delivered"
-                    await connection.execute(tables.DELIVERED if is_done else tables.GIVEN_UP, *row)
+                    await connection.execute(tables.SETTLED, *row, is_done)
             await _log(connection, tenant, attempt, outcome)
             await connection.execute(tables.OLD_DELIVERIES, tenant)
 
@@ -181,19 +175,7 @@ class NotifyStore:
 
         Raises TooMany where more would not be over.
         """
-        rows = [
-            (
-                tenant,
-                one.silence_id,
-                orjson.dumps([(m.name, str(m.op), m.value) for m in one.matchers]).decode(),
-                one.starts_at_ms,
-                one.ends_at_ms,
-                one.updated_at_ms,
-                one.created_by,
-                one.comment,
-            )
-            for one in silences
-        ]
+        rows = [(tenant, *tables.silence_row(one)) for one in silences]
         async with connected(self._database) as connection, connection.transaction():
             await connection.execute(tables.WAKE, tenant, now_ms)  # one after the other
             await connection.executemany(tables.PUT_SILENCE, rows)
@@ -221,9 +203,6 @@ def attempt_of(sent: Sent, number: int, now_ms: int) -> Attempt:
 
 
 async def _log(connection: Any, tenant: UUID, attempt: Attempt, outcome: Outcome) -> None:
-    row = (attempt.at_ms, attempt.outbox_id, attempt.receiver, attempt.integration)
-    detail = outcome.detail.replace("\0", "")
-    await connection.execute(
-        tables.LOG, tenant, *row, attempt.group_key.replace("\0", ""), outcome.result,
-        attempt.number, outcome.status, detail, outcome.duration_ms, attempt.alerts,
-    )  # fmt: skip
+    values = (*astuple(attempt), *astuple(outcome))
+    clean = (one.replace("\0", "") if isinstance(one, str) else one for one in values)
+    await connection.execute(tables.LOG, tenant, *clean)

@@ -79,8 +79,10 @@ ON CONFLICT (tenant_id, group_id, integration) DO UPDATE SET
     outbox_data = EXCLUDED.outbox_data, attempts = EXCLUDED.attempts,
     next_attempt_ms = EXCLUDED.next_attempt_ms
 """
-GONE_GROUPS: Final = "DELETE FROM rules.notify_group WHERE tenant_id = $1 AND group_id = ANY($2)"
-GONE_SENT: Final = "DELETE FROM rules.notify_sent WHERE tenant_id = $1 AND group_id = ANY($2)"
+GONE_GROUPS: Final = """
+WITH gone AS (DELETE FROM rules.notify_group WHERE tenant_id = $1 AND group_id = ANY($2))
+DELETE FROM rules.notify_sent WHERE tenant_id = $1 AND group_id = ANY($2)
+"""
 # Not those that were told again since they were read.
 GONE_ALERTS: Final = """
 DELETE FROM rules.notify_alert
@@ -96,19 +98,16 @@ RETRIED: Final = """
 UPDATE rules.notify_sent SET next_attempt_ms = $5
 WHERE tenant_id = $1 AND group_id = $2 AND integration = $3 AND outbox_id = $4
 """
-DELIVERED: Final = """
-UPDATE rules.notify_sent SET sent_ms = outbox_created_ms, firing = outbox_firing, outbox_id = NULL,
+# Delivered ($5) or given up.
+SETTLED: Final = """
+UPDATE rules.notify_sent SET sent_ms = CASE WHEN $5 THEN outbox_created_ms ELSE sent_ms END,
+    firing = CASE WHEN $5 THEN outbox_firing ELSE firing END, outbox_id = NULL,
     outbox_firing = NULL, outbox_created_ms = NULL, outbox_data = NULL, attempts = 0
-WHERE tenant_id = $1 AND group_id = $2 AND integration = $3 AND outbox_id = $4
-"""
-GIVEN_UP: Final = """
-UPDATE rules.notify_sent SET outbox_id = NULL, outbox_firing = NULL, outbox_created_ms = NULL,
-    outbox_data = NULL, attempts = 0
 WHERE tenant_id = $1 AND group_id = $2 AND integration = $3 AND outbox_id = $4
 """
 LOG: Final = """
 INSERT INTO rules.notify_delivery (tenant_id, at_ms, outbox_id, receiver, integration, group_key,
-    result, attempt, status, detail, duration_ms, alerts)
+    attempt, alerts, result, status, detail, duration_ms)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 """
 OLD_DELIVERIES: Final = f"""
@@ -162,6 +161,13 @@ def state_of(alerts: Rows, silences: Rows, groups: Rows, sent: Rows) -> TenantSt
         {one.group_id: one for one in (GroupTimes(*row) for row in groups)},
         {(one.group_id, one.integration): one for one in map(sent_of, sent)},
     )
+
+
+def silence_row(one: Silence) -> tuple[Any, ...]:
+    """The columns of notify_silence after the tenant."""
+    chosen = orjson.dumps([(m.name, str(m.op), m.value) for m in one.matchers]).decode()
+    times = one.starts_at_ms, one.ends_at_ms, one.updated_at_ms
+    return (one.silence_id, chosen, *times, one.created_by, one.comment)
 
 
 def sent_row(sent: Sent) -> tuple[Any, ...]:

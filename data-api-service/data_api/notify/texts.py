@@ -11,7 +11,12 @@ from typing import Any, Final
 from data_api.gotemplate import Allowance, TemplateError, parse, render
 from data_api.gotemplate.alertmanager import KV, Alerts, functions
 from data_api.gotemplate.errors import TemplateTooLarge
+from data_api.notify.messages import Notice
+from data_api.notify.state import Outbox
 from data_api.notify.times import EPOCH
+
+STEPS_MAX: Final = 200_000  # of all templates of one message
+CHARS_MAX: Final = 1 << 20  # of the same
 
 DEFAULTS: Final = """
 {{ define "default.title" }}[{{ .Status | toUpper }}
@@ -51,6 +56,11 @@ class Texts:
         for text in (DEFAULTS, *templates):
             self._definitions |= parse(text, functions=NAMES).definitions
 
+    def notice(self, outbox: Outbox, now_ms: int) -> Notice:
+        """The notification with these texts, which have one allowance."""
+        data, allowance = dict(outbox.data), Allowance(STEPS_MAX, CHARS_MAX)
+        return Notice(outbox, lambda text: self.expand(text, data, now_ms, allowance), now_ms)
+
     def expand(
         self, text: str, data: dict[str, Any], now_ms: int, allowance: Allowance | None = None
     ) -> str:
@@ -64,16 +74,14 @@ class Texts:
         alerts, more = data["alerts"], ""
         while True:
             try:
-                return (
-                    more
-                    + render(
-                        parse(text, functions=NAMES),
-                        _as_go(data | {"alerts": alerts}),
-                        functions=functions(now),
-                        definitions=self._definitions,
-                        allowance=allowance,
-                    ).strip()
+                written = render(
+                    parse(text, functions=NAMES),
+                    _as_go(data | {"alerts": alerts}),
+                    functions=functions(now),
+                    definitions=self._definitions,
+                    allowance=allowance,
                 )
+                return more + written.strip()
             except TemplateError as exc:
                 if not isinstance(exc, TemplateTooLarge) or len(alerts) < 2:
                     return f"<error expanding template: {exc.describe()}>"

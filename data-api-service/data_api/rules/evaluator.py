@@ -9,7 +9,7 @@ What fails before its commit is evaluated again, at the same slot, until the nex
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
@@ -74,8 +74,6 @@ class Evaluator:
         self._places = asyncio.Semaphore(settings.rules_concurrency)
         self._turns: dict[UUID, asyncio.Semaphore] = {}
         self._changed: list[int] = []
-        self._unreadable: dict[int, int] = {}
-        self._versions: Mapping[int, int] = {}
         self._round_s = self._lease_ends_s = float("-inf")
         self._ahead_ms = 0
 
@@ -105,8 +103,10 @@ class Evaluator:
         if now_s > self._lease_ends_s:
             return
         for one in self._groups.values():
-            is_due = one.owned.evaluated_ms is None or one.owned.evaluated_ms < self._slot(one)
-            if is_due and not one.is_busy and now_s >= one.again_s:
+            last_ms = one.owned.evaluated_ms
+            is_due = last_ms is None or last_ms < self._slot(one)
+            is_idle = one.owned.is_readable and not one.is_busy
+            if is_due and is_idle and now_s >= one.again_s:
                 one.task = asyncio.create_task(self._evaluate(one))
 
     def _slot(self, one: _Running) -> int:
@@ -132,18 +132,11 @@ class Evaluator:
         }
         tenants = {one.owned.tenant for one in self._groups.values()}
         self._turns = {tenant: self._turns[tenant] for tenant in tenants}
-        self._unreadable = {
-            key: version
-            for key, version in self._unreadable.items()
-            if versions.get(key) == version
-        }
         self._changed = [
             key
             for key, version in versions.items()
-            if key not in self._unreadable
-            and (key not in self._groups or self._groups[key].owned.version != version)
+            if key not in self._groups or self._groups[key].owned.version != version
         ]
-        self._versions = versions
 
     async def _load(self) -> None:
         """Some groups that are new or have changed are read; not all, since leases must not wait
@@ -156,12 +149,8 @@ class Evaluator:
             return
         loaded = await self._leases.load(ready)
         self._changed = [key for key in self._changed if key not in ready]
-        for key, owned in loaded.items():
-            if owned is None:
-                self._groups.pop(key, None)
-                self._unreadable[key] = self._versions[key]
-            else:
-                self._groups[key] = await self._planned(owned)
+        for owned in loaded:
+            self._groups[owned.group_id] = await self._planned(owned)
 
     async def _planned(self, owned: Owned) -> _Running:
         group, settings = owned.group, self._settings

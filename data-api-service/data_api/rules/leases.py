@@ -70,7 +70,10 @@ WHERE group_id = $1 AND owner = $2 AND evaluated_ms IS NOT DISTINCT FROM $3 AND 
 
 @dataclass(slots=True)
 class Owned:
-    """A group of this process: what was read of it, and its state since."""
+    """A group of this process: what was read of it, and its state since.
+
+    is_readable: whether it could be; else group and state are empty, and it is left alone.
+    """
 
     group_id: int
     tenant: UUID
@@ -80,6 +83,7 @@ class Owned:
     evaluated_ms: int | None
     state: GroupState
     series: bytes = b""
+    is_readable: bool = True
 
 
 class Leases:
@@ -107,13 +111,13 @@ class Leases:
             versions = dict(await db.fetch(_OWNED, self._me))
             return versions, await db.fetchval(f"SELECT {_NOW_MS}")
 
-    async def load(self, group_ids: Sequence[int]) -> dict[int, Owned | None]:
-        """The groups as they are stored, as far as they are this process's. One that cannot be read
-        is None, and the log says why: it is no other group's trouble.
+    async def load(self, group_ids: Sequence[int]) -> list[Owned]:
+        """The groups as they are stored, as far as they are this process's. Of one that cannot be
+        read the log says why: it is no other group's trouble.
         """
         async with connected(self._database) as db:
             rows = await db.fetch(_LOAD, self._me, group_ids)
-        return {row["group_id"]: await anyio.to_thread.run_sync(_read, row) for row in rows}
+        return [await anyio.to_thread.run_sync(_read, row) for row in rows]
 
     async def commit(self, one: Owned, state: GroupState, at_ms: int, missed: int) -> bool:
         """The evaluation at `at_ms` is applied; False: another process has the group."""
@@ -152,14 +156,15 @@ class Leases:
         return not done.endswith(" 0")
 
 
-def _read(row: Any) -> Owned | None:
+def _read(row: Any) -> Owned:
     group_id, tenant, namespace, name, definition, version, is_deleted, at_ms, state, series = row
+    group, memory, is_readable = Group(namespace, name), GroupState(), True
     try:
-        group = (
-            Group(namespace, name) if is_deleted else parsing.stored_group(definition, namespace)
-        )
+        if not is_deleted:
+            group = parsing.stored_group(definition, namespace)
         memory = decode(state, series)
     except Exception:
         log.exception("rule_group_not_read", tenant=str(tenant), group=name)
-        return None
-    return Owned(group_id, tenant, group, version, is_deleted, at_ms, memory, series or b"")
+        is_readable = False
+    of_row = group_id, tenant, group, version, is_deleted, at_ms
+    return Owned(*of_row, memory, series or b"", is_readable)

@@ -1,10 +1,17 @@
-"""The nouns of rules. Times are ms since the epoch, durations ms; everything is frozen."""
+"""The nouns of rules. Times are ms since the epoch, durations ms; everything is frozen.
+
+What an annotation says besides the type is how a rule file is read and written (`parsing`,
+`printing`): the field's name there, what it may be. Who makes a rule in code is not checked.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Annotated, Any, Final
+
+from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
 from data_api.model import Labels
+from data_api.rules import fields
 
 LabelKey = tuple[tuple[str, str], ...]
 """A label set as its pairs, ascending: what tells series and alerts apart."""
@@ -27,9 +34,10 @@ def label_key(labels: Mapping[str, str]) -> LabelKey:
 class RecordingRule:
     """`record`: the metric name of what `expr` selects; `labels` are set on each series."""
 
-    record: str
-    expr: str
-    labels: Mapping[str, str] = field(default_factory=dict)
+    __pydantic_config__ = ConfigDict(extra="forbid")
+    record: fields.Record
+    expr: fields.Expression
+    labels: fields.Texts = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -44,12 +52,13 @@ class AlertingRule:
     Label values and annotations are templates.
     """
 
+    __pydantic_config__ = ConfigDict(extra="forbid")
     alert: str
-    expr: str
-    for_ms: int = 0
-    keep_firing_for_ms: int = 0
-    labels: Mapping[str, str] = field(default_factory=dict)
-    annotations: Mapping[str, str] = field(default_factory=dict)
+    expr: fields.Expression
+    for_ms: Annotated[fields.Duration, Field(alias="for")] = 0
+    keep_firing_for_ms: Annotated[fields.Duration, Field(alias="keep_firing_for")] = 0
+    labels: fields.Texts = field(default_factory=dict)
+    annotations: fields.Texts = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -57,7 +66,17 @@ class AlertingRule:
         return self.alert
 
 
+def _kind(rule: Any) -> str:
+    is_alert = rule.get("alert") if isinstance(rule, dict) else isinstance(rule, AlertingRule)
+    return "alert" if is_alert else "record"
+
+
 Rule = RecordingRule | AlertingRule
+_ReadRule = Annotated[
+    Annotated[RecordingRule, Tag("record")] | Annotated[AlertingRule, Tag("alert")],
+    Discriminator(_kind),
+    BeforeValidator(fields.rule),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +89,14 @@ class Group:
     label itself.
     """
 
+    __pydantic_config__ = ConfigDict(extra="forbid")
     namespace: str
-    name: str
-    interval_ms: int = 0
-    query_offset_ms: int = 0
-    limit: int = 0
-    labels: Mapping[str, str] = field(default_factory=dict)
-    rules: Sequence[Rule] = ()
+    name: fields.Name
+    interval_ms: Annotated[fields.Interval, Field(alias="interval")] = 0
+    query_offset_ms: Annotated[fields.Duration, Field(alias="query_offset")] = 0
+    limit: fields.Limit = 0
+    labels: fields.Texts = field(default_factory=dict)
+    rules: Annotated[tuple[_ReadRule, ...], fields.AtMost] = ()
 
     def labelled(self) -> tuple[Rule, ...]:
         """The rules with the group's labels, as they are evaluated."""

@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import yaml
+from pydantic import TypeAdapter
 
-from data_api.promql.printer import format_duration
-from data_api.rules.model import AlertingRule, Group, Rule
+from data_api.rules.model import Group
 
+_GROUP: Final = TypeAdapter(Group)
 LINE_CHARACTERS_MAX: Final = 2**20  # nothing is folded
 
 
@@ -39,26 +40,5 @@ def _dumped(document: Any) -> str:
     return text
 
 
-def _group(group: Group) -> dict[str, Any]:
-    return {"name": group.name} | _given(
-        interval=group.interval_ms and format_duration(group.interval_ms),
-        query_offset=group.query_offset_ms and format_duration(group.query_offset_ms),
-        limit=group.limit,
-        labels=dict(group.labels),
-        rules=[_rule(rule) for rule in group.rules],
-    )
-
-
-def _rule(rule: Rule) -> dict[str, Any]:
-    if not isinstance(rule, AlertingRule):
-        return {"record": rule.record, "expr": rule.expr} | _given(labels=dict(rule.labels))
-    return {"alert": rule.alert, "expr": rule.expr} | _given(
-        **{"for": rule.for_ms and format_duration(rule.for_ms)},
-        keep_firing_for=rule.keep_firing_for_ms and format_duration(rule.keep_firing_for_ms),
-        labels=dict(rule.labels),
-        annotations=dict(rule.annotations),
-    )
-
-
-def _given(**values: Any) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value}
+def _group(group: Group) -> Any:
+    return _GROUP.dump_python(group, by_alias=True, exclude_defaults=True, exclude={"namespace"})

@@ -16,6 +16,7 @@ from data_api.chassis.kinds import Kind, ServiceError
 from data_api.chassis.postgres_async import translating
 from data_api.errors import BadRequest
 from data_api.rules import parsing, printing
+from data_api.rules.fields import Bounds
 from data_api.rules.model import Group
 from data_api.rules.state import GroupState, decode
 from data_api.settings import Settings
@@ -73,9 +74,9 @@ async def connected(database: Database) -> AsyncIterator[Any]:
             yield connection
 
 
-def bounds_of(settings: Settings) -> parsing.Bounds:
+def bounds_of(settings: Settings) -> Bounds:
     """What one tenant may have."""
-    return parsing.Bounds(
+    return Bounds(
         settings.rules_groups_max,
         settings.rules_per_group_max,
         settings.rules_bytes_max,
@@ -103,7 +104,7 @@ class Shown:
 class Rules:
     """The groups of all tenants; every call is one tenant's."""
 
-    def __init__(self, database: Database, bounds: parsing.Bounds) -> None:
+    def __init__(self, database: Database, bounds: Bounds) -> None:
         self.bounds = bounds
         self._database = database
 

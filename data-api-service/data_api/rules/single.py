@@ -21,7 +21,7 @@ def read_rule(text: str, kind: type[R]) -> R:
     if len(text) > CHARS_MAX:
         raise BadRequest(detail="the rule is too long", characters=len(text), limit=CHARS_MAX)
     try:
-        group = parsing.parse_group(_HEAD + textwrap.indent(text, _INDENT), "")
+        group = parsing.parse(_HEAD + textwrap.indent(text, _INDENT), "")[0][0]
     except parsing.InvalidRules as error:
         raise parsing.InvalidRules(faults=tuple(map(_moved, error.facts["faults"]))) from None
     if len(group.rules) != 1:

@@ -19,9 +19,10 @@ from data_api.gotemplate import durations
 from data_api.promqltest.literals import Literal, literals
 from data_api.promqltest.script import BadScript, parse_labels, parse_values
 from data_api.rules import parsing
+from data_api.rules.fields import Bounds
 from data_api.rules.model import ALERT_NAME, Group, LabelKey, label_key
 
-BOUNDS = parsing.Bounds(interval_ms_min=0)
+BOUNDS = Bounds(interval_ms_min=0)
 
 
 class BadSuite(Exception):

@@ -25,7 +25,7 @@ from data_api.notify.seal import Sealer
 from data_api.notify.sending import Sender
 from data_api.notify.store import NotifyStore
 from data_api.rules.model import Alert
-from data_api.rules.parsing import Bounds, parse_group
+from data_api.rules.parsing import Bounds, parse
 from data_api.rules.repository import Rules
 from data_api.store.catalogue import Database
 
@@ -496,7 +496,7 @@ async def rule_that_fires(database, database_url, objects, ingest, hook, tenant)
     samples = [(now_ms + n * 60_000, 7.0) for n in range(-1, 15)]  # as long as processes take
     await ingest.write(tenant, {"__name__": "requests"}, samples)
     rules = "name: g\nrules: [{alert: Many, expr: requests > 5}]"
-    await Rules(database, Bounds()).put(tenant, "n", [parse_group(rules, "n")], whole=False)
+    await Rules(database, Bounds()).put(tenant, "n", parse(rules, "n")[0], whole=False)
     sealed = Sealer("s" * 43).seal(tenant, webhook(hook))
     await NotifyStore(database).set_config(tenant, sealed, now_ms)
     with running(World(database_url, objects)) as world:

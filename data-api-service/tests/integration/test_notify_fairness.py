@@ -15,7 +15,7 @@ from data_api.chassis.clock import Clock
 from data_api.notify import dispatcher
 from data_api.notify.compiled import Configurations
 from data_api.notify.errors import TooMany
-from data_api.notify.integrations import Email, Global
+from data_api.notify.integrations import Email
 from data_api.notify.receive import receive
 from data_api.notify.seal import Sealer
 from data_api.notify.sending import Sender
@@ -138,7 +138,9 @@ class Endless(MailServer):
         self.gone.set()
 
 
-MAIL = Email.model_validate({"to": "a@example.org", "from": "b@example.org"})
+MAIL = Email.model_validate(
+    {"to": "a@example.org", "from": "b@example.org", "smarthost": "mail.example:25"}
+)
 
 
 def mail_of():
@@ -156,7 +158,7 @@ async def test_a_mail_server_is_heard_in_bounds(monkeypatch):
     threads = threading.active_count()
     async with Endless().listening() as server:
         to = MAIL.model_copy(update={"smarthost": server.address, "require_tls": False})
-        outcome = await sender.mail(mail_of(), to, Global())
+        outcome = await sender.mail(mail_of(), to)
         assert (outcome.result, outcome.detail) == (
             "retry",
             "ReadError: an answer of more than 100 lines",
@@ -164,7 +166,7 @@ async def test_a_mail_server_is_heard_in_bounds(monkeypatch):
     monkeypatch.setattr("data_api.notify.sending.MAIL_S", 0.1)
     async with Endless(is_silent=True).listening() as server:
         to = MAIL.model_copy(update={"smarthost": server.address, "require_tls": False})
-        outcome = await sender.mail(mail_of(), to, Global())
+        outcome = await sender.mail(mail_of(), to)
         await asyncio.wait_for(server.gone.wait(), 600)
     assert (outcome.result, outcome.detail) == (
         "retry",
@@ -184,7 +186,7 @@ async def test_a_mail_that_was_taken_is_delivered_whatever_comes_after():
     mail.replace_header("To", "a@example.org, b@refused.example")
     async with server.listening():
         to = MAIL.model_copy(update={"smarthost": server.address, "require_tls": False})
-        outcome = await sender.mail(mail, to, Global())
+        outcome = await sender.mail(mail, to)
     await sender.close()
     assert (outcome.result, outcome.status) == ("delivered", 250)
     assert outcome.detail == "not to b@refused.example: 550 no such user"

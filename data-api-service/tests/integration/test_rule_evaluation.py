@@ -140,7 +140,7 @@ def wait_for(is_so):
 
 
 async def put(rules, tenant, text=RULES, namespace="n"):
-    group = parsing.parse_group(text, namespace)
+    group = parsing.parse(text, namespace)[0][0]
     await rules.put(tenant, namespace, [group], whole=False)
 
 

@@ -22,7 +22,7 @@ from data_api.gotemplate import (
 from data_api.gotemplate.alertmanager import KV, Alerts
 from data_api.gotemplate.alertmanager import functions as notification_functions
 from data_api.gotemplate.builtins import format_time
-from data_api.gotemplate.errors import CallFailed
+from data_api.gotemplate.errors import CallFailed, TemplateTooLarge
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "templates" / "alerts.yaml"
 CASES = yaml.safe_load(GOLDEN.read_text(encoding="utf-8"))
@@ -136,6 +136,15 @@ ENDLESS = {
     "blocks": "{{ if 1 }}" * 60 + "{{ end }}" * 60,
     "text": "{{ 1 }}" + " " * 70_000,
 }
+
+
+def test_a_long_mark_between_many_texts_is_not_joined():
+    """What it would make is counted before it is made."""
+    functions = notification_functions(NOW)
+    mark = '{{ $x := "aaaaaaaa" }}{{ range 12 }}{{ $x = print $x $x }}{{ end }}'
+    text = mark + "{{ join $x (stringSlice" + ' "a"' * 9000 + ") | len }}"
+    with pytest.raises(TemplateTooLarge, match="steps"):
+        render(parse(text, functions=functions), None, functions=functions)
 
 
 @pytest.mark.parametrize("text", ENDLESS.values(), ids=ENDLESS.keys())

@@ -73,11 +73,33 @@ def test_alertmanagers_words_are_taken():
     """Routes inherit what they do not say, but for intervals; durations are milliseconds."""
     root = compiled(GOOD).root
     (child,) = root.children
-    assert (root.group_wait_ms, child.group_wait_ms) == (30_000, 10_000)
-    assert (child.group_interval_ms, child.repeat_interval_ms) == (300_000, 14_400_000)
-    assert child.group_by == ("alertname", "cluster")
-    assert (child.mute_times, root.mute_times) == (("nights",), ())
+    top, below = root.config, child.config
+    assert (top.group_wait_ms, below.group_wait_ms) == (30_000, 10_000)
+    assert (below.group_interval_ms, below.repeat_interval_ms) == (300_000, 14_400_000)
+    assert below.group_by == ("alertname", "cluster")
+    assert (below.mute_time_intervals, top.mute_time_intervals) == (("nights",), ())
     assert child.key == '{}/{severity="page",team=~"a|b"}'
+
+
+def test_an_integration_has_what_global_says_and_it_does_not():
+    """Its own wins, and where neither says anything, what is usual holds; an empty key is none."""
+    (team, pager) = compiled(
+        """
+global: {slack_api_url: 'https://all.example/x', smtp_require_tls: false, smtp_from: a@example.org}
+route: {receiver: team}
+receivers:
+  - name: team
+    slack_configs: [{api_url: 'https://own.example/y'}, {api_url: null}, {}]
+  - name: pager
+    pagerduty_configs: [{routing_key: k}]
+    email_configs: [{to: b@example.org, smarthost: 'mail.example:25'}]
+"""
+    ).config.receivers
+    hosts = [one.api_url.get_secret_value() for one in team.slack_configs]
+    assert hosts == ["https://own.example/y", "https://all.example/x", "https://all.example/x"]
+    assert pager.pagerduty_configs[0].url == "https://events.pagerduty.com/v2/enqueue"
+    (mail,) = pager.email_configs
+    assert (mail.from_, mail.require_tls, mail.auth_username) == ("a@example.org", False, "")
 
 
 def test_no_secret_is_shown():
@@ -116,7 +138,11 @@ def test_no_secret_is_shown():
         ("'22:00'", "'25:00'", "expected a time from 00:00 to 24:00"),
         ("https://hook.example", "ftp://hook.example", "a URL that begins with http"),
         ("https://hook.example", "https://u:p@hook.example", "a credential in the URL"),
-        ("smtp_from: hub@example.org", "", "email_configs need from, or global smtp_from"),
+        (
+            "smtp_from: hub@example.org",
+            "",
+            "26:21: receivers[1].email_configs[0].from: Field required",
+        ),
         ("hello{{ end }}", "hello{{ end", "templates[0]: template"),
         ("[alertname, cluster]", "[alertname, alertname]", "names a label twice"),
         (

@@ -28,7 +28,7 @@ def configured(more="", route="receiver: a"):
 
 
 def receivers_of(route, labels):
-    return [(one.receiver, one.key) for one in route.find(labels)]
+    return [(one.config.receiver, one.key) for one in route.find(labels)]
 
 
 def test_an_alert_takes_the_deepest_route_that_matches():

@@ -16,7 +16,6 @@ from data_api.notify import texts
 from data_api.notify.compiled import compiled
 from data_api.notify.errors import Unreadable
 from data_api.notify.integrations import Email, PagerDuty, Webhook
-from data_api.notify.messages import Composer, Global
 from data_api.notify.seal import Sealer
 from data_api.notify.sending import Outcome, Sender, _finished
 from data_api.notify.state import Outbox
@@ -119,7 +118,7 @@ async def test_secrets_do_not_come_out_of_errors():
         webhook = Webhook.model_validate(
             {"url": hook.url, "http_config": {"authorization": authorization}}
         )
-        message = Composer(Global(), Texts(())).compose(webhook, box(), 0)
+        message = webhook.message(Texts(()).notice(box(), 0))
         outcome = await sender.post(message, ["first\nsecond"])
     await sender.close()
     assert outcome.result == "failed"
@@ -159,7 +158,7 @@ def test_templates_see_what_alertmanagers_do():
 def test_a_webhook_may_bound_its_alerts():
     """`max_alerts` leaves the rest to `truncatedAlerts`."""
     webhook = Webhook.model_validate({"url": "http://h/", "max_alerts": "1"})
-    message = Composer(Global(), Texts(())).compose(webhook, box(), 0)
+    message = webhook.message(Texts(()).notice(box(), 0))
     assert message.body.count(b'"fingerprint"') == 1
     assert b'"truncatedAlerts":1' in message.body
 
@@ -178,7 +177,7 @@ def test_a_sealed_text_opens_only_for_its_tenant_and_secret():
 def test_nothing_of_a_message_shows_its_secrets():
     """Neither a message nor a compiled configuration has a secret in its repr."""
     webhook = Webhook.model_validate({"url": "http://h/t0ken", "secret": "s3cret"})
-    message = Composer(Global(), Texts(())).compose(webhook, box(), 0)
+    message = webhook.message(Texts(()).notice(box(), 0))
     known = compiled("route: {receiver: a}\nreceivers: [{name: a, webhook_configs: "
                      "[{url: 'http://h/t0ken'}]}]")  # fmt: skip
     assert "t0ken" not in repr(message) + repr(webhook) + repr(known.config) + repr(Outcome("x"))
@@ -209,14 +208,15 @@ def test_pagerduty_is_given_a_severity_that_it_takes():
     for severity, expected in (("page", "error"), ("warning", "warning")):
         data = DATA | {"commonLabels": {"severity": severity}}
         one = Outbox(uuid.uuid4(), frozenset(), 0, data)
-        message = Composer(Global(), Texts(())).compose(pager, one, 0)
+        message = pager.message(Texts(()).notice(one, 0))
         assert orjson.loads(message.body)["payload"]["severity"] == expected
 
 
 def test_a_subject_is_bounded():
     """A label of any length makes a mail whose head is made at once."""
-    mail = Email.model_validate({"to": "a@b.example", "from": "c@d.example", "subject": "ü" * 9999})
-    message = Composer(Global(), Texts(())).compose(mail, box(), 0)
+    given = {"to": "a@b.example", "from": "c@d.example", "smarthost": "mail.example:25"}
+    mail = Email.model_validate(given | {"subject": "ü" * 9999})
+    message = mail.message(Texts(()).notice(box(), 0))
     assert len(message["Subject"]) == 1000
 
 

@@ -89,7 +89,7 @@ def test_a_rule_file_is_read_as_prometheus_reads_it():
         (rule("record: a\nexpr: 'sum(up'"),
          f'5:11: group "g", rule 1, "a": {UNREAD}: 1:7: parse error: unclosed left parenthesis'),
         (rule("record: a\nexpr: up\nfor: 1m"),
-         "6:10: group \"g\", rule 1, \"a\": invalid field 'for' in recording rule"),
+         "6:5: group \"g\", rule 1, \"a\": invalid field 'for' in recording rule"),
         (rule("record: a{b}\nexpr: up"),
          f'4:13: group "g", rule 1, "a{{b}}": {BRACES}; should it be in expr?: a{{b}}'),
         (rule("record: a\nexpr: up\nexpr: down"),
@@ -171,14 +171,14 @@ GROUPS = st.builds(
 def test_what_is_printed_is_read_back_unchanged(group):
     """Whatever texts, durations and labels there are; alone and in its namespace."""
     text = printing.group_text(group)
-    assert parsing.parse_group(text, "f", Bounds(interval_ms_min=0)) == group
+    assert parsing.parse(text, "f", Bounds(interval_ms_min=0)) == ([group], False)
     assert parsing.stored_group(text, "f") == group
 
 
 @given(st.text(max_size=200) | st.binary(max_size=200).map(lambda raw: raw.decode("latin-1")))
 def test_any_text_is_read_or_refused(text):
     """No text breaks the reader."""
-    for parse in (parsing.parse_file, parsing.parse_group):
+    for parse in (parsing.parse_file, parsing.parse):
         with contextlib.suppress(InvalidRules):
             parse(text, "f")
 

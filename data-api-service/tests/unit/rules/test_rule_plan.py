@@ -7,7 +7,7 @@ import pytest
 
 from data_api.rules.alerting import Phase
 from data_api.rules.evaluation import Answer, Plan, World
-from data_api.rules.parsing import parse_group
+from data_api.rules.parsing import parse
 from data_api.rules.state import GroupState
 
 MINUTE = 60_000
@@ -34,7 +34,7 @@ def world(expand=plain, room=100):
 
 
 def plan(text):
-    return Plan(parse_group(text, "n"), MINUTE, 100)
+    return Plan(parse(text, "n")[0][0], MINUTE, 100)
 
 
 def phases(state):
