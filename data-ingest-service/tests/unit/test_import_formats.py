@@ -286,6 +286,24 @@ def test_types_of_parquet():
     assert [(fault.row, fault.why) for fault in decoded.faults] == [(3, "when is not a time")]
 
 
+def test_text_of_parquet_need_not_be_utf8():
+    """Bytes stay what they are: such a number or label refuses its own row and no other."""
+    no_text = pa.array([b"\xff", b"1", "\u00fc".encode(), b"2"])
+    sizes, cells = np.array([0, 1, 2, 4, 5], np.int32).tobytes(), b"\xff1\xc3\xbc2"
+    named_text = pa.Array.from_buffers(pa.string(), 4, [None, *map(pa.py_buffer, (sizes, cells))])
+    late = pa.array([2**62, 0, 0, 2**62], pa.timestamp("us"))
+    for column in (no_text, named_text):
+        table = pa.table({"t": ["5"] * 4, "v": column, "l": column, "late": late})
+        (decoded,) = of_parquet(table, "time_column=t&value_column=v")
+        assert [fault.row for fault in decoded.faults] == [1, 3]
+        assert decoded.batch.values.tolist() == [1.0, 2.0]
+        (decoded,) = of_parquet(table, "time_column=t&value_column=t&label_column=l")
+        read = {dict(decoded.batch.labels_at(row)).get(b"l") for row in range(4)}
+        assert b"\xc3\xbc" in read
+        (decoded,) = of_parquet(table, "time_column=t&value_column=t&label_column=late")
+        assert [fault.row for fault in decoded.faults] == [1, 4]
+
+
 def test_parquet_that_cannot_be_read(tmp_path):
     """A missing column, a block of the store and no upload are told apart, with their reasons."""
     table = pa.table({"metric": ["{}"], "timestamp_ms": [1], "value": ["x"]})
