@@ -15,9 +15,10 @@ from google.protobuf.message import DecodeError
 from starlette.responses import Response
 
 from data_ingest.chassis.kinds import ServiceError
-from data_ingest.errors import InvalidLabels, UnsupportedBody
+from data_ingest.errors import BadBody, InvalidLabels, UnsupportedBody
 from data_ingest.kernels import remote_write as kernel
 from data_ingest.kernels.hashing import seed_for
+from data_ingest.limits import METADATA_NOT_KEPT
 from data_ingest.model import (
     I64,
     METRIC_TYPES,
@@ -40,7 +41,7 @@ from data_ingest.protocols.protocol import (
     render,
     rooms,
 )
-from data_ingest.protocols.remote_write_batch import batch_of, raise_malformed
+from data_ingest.protocols.remote_write_others import with_others
 from data_ingest.protocols.snappy import declared_bytes, decompress
 
 MESSAGES: Final = ("prometheus.WriteRequest", remote_write_2.MESSAGE)
@@ -100,13 +101,28 @@ def decode(body: bytes | bytearray | memoryview, bounds: Bounds, seed: U64 = _SE
             break
     if status == kernel.OTHER_VERSION:
         raise UnsupportedBody(detail=f"the message is of remote_write 2.0, whose type is {MEDIA_2}")
-    raise_malformed(status, counts, size)
-    spans_read = metadata_spans[: 2 * counts[kernel.METADATA]].reshape(-1, 2).tolist()
-    metadata = [_metadata(buf[start:end].tobytes()) for start, end in spans_read]
-    labels, walked = _Labels(buf, series_spans), (keys, samples, others, counts)
-    return batch_of(
-        buf, walked, metadata, _exemplar, may_mix=True, labels_at=labels.at, label_sets=labels.sets
+    if status != kernel.OK:
+        raise BadBody(detail="malformed protobuf", offset=int(counts[kernel.OFFSET]), bytes=size)
+    series_of, timestamps_ms, bits = samples[:, : counts[kernel.SAMPLES]]
+    others = others[: counts[kernel.OTHERS]]
+    descriptions = int(counts[kernel.METADATA])
+    spans_read = metadata_spans[: 2 * descriptions].reshape(-1, 2).tolist()
+    read = (_metadata(buf[start:end].tobytes()) for start, end in spans_read)
+    metadata = tuple(one for one in read if one is not None)
+    not_kept = descriptions - len(metadata)
+
+    labels = _Labels(buf, series_spans)
+    batch = SampleBatch(
+        keys=keys[: counts[kernel.SERIES]],
+        series_of=series_of,
+        timestamps_ms=timestamps_ms,
+        values=bits.view(np.float64),
+        labels_at=labels.at,
+        label_sets=labels.sets,
+        metadata=metadata,
+        skipped={METADATA_NOT_KEPT: not_kept} if not_kept else {},
     )
+    return with_others(batch, buf, others, _exemplar, may_mix=True) if len(others) else batch
 
 
 @dataclass(slots=True)

@@ -16,7 +16,7 @@ from data_ingest.errors import BadBody, BodyTooLarge, InvalidLabels
 from data_ingest.kernels import remote_write as counters
 from data_ingest.kernels import remote_write_2 as kernel
 from data_ingest.kernels.hashing import seed_for
-from data_ingest.limits import METADATA_TEXT_MAX
+from data_ingest.limits import METADATA_NOT_KEPT, METADATA_TEXT_MAX
 from data_ingest.model import (
     I64,
     METRIC_TYPES,
@@ -31,7 +31,7 @@ from data_ingest.model import (
 from data_ingest.protocols import messages
 from data_ingest.protocols.exemplars import LABEL_CHARACTERS_MAX, exemplar
 from data_ingest.protocols.protocol import Bounds, LabelBudget, WriteRequest, render, rooms
-from data_ingest.protocols.remote_write_batch import batch_of, raise_malformed
+from data_ingest.protocols.remote_write_others import with_others
 from data_ingest.protocols.snappy import decompress
 
 MESSAGE: Final = "io.prometheus.write.v2.Request"
@@ -81,15 +81,24 @@ def decode(body: bytes | bytearray | memoryview, bounds: Bounds, seed: U64 = _SE
         if status != counters.FULL:
             break
     _raise_for(status, counts, size)
+    series_of, timestamps_ms, bits = samples[:, : counts[counters.SAMPLES]]
+    others = others[: counts[counters.OTHERS]]
     described = descriptions[: 4 * int(counts[counters.METADATA])].reshape(-1, 4)
-    return batch_of(
-        buf,
-        (keys, samples, others, counts),
-        _metadata(buf, spans, described),
-        partial(_exemplar, buf, spans),
-        may_mix=False,
-        labels_at=_Labels(buf, series_spans, spans).of,
+    metadata = _metadata(buf, spans, described)
+    not_kept = len(described) - len(metadata)
+    labels = _Labels(buf, series_spans, spans)
+    batch = SampleBatch(
+        keys=keys[: counts[counters.SERIES]],
+        series_of=series_of,
+        timestamps_ms=timestamps_ms,
+        values=bits.view(np.float64),
+        labels_at=labels.of,
+        metadata=metadata,
+        skipped={METADATA_NOT_KEPT: not_kept} if not_kept else {},
     )
+    if not len(others):
+        return batch
+    return with_others(batch, buf, others, partial(_exemplar, buf, spans), may_mix=False)
 
 
 def _exemplar(buf: U8, symbol_spans: I64, row: int, message: bytes) -> Exemplar | None:
@@ -194,4 +203,5 @@ def _raise_for(status: int, counts: I64, size: int) -> None:
             detail="the message has the fields of remote_write 1.0, the content type says 2.0",
             offset=int(counts[counters.OFFSET]),
         )
-    raise_malformed(status, counts, size)
+    if status != counters.OK:
+        raise BadBody(detail="malformed protobuf", offset=int(counts[counters.OFFSET]), bytes=size)
