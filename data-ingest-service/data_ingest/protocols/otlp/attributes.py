@@ -60,14 +60,16 @@ def _plain(value: Any, depth: int) -> Any:
     match kind := value.WhichOneof("value"):
         case None:
             return None
-        case "array":
-            return [_plain(one, depth + 1) for one in value.array.values]
-        case "map":
-            return {one.key.decode(): _plain(one.value, depth + 1) for one in value.map.values}
-        case "string":
-            return value.string.decode()
-        case "bytes":
-            return base64.b64encode(value.bytes).decode()
+        case "arrayValue":
+            return [_plain(one, depth + 1) for one in value.arrayValue.values]
+        case "kvlistValue":
+            return {
+                one.key.decode(): _plain(one.value, depth + 1) for one in value.kvlistValue.values
+            }
+        case "stringValue":
+            return value.stringValue.decode()
+        case "bytesValue":
+            return base64.b64encode(value.bytesValue).decode()
     return getattr(value, kind)
 
 

@@ -237,10 +237,10 @@ def _with_histograms(
 def _times_ns(buf: U8, start: int, end: int) -> tuple[int, int]:
     """Start (0 when not given) and end of the data point in [start, end)."""
     try:
-        times = messages.OtlpTimes.FromString(buf[start:end].tobytes())
+        times = messages.OTLP["Times"].FromString(buf[start:end].tobytes())
     except DecodeError as exc:
         raise BadBody(detail="malformed protobuf", offset=start) from exc
-    return times.start_ns, times.end_ns
+    return times.startTimeUnixNano, times.timeUnixNano
 
 
 def _accumulated(
