@@ -59,7 +59,7 @@ OTLP_FIELDS: Final = {
     "Side": "offset sint32 1, bucketCounts uint64* 2",
     "Summary": "dataPoints SummaryPoint* 1",
     "SummaryPoint": f"""{_TIMES}, count fixed64 4, sum double 5, quantileValues Quantile* 6,
-        attributes KeyValue* 7, flags enum 8""",
+        attributes KeyValue* 7, flags enum 8, oldLabels base64* 1""",
     "Quantile": "quantile double 1, value double 2",
     "Exemplar": """timeUnixNano fixed64 2, asDouble double 3, spanId hex 4, traceId hex 5,
         asInt sfixed64 6, filteredAttributes KeyValue* 7""",

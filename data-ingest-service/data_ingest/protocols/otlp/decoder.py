@@ -41,7 +41,7 @@ REFUSALS: Final = (
 )
 """By the kernel's numbers: why data points are refused, as a reason and in words."""
 JSON_MEMORY: Final = 16
-"""Memory kept for each byte of JSON: parsed requests take 7, the worst there is takes 24."""
+"""Memory kept for each byte of JSON: parsed requests take 12, the worst there is takes 52."""
 _UNDECLARED_RATIO: Final = 100
 _UNDECLARED_MIN: Final = 1 << 20
 _BUCKETS_MAX: Final = 4096
