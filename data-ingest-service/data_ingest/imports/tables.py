@@ -192,7 +192,7 @@ def _labels(batch: Any, row: int, options: Options) -> RawLabels:
 
     labels: RawLabels = []
     if options.labels_column:
-        labels = labels_of(cell(options.labels_column), options)
+        labels = labels_of(json.loads(cell(options.labels_column)), options)
     named = [(name.encode(), cell(column)) for column, name in options.labels.items()]
     return with_extra([*labels, *named], options)
 
