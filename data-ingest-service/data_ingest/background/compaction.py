@@ -46,6 +46,9 @@ BACKLOG_SAMPLES: Final = Gauge(
 OLDEST_BATCH: Final = Gauge(
     "cloudopshub_compaction_oldest_batch_seconds", "Age of the oldest batch not in a block yet."
 )
+FAILED_RUNS: Final = Gauge(
+    "cloudopshub_compaction_failed_runs", "Runs of the last round that failed."
+)
 QUARANTINED: Final = Gauge(
     "cloudopshub_blocks_quarantined", "Blocks that are kept and not merged: they are corrupt."
 )
@@ -124,6 +127,7 @@ async def compact_due(
     backlog = await conn.fetchrow(_BACKLOG)
     BACKLOG_SAMPLES.set(backlog["samples"])
     OLDEST_BATCH.set(backlog["oldest_s"])
+    FAILED_RUNS.set(len(failures))
     QUARANTINED.set(backlog["quarantined"])
     return Round(is_behind, failures, backlog["oldest_s"], backlog["quarantined"])
 
