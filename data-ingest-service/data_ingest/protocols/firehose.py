@@ -71,8 +71,9 @@ def decode(request: WriteRequest, bounds: Bounds) -> SampleBatch:
         except (ValueError, OverflowError) as error:
             old = isinstance(error, firehose_otel.OldFormat)
             refused[firehose_otel.OTEL_0_7 if old else BAD_RECORD] += 1
-            shown = metric[:200].decode(errors="replace") if isinstance(metric, bytes) else ""
-            first_error = first_error or f"{error}: {shown}"
+            line = metric[:200] if isinstance(metric, bytes) else b""
+            shown = f": {line.decode(errors='replace')}" if line else ""
+            first_error = first_error or f"{error}{shown}"
             continue
         label_bytes += len(statistics) * sum(len(text) + 50 for pair in own for text in pair)
         if len(values) + len(statistics) > bounds.samples_max or label_bytes > LABEL_BYTES_MAX:

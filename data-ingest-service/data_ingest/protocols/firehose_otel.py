@@ -75,6 +75,8 @@ def _messages(record: bytes) -> Iterator[bytes | None]:
 def _metric(resource: Iterable[Any], point: Any) -> dict[str, Any]:
     if point.oldLabels:
         raise OldFormat("OpenTelemetry 0.7; set the stream's output format to 1.0 or JSON")
+    if not point.timeUnixNano:
+        raise ValueError("a data point has no time")
     place, own = _plain(resource), _plain(point.attributes)
     value = {"count": float(point.count), "sum": point.sum}
     for one in point.quantileValues:

@@ -125,6 +125,16 @@ def test_what_is_no_metric_of_cloudwatch_is_refused(odd):
     assert (batch.samples, batch.refused) == (5, {"bad_record": 1})
 
 
+def test_a_data_point_without_a_time_is_refused():
+    """It is counted, with the reason, and costs no other."""
+    made = metrics_service_pb2.ExportMetricsServiceRequest.FromString(message())
+    point = made.resource_metrics[0].scope_metrics[0].metrics[0].summary.data_points[0]
+    point.ClearField("time_unix_nano")
+    batch = firehose.decode(request(record(made.SerializeToString(), message())), BOUNDS)
+    assert (batch.samples, batch.refused) == (5, {"bad_record": 1})
+    assert batch.first_error == "a data point has no time"
+
+
 def test_a_message_has_a_bound(monkeypatch):
     """A message that may be far more in memory is refused before it is read, and costs itself."""
     monkeypatch.setattr(firehose_otel, "MESSAGE_BYTES_MAX", len(message()))
