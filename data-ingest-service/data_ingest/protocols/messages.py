@@ -65,7 +65,7 @@ OTLP_FIELDS: Final = {
         asInt sfixed64 6, filteredAttributes KeyValue* 7""",
 }
 """OTLP's messages, fields in the words of its JSON: text, base64, hex and enum are how JSON says
-bytes and integers.
+bytes and integers. A summary's `oldLabels` are of OpenTelemetry 0.7, which had no JSON.
 """
 
 
