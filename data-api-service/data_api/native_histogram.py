@@ -24,6 +24,8 @@ I64 = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 CUSTOM: Final = -53
+SCHEMA_MAX: Final = 8
+GO_ROOT_OF_2: Final = 1.414213562373095
 KEY_OF_BUCKET_0: Final = 1 << 40  # beyond every index of a bucket, which fits int32
 BUCKETS: Final = slice(2, None)  # of `Histogram.numbers`; before them stand count and sum
 ROWS_MAX: Final = 8_000_000  # counts of histograms that are computed together: 64 MB
@@ -178,6 +180,23 @@ class Histogram:
         return bool(aligned([before, self]).falls([self.hint, self.hint])[1])
 
 
+def _fractions() -> F64:
+    """Bounds in [0.5, 1) of the highest schema, (256,); a lower one has every second of the next.
+
+    To the last bit those of Prometheus and its client libraries, whose root of 2, as Go computes
+    it, is one unit in the last place too small.
+    Source: client_golang `nativeHistogramBounds`, the comment on how it was made.
+    """
+    fractions = np.array([0.5])
+    roots = [2.0**2.0**-schema for schema in range(2, SCHEMA_MAX + 1)]
+    for root in (GO_ROOT_OF_2, *roots):
+        fractions = np.stack((fractions, fractions * root), axis=1).ravel()
+    return fractions
+
+
+FRACTIONS: Final = _fractions()
+
+
 def _bounds(schema: int, indexes: I64) -> F64:
     """Upper bounds of positive exponential buckets. Source: `getBoundExponential`."""
     if schema < 0:
@@ -185,7 +204,7 @@ def _bounds(schema: int, indexes: I64) -> F64:
         fractions = np.ones(indexes.size)
         is_last = exponents == 1024
     else:
-        fractions = 0.5 * np.exp2((indexes & ((1 << schema) - 1)) / (1 << schema))
+        fractions = FRACTIONS[(indexes << (SCHEMA_MAX - schema)) & (FRACTIONS.size - 1)]
         exponents = (indexes >> schema) + 1
         is_last = (fractions == 0.5) & (exponents == 1025)
     exponents = np.clip(exponents, -EXPONENT_MAX, EXPONENT_MAX).astype(np.int32)

@@ -22,7 +22,7 @@ from google.protobuf.json_format import MessageToDict
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2
 
 from data_ingest.model import SampleBatch
-from data_ingest.protocols import graphite, remote_write_2
+from data_ingest.protocols import graphite, prometheus_push, remote_write_2
 from data_ingest.protocols.influx import Naming, protocols
 from data_ingest.protocols.otlp import Options, protocol
 from data_ingest.protocols.protocol import Bounds, WriteRequest
@@ -211,11 +211,40 @@ def native() -> Shapes:
     }
 
 
+def prometheus_text() -> Shapes:
+    """Text 0.0.4 and OpenMetrics as pages and pushes have them; labels are read of new series."""
+
+    def page(samples: int, labels: int, ending: str) -> bytes:
+        pairs = [f'label_{i}="value of label {i}"' for i in range(1, labels)]
+        rows = [
+            "{" + ",".join([f'host="host-{i}"', *pairs]) + f"}} {i / 7:.3f}{ending}"
+            for i in range(samples)
+        ]
+        described = "# HELP work_total Work done.\n# TYPE work_total counter\n"
+        return (described + "".join(f"work_total{row}\n" for row in rows)).encode()
+
+    def shape(body: bytes, media: str = "text/plain") -> Callable[[], SampleBatch]:
+        path, received_ms = prometheus_push.IMPORT.paths[0], AT_NS // 10**6
+        request = WriteRequest(path, {"content-type": media}, body=body, received_ms=received_ms)
+        return lambda: prometheus_push.decode_import(request, BOUNDS)
+
+    openmetrics = page(2_000, 4, " 1795000000.123") + b"# EOF\n"
+    exemplar = page(2_000, 4, ' 1795000000.123 # {trace_id="0af7651916cd43dd"} 0.5') + b"# EOF\n"
+    return {
+        "text, 4 labels": shape(page(2_000, 4, "")),
+        "text, 11 labels": shape(page(2_000, 11, "")),
+        "text, 4 labels, times": shape(page(2_000, 4, " 1795000000123")),
+        "OpenMetrics, 4 labels, times": shape(openmetrics, "application/openmetrics-text"),
+        "the same, an exemplar each": shape(exemplar, "application/openmetrics-text"),
+    }
+
+
 PROTOCOLS: Final[dict[str, Callable[[], Shapes]]] = {
     "influx": influx,
     "listeners": listeners,
     "otlp": otlp,
     "native": native,
+    "prometheus_text": prometheus_text,
 }
 
 

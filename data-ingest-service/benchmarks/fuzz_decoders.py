@@ -24,13 +24,15 @@ os.environ["NUMBA_BOUNDSCHECK"] = "1"
 os.environ["NUMBA_CACHE_DIR"] = str(Path(tempfile.gettempdir()) / "cloudopshub-fuzz-kernels")
 
 import numpy as np
+import pyarrow as pa
 from google.protobuf.json_format import MessageToJson
 
 from benchmarks.bench_decode import otlp_request
 from data_ingest.chassis.kinds import ServiceError
-from data_ingest.errors import InvalidLabels
+from data_ingest.errors import BadBody, InvalidLabels
 from data_ingest.imports.options import Options as ImportOptions
-from data_ingest.imports.pieces import Piece
+from data_ingest.imports.pieces import Piece, Upload
+from data_ingest.imports.tables import csv_pieces, decode_table
 from data_ingest.imports.text import decode_ndjson, decode_openmetrics
 from data_ingest.model import SampleBatch
 from data_ingest.protocols import (
@@ -137,6 +139,45 @@ def statsd_decode(text: bytes) -> SampleBatch:
     return totals.batch(1)
 
 
+def csv_decode(body: bytes) -> SampleBatch:
+    """The first piece of a CSV; what Arrow refuses is what the worker answers as bad data."""
+    options = TABLES[len(body) % 2]
+    try:
+        piece = next(csv_pieces(Upload(pa.BufferReader(body)), options))
+    except (pa.ArrowException, OSError, KeyError, ValueError, StopIteration) as exc:
+        raise BadBody(detail=str(exc)) from exc
+    return decode_table(piece, options).batch
+
+
+def parquet_decode(body: bytes) -> SampleBatch:
+    """Columns as a Parquet file may have them: each of a type, and of cells, that the bytes say.
+
+    The file itself is read by a process of its own, which Arrow may end.
+    """
+    types, _, cells = body.partition(b"\n")
+    kinds = [PARQUET_TYPES[one % len(PARQUET_TYPES)] for one in types.ljust(3, b"\0")[:3]]
+    rows = len(cells) // 24
+    columns = [
+        column_of(kind, cells[start:], rows)
+        for kind, start in zip(kinds, (0, 8 * rows, 16 * rows), strict=True)
+    ]
+    options = TABLES[len(body) % 2]
+    batch = pa.RecordBatch.from_arrays(columns, names=["t", "v", "l"])
+    return decode_table(Piece(1, rows, 1, batch), options).batch
+
+
+def column_of(kind: pa.DataType, cells: bytes, rows: int) -> pa.Array:
+    """So many cells of eight bytes, read as this type; every fifth is null."""
+    mask = np.packbits(np.arange(rows) % 5 != 4, bitorder="little").tobytes()
+    if pa.types.is_dictionary(kind):
+        return column_of(kind.value_type, cells, rows).dictionary_encode()
+    buffers = [pa.py_buffer(mask), pa.py_buffer(cells)]
+    if pa.types.is_string(kind) or pa.types.is_binary(kind):
+        offsets = np.arange(0, 8 * rows + 1, 8, dtype=np.int32)
+        buffers.insert(1, pa.py_buffer(offsets.tobytes()))
+    return pa.Array.from_buffers(kind, rows, buffers)
+
+
 RW_1, RW_2 = remote_write_bodies()
 MEDIA_2: Final = {"content-type": remote_write.MEDIA_2}
 PUSHED: Final = {"parameters": {"group": "job/a/zone@base64/ZXU="}}
@@ -159,6 +200,24 @@ NDJSON: Final = (
     b'{"timestamps":[17],"metric":{},"values":["-Infinity"]}\n',
 )
 IMPORT: Final = ImportOptions("", False, [(b"from", b"x")], "", "", {}, {}, "")
+TABLES: Final = (
+    ImportOptions("csv", False, [], "t", "ms", {"v": ""}, {}, "l"),
+    ImportOptions("csv", False, [(b"a", b"x")], "t", "rfc3339", {"v": "m"}, {"l": "l"}, ""),
+)
+CSV: Final = (
+    b't,v,l\n1700000000000,1.5,"{""__name__"":""up"",""a"":""\xc3\xbc""}"\n17,NaN,{}\n',
+    b"l,v,t\r\nx,-1e3,2026-01-01T00:00:00Z\r\ny,,2026-01-01 00:00:00.5+02:00\r\n",
+    b"t,v,l,more\n1,2,3,4\n5,6\n 7 ,inf,,\n1e300,0x1,\n",
+)
+PARQUET_TYPES: Final = (
+    *(pa.int64(), pa.float64(), pa.string(), pa.binary(), pa.timestamp("ns"), pa.date64()),
+    *(pa.timestamp("s", "Europe/Berlin"), pa.time64("ns"), pa.duration("us"), pa.uint64()),
+    *(pa.dictionary(pa.int32(), pa.string()), pa.dictionary(pa.int32(), pa.int64()), pa.int8()),
+)
+PARQUET: Final = (
+    *(b"\x00\x01\x0a\n" + bytes(range(96)), b"\x04\x02\x02\n1.5     {}      " * 5),
+    *(b"\x02\x03\x03\n20260101NaN     " * 6, b"\x06\x00\x0b\n" + b"\xff\x7f\0\0" * 36),
+)
 TARGETS: Final[Mapping[str, tuple[Sequence[bytes], Decode]]] = {
     "remote_write_1": (RW_1, lambda body: remote_write.decode(in_snappy(body), BOUNDS)),
     "remote_write_2": (RW_2, lambda body: remote_write_2.decode(in_snappy(body), BOUNDS)),
@@ -205,6 +264,8 @@ TARGETS: Final[Mapping[str, tuple[Sequence[bytes], Decode]]] = {
         statsd_decode,
     ),
     "import_ndjson": (NDJSON, lambda body: decode_ndjson(Piece(1, 1, 1, body), IMPORT).batch),
+    "import_csv": (CSV, csv_decode),
+    "import_parquet": (PARQUET, parquet_decode),
     "import_openmetrics": (
         PAGE,
         lambda body: decode_openmetrics(Piece(1, 1, 1, body), IMPORT).batch,

@@ -19,7 +19,7 @@ from data_ingest.labels import LabelRules, NewSeries, canonical, plain_series
 from data_ingest.limits import INVALID_EXEMPLAR, METADATA_NOT_KEPT, TimeSpan, storable_metadata
 from data_ingest.model import I64, U64, Array, SampleBatch, Sender
 from data_ingest.replicas import GROUP_SHIFT, PASSIVE, TOO_MANY_REPLICAS, Recognition, Standing
-from data_ingest.resolution import RESOLUTION_LOWERED, Resolution
+from data_ingest.resolution import RESOLUTION_LOWERED, Resolution, State
 from data_ingest.store.packing import Write
 
 INVALID_LABELS = "invalid_labels"
@@ -79,7 +79,7 @@ class Prepared:
     refused_whole: int = 0
     committed: Callable[[], None] = lambda: None
     rows: I64 = field(default_factory=lambda: np.empty(0, np.int64))
-    lowered_new: I64 | None = None
+    lowered_new: dict[int, State] | None = None
 
     def refused_points(self, new_ids: I64) -> int:
         """Data points with a refused sample, when the new series have `new_ids`, 0 for none."""

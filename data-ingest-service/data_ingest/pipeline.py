@@ -320,7 +320,7 @@ def _rate(limits: Limits) -> tuple[float, float] | None:
 def _forget(resolution: Resolution | None, series_ids: I64) -> None:
     """These samples are not stored after all."""
     if resolution is not None:
-        resolution.forget(series_ids)
+        resolution.forget(series_ids.tolist())
 
 
 def _minute(now_s: float) -> int:

@@ -11,44 +11,45 @@ Source: docs/adr/0041-quotas-and-guards.md.
 """
 
 import threading
-from collections.abc import Callable
-from functools import partial
-from typing import Final
+from collections.abc import Callable, Iterable
+from typing import Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from data_ingest.histograms import ENDED
-from data_ingest.kernels import intervals
 from data_ingest.model import F64, I64, STALE_MARKER_BITS, RawLabels
 
 RESOLUTION_LOWERED: Final = "resolution_lowered"
-EXEMPT: Final = frozenset({b"ALERTS", b"ALERTS_FOR_STATE", b"up"})
-"""Names of series that say whether something is wrong."""
-ROWS_MIN: Final = 256
-ROWS_MAX: Final = 1 << 23
-"""192 MiB, for 5,000,000 series."""
-_FILL_MAX: Final = 0.6
-Bools = npt.NDArray[np.bool_]
+INTERVALS: Final = 64
+ALL_INTERVALS: Final = (1 << INTERVALS) - 1
+SERIES_MAX: Final = 1_000_000
+ROOM_MIN: Final = 1_000
+BYTES_OF_A_SERIES: Final = 250
+State: TypeAlias = tuple[int, int]
+"""Newest interval that has its sample, and bit i: whether interval `newest - i` has."""
+EXEMPT: Final[State] = 0, -1
+EXEMPT_NAMES: Final = frozenset({b"ALERTS", b"ALERTS_FOR_STATE", b"up"})
+"""Of series that say whether something is wrong."""
 
 
 class Resolution:
     """Which intervals of one tenant's series have their sample. Safe to use from several threads.
 
-    Series of one request that have no id yet are kept apart, in the table that `keep` gives, until
-    `adopt` is told their ids.
+    Series of one request that have no id yet are kept apart, in what `keep` gives, until `adopt` is
+    told their ids.
     """
 
     def __init__(self, interval_ms: int) -> None:
         self.interval_ms = interval_ms
-        self._rows: I64 = np.zeros((ROWS_MIN, 3), np.int64)
-        self._used = 0
+        self._series: dict[int, State] = {}
+        self._room = ROOM_MIN
         self._lock = threading.Lock()
 
     @property
     def bytes(self) -> int:
-        """Memory of the table."""
-        return int(self._rows.nbytes)
+        """Memory, about."""
+        return len(self._series) * BYTES_OF_A_SERIES
 
     def keep(
         self,
@@ -56,81 +57,59 @@ class Resolution:
         timestamps_ms: I64,
         values: F64,
         labels_of: Callable[[int], RawLabels],
-    ) -> tuple[Bools, I64]:
-        """Which samples are to be stored, and the table of the series without an id.
+    ) -> tuple[npt.NDArray[np.bool_], dict[int, State]]:
+        """Which samples are to be stored, and what is known of the series without an id.
 
         series_ids: negative for those without. labels_of: of the sample at an index.
         """
         bits = np.ascontiguousarray(values).view(np.uint64)
         keep = (bits == STALE_MARKER_BITS) | (bits == ENDED)
-        are_new = series_ids < 0
-        of_new = np.zeros((_size(int(np.count_nonzero(are_new))), 3), np.int64)
-        if not (keep.any() or are_new.any()):
-            return self._lower(None, series_ids, timestamps_ms, labels_of), of_new
-        for rows, is_new in ((None, False), (of_new, True)):
-            at = np.flatnonzero(~keep & (are_new == is_new))
-            if at.size:
-                labels = partial(_at, labels_of, at)
-                keep[at] = self._lower(rows, series_ids[at], timestamps_ms[at], labels)
+        ids, intervals = series_ids.tolist(), (timestamps_ms // self.interval_ms).tolist()
+        of_new: dict[int, State] = {}
+        with self._lock:
+            for at in np.flatnonzero(~keep).tolist():
+                states = self._series if ids[at] > 0 else of_new
+                if (state := states.get(ids[at])) is None:
+                    state = EXEMPT if _is_exempt(labels_of(at)) else (0, 0)
+                states[ids[at]], keep[at] = _taken(state, intervals[at])
+            self._make_room()
         return keep, of_new
 
-    def adopt(self, of_new: I64, new_ids: I64) -> None:
+    def adopt(self, of_new: dict[int, State], new_ids: I64) -> None:
         """The series of `of_new` have these ids; 0 for one that was not made."""
-        rows = of_new[of_new[:, 0] != 0]
-        rows[:, 0] = new_ids[-1 - rows[:, 0]]
+        ids = new_ids.tolist()
         with self._lock:
-            self._insert(np.ascontiguousarray(rows[rows[:, 0] != 0]))
+            self._series.update((ids[-1 - one], state) for one, state in of_new.items())
+            self._series.pop(0, None)
 
-    def forget(self, series_ids: I64) -> None:
+    def forget(self, series_ids: Iterable[int]) -> None:
         """Nothing of these series was stored lately, as far as is known."""
         with self._lock:
-            intervals.forget(self._rows, np.ascontiguousarray(series_ids[series_ids > 0]))
+            for series_id in series_ids:
+                self._series.pop(series_id, None)
 
-    def _lower(
-        self,
-        of_new: I64 | None,
-        series_ids: I64,
-        timestamps_ms: I64,
-        labels_of: Callable[[int], RawLabels],
-    ) -> Bools:
-        marks = np.empty(series_ids.size, np.uint8)
-        with self._lock:
-            rows = self._rows if of_new is None else of_new
-            if intervals.unseen(rows, series_ids, marks):
-                places = np.flatnonzero(marks)
-                ids, firsts = np.unique(series_ids[places], return_index=True)
-                more = np.full((ids.size, 3), -1, np.int64)
-                more[:, 0] = ids
-                more[:, 2] = [not _is_exempt(labels_of(int(one))) for one in places[firsts]]
-                if of_new is None:
-                    self._insert(more)
-                    rows = self._rows
-                else:
-                    intervals.insert(of_new, more)
-            intervals.lower(rows, series_ids, timestamps_ms, self.interval_ms, marks)
-        return marks.view(np.bool_)
-
-    def _insert(self, more: I64) -> None:
-        if self._used + len(more) > len(self._rows) * _FILL_MAX:
-            # Series that came to an end are left out; where there are too many, all are.
-            newest = int(self._rows[:, 1].max())
-            is_alive = self._rows[:, 1] > newest - intervals.INTERVALS
-            alive = self._rows[is_alive & (self._rows[:, 0] != 0)]
-            size = _size(len(alive) + len(more))
-            self._rows = np.zeros((min(size, ROWS_MAX), 3), np.int64)
-            self._used = 0 if size > ROWS_MAX else int(intervals.insert(self._rows, alive))
-            more = more[: int(ROWS_MAX * _FILL_MAX)]
-        self._used += int(intervals.insert(self._rows, more))
+    def _make_room(self) -> None:
+        """Series that came to an end are left out; where there are too many, all are."""
+        if len(self._series) > self._room:
+            oldest = max(newest for newest, _ in self._series.values()) - INTERVALS
+            alive = {one: state for one, state in self._series.items() if state[0] > oldest}
+            self._series = alive if len(alive) <= SERIES_MAX else {}
+            self._room = max(ROOM_MIN, 2 * len(self._series))
 
 
-def _size(rows: int) -> int:
-    """Of a table with room for a fifth more: a power of two."""
-    return max(ROWS_MIN, 1 << int(1.2 * rows / _FILL_MAX).bit_length())
+def _taken(state: State, interval: int) -> tuple[State, bool]:
+    """The state after a sample of this interval, and whether it is to be stored."""
+    newest, bits = state
+    newer = interval - newest
+    if bits < 0:
+        return state, True
+    if newer > 0:
+        before = bits << newer if newer < INTERVALS else 0
+        return (interval, before & ALL_INTERVALS | 1), True
+    if newer <= -INTERVALS or bits >> -newer & 1:
+        return state, False
+    return (newest, bits | 1 << -newer), True
 
 
 def _is_exempt(labels: RawLabels) -> bool:
-    return any(name == b"__name__" and value in EXEMPT for name, value in labels)
-
-
-def _at(labels_of: Callable[[int], RawLabels], at: I64, index: int) -> RawLabels:
-    return labels_of(int(at[index]))
+    return any(name == b"__name__" and value in EXEMPT_NAMES for name, value in labels)

@@ -1,5 +1,6 @@
 """Native histograms as values: their arithmetic against plain counting of observations."""
 
+import hashlib
 import math
 from collections import Counter
 from dataclasses import replace
@@ -183,3 +184,31 @@ def test_what_is_trimmed_above_and_below_is_all(values, schema, bound):
     assert sum(sides) == pytest.approx(len(values))
     share = fraction(-math.inf, bound, histogram, lambda _: None)
     assert sides[0] == pytest.approx(share * len(values), abs=1e-9)
+
+
+PROMETHEUS_BOUNDS = {
+    1: [0.35355339059327373, 0.5, 0.7071067811865475, 1.0, 1.414213562373095],
+    2: [0.5946035575013605, 0.7071067811865475, 0.8408964152537144, 1.0, 1.189207115002721],
+    3: [0.7711054127039704, 0.8408964152537144, 0.9170040432046711, 1.0, 1.0905077326652577],
+    8: [0.9919100824251095, 0.9945994234836328, 0.9972960560854698, 1.0, 1.0027112750502025],
+}
+"""Of buckets -3 to 1, as Prometheus 3.5.3 shows them in `/api/v1/query`."""
+DIGEST_OF_SCHEMA_8 = "b705893252affda57067d65a6b29ff1e5a81a452f0023274cb44336021a7ce5c"
+"""SHA-256 of what it shows of buckets -3 to 252, as doubles."""
+
+
+@pytest.mark.parametrize("schema", PROMETHEUS_BOUNDS)
+def test_bounds_are_those_that_prometheus_shows(schema):
+    """A bucket ends where Prometheus says it does, to the last digit."""
+    keys = np.arange(-3, 2) + KEY_OF_BUCKET_0
+    assert (
+        Histogram(Layout(schema), keys, np.ones(7)).edges()[1].tolist()
+        == (PROMETHEUS_BOUNDS[schema])
+    )
+
+
+def test_all_bounds_of_the_finest_schema_are_those_that_prometheus_shows():
+    """So are all of schema 8, among which are those of every lower one."""
+    keys = np.arange(-3, 253) + KEY_OF_BUCKET_0
+    uppers = Histogram(Layout(8), keys, np.ones(258)).edges()[1]
+    assert hashlib.sha256(uppers.astype("<f8").tobytes()).hexdigest() == DIGEST_OF_SCHEMA_8

@@ -13,15 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from prometheus_client import Gauge
 from starlette.types import Message, Receive
 
 from data_ingest.chassis.kinds import Kind, ServiceError
 from data_ingest.errors import BodyTooLarge, Overloaded, SlowBody
-
-INFLIGHT_BYTES = Gauge(
-    "cloudopshub_ingest_inflight_bytes", "Memory that requests in progress have reserved."
-)
 
 
 class Disconnected(ServiceError):
@@ -41,9 +36,6 @@ class MemoryBudget:
     bytes_max: int
     reserved: int = 0
     of_tenants: dict[UUID, int] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        INFLIGHT_BYTES.set_function(lambda: self.reserved)
 
     @contextmanager
     def lease(self, tenant: UUID) -> Iterator[Callable[[int], None]]:

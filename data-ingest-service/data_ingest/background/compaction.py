@@ -6,7 +6,6 @@
 Source: docs/contracts.md, section 3; docs/adr/0004-compaction.md.
 """
 
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,7 +13,7 @@ from uuid import UUID
 
 import numpy as np
 import structlog
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge
 
 from data_ingest import batch
 from data_ingest.background import compaction_plan as plan
@@ -40,12 +39,6 @@ MERGES_A_ROUND: Final = 16
 log = structlog.get_logger()
 RUNS: Final = Counter(
     "cloudopshub_compaction_runs_total", "Compaction runs by what they made.", ["kind", "outcome"]
-)
-DURATIONS: Final = Histogram(
-    "cloudopshub_compaction_duration_seconds",
-    "Time of one run, from lock to commit.",
-    ["kind"],
-    buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900),
 )
 BACKLOG_SAMPLES: Final = Gauge(
     "cloudopshub_compaction_backlog_samples", "Samples that are not in a block yet."
@@ -122,12 +115,12 @@ async def compact_due(
     failures: list[str] = []
     for (tenant,) in await conn.fetch(_TENANTS_DUE, settings.delay_s):
         run = compact_batches(conn, objects, tenant, settings, reach)
-        samples = await _measured("batches", conn, tenant, run, failures)
+        samples = await _counted("batches", conn, tenant, run, failures)
         is_behind |= samples > settings.samples_max // 2
     for (tenant,) in await conn.fetch(_TENANTS_WITH_BLOCKS):
         for _ in range(MERGES_A_ROUND):
             run = merge_blocks(conn, objects, tenant, settings, now_ms())
-            if not await _measured("blocks", conn, tenant, run, failures):
+            if not await _counted("blocks", conn, tenant, run, failures):
                 break
         else:
             is_behind = True
@@ -244,17 +237,16 @@ def unpacked(refs: Sequence[BatchRef], payloads: Mapping[int, bytes]) -> Columns
     return columns_of(pieces)
 
 
-async def _measured(
+async def _counted(
     kind: str, conn: Any, tenant: UUID, run: Awaitable[int], failures: list[str]
 ) -> int:
     """The result of `run`; 0 when it fails, which is added to `failures`, or takes too long."""
-    started_s, amount = time.perf_counter(), 0
+    amount = 0
     failed = RUNS.labels(kind, "failed")
     async with runs.contained(conn, tenant, "compaction_failed", failed, failures):
         amount = await run
     if amount:
         RUNS.labels(kind, "committed").inc()
-        DURATIONS.labels(kind).observe(time.perf_counter() - started_s)
     return amount
 
 

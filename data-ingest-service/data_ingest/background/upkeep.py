@@ -18,7 +18,6 @@ from uuid import UUID
 import anyio
 import asyncpg
 import structlog
-from prometheus_client import Counter
 
 from data_ingest.limits import DAY_MS
 from data_ingest.store import catalogue, tables
@@ -39,9 +38,6 @@ EXEMPLARS_MAX: Final = 100_000
 EXEMPLAR_DAYS: Final = 30
 
 log = structlog.get_logger()
-OBJECTS_DELETED: Final = Counter(
-    "cloudopshub_objects_deleted_total", "Objects deleted, by why.", ["why"]
-)
 
 _LOCK: Final = "SELECT pg_try_advisory_lock(hashtextextended('metrics upkeep', 0))"
 _UNLOCK: Final = "SELECT pg_advisory_unlock(hashtextextended('metrics upkeep', 0))"
@@ -51,7 +47,7 @@ SELECT c.relname AS name, i.inhrelid IS NOT NULL AS is_attached,
        coalesce(i.inhdetachpending, false) AS is_pending
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
   LEFT JOIN pg_inherits i ON i.inhrelid = c.oid AND i.inhparent = 'metrics.batch'::regclass
- WHERE n.nspname = 'metrics' AND c.relkind = 'r' AND c.relname ~ '^batch_[0-9]{10}([0-9]{2})?$'
+ WHERE n.nspname = 'metrics' AND c.relkind = 'r' AND c.relname ~ '^batch_[0-9]{12}$'
  ORDER BY c.relname
 """
 _REPLACED: Final = """
@@ -129,7 +125,6 @@ async def delete_replaced(conn: Any, objects: ObjectStore) -> int:
             await anyio.to_thread.run_sync(objects.delete, row["object_key"])
         await conn.execute(_DELETE_BLOCKS, [row["block_id"] for row in rows])
         deleted += len(rows)
-    OBJECTS_DELETED.labels("replaced").inc(deleted)
     return deleted
 
 
@@ -140,7 +135,6 @@ async def sweep_orphans(conn: Any, objects: ObjectStore, now_ms: int) -> int:
     old = await anyio.to_thread.run_sync(_old, objects, now_ms, tenants)
     for tenant, keys in groupby(old, key=lambda key: key[:TENANT_CHARACTERS]):
         deleted += await _sweep(conn, objects, UUID(tenant), set(keys))
-    OBJECTS_DELETED.labels("orphan").inc(deleted)
     if deleted:
         log.info("orphans_swept", objects=deleted)
     return deleted

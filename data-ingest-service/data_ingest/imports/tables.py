@@ -56,7 +56,7 @@ def csv_pieces(upload: Upload, options: Options) -> Iterator[Piece]:
         pv.ParseOptions(newlines_in_values=True, invalid_row_handler=note),
         pv.ConvertOptions(
             include_columns=names,
-            column_types=dict.fromkeys(names, pa.binary()),
+            column_types=dict.fromkeys(names, pa.string()),
             strings_can_be_null=False,
         ),
     )
@@ -66,11 +66,19 @@ def csv_pieces(upload: Upload, options: Options) -> Iterator[Piece]:
         while unreadable and unreadable[0].row <= first_row + rows:  # it may have read further
             faults.append(unreadable.pop(0))
             rows += 1
-        named = batch.rename_columns(options.columns)
-        yield Piece(first_row, rows, upload.bytes_read, named, tuple(faults))
+        columns = [_own_bytes(column) for column in batch.columns]
+        cells = pa.RecordBatch.from_arrays(columns, names=options.columns)
+        yield Piece(first_row, rows, upload.bytes_read, cells, tuple(faults))
         first_row += rows
     if unreadable:
         yield Piece(first_row, len(unreadable), upload.bytes_read, None, tuple(unreadable))
+
+
+def _own_bytes(column: pa.StringArray) -> pa.BinaryArray:
+    """The bytes that cells read as Latin-1 have in the file."""
+    if pc.all(pc.string_is_ascii(column)).as_py() is not False:
+        return column.cast(pa.binary())
+    return pa.array([text.encode("latin1") for text in column.to_pylist()], pa.binary())
 
 
 def parquet_pieces(url: str, key: str, upload_bytes: int, options: Options) -> Iterator[Piece]:
@@ -165,7 +173,7 @@ def _series(
     for code, first in enumerate(firsts.tolist()):
         try:
             labels.append(_labels(batch, first, options))
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             faults += [Fault(row, str(error)) for row in rows[codes == code].tolist()]
             labels.append([])
             is_readable[code] = False
@@ -178,11 +186,13 @@ def _series(
 def _labels(batch: Any, row: int, options: Options) -> RawLabels:
     def cell(column: str) -> bytes:
         value = batch.column(column)[row].as_py()
-        return b"" if value is None else _bytes(value)
+        if isinstance(value, bytes):
+            return value
+        return b"" if value is None else str(value).encode()
 
     labels: RawLabels = []
     if options.labels_column:
-        labels = labels_of(cell(options.labels_column), options)
+        labels = labels_of(json.loads(cell(options.labels_column)), options)
     named = [(name.encode(), cell(column)) for column, name in options.labels.items()]
     return with_extra([*labels, *named], options)
 
@@ -209,7 +219,7 @@ def _parsed(column: Any, time_format: str) -> tuple[I64, Bool]:
     times, is_time = np.zeros(len(column), np.int64), np.zeros(len(column), bool)
     for i, cell in enumerate(column.to_pylist()):
         try:
-            text = _bytes(cell).decode()
+            text = cell.decode()
             at = (
                 datetime.fromisoformat(text)
                 if time_format == "rfc3339"
@@ -217,18 +227,19 @@ def _parsed(column: Any, time_format: str) -> tuple[I64, Bool]:
             )
             at = at if at.tzinfo else at.replace(tzinfo=UTC)
             times[i], is_time[i] = round(at.timestamp() * 1000), True
-        except (ValueError, OverflowError):
+        except (AttributeError, ValueError, OverflowError):  # null, or no such time
             continue
     return times, is_time
 
 
-def _as_text(column: Any) -> Any:
-    if pa.types.is_binary(column.type) or pa.types.is_string(column.type):
-        return column
+def _as_text(column: Any) -> pa.BinaryArray:
+    """Numbers as they are written, and text as its bytes, which need not be UTF-8."""
     try:
-        return column.cast(pa.string())
+        if not pa.types.is_binary(column.type):
+            column = column.cast(pa.string()).cast(pa.binary())
     except pa.ArrowException as exc:
         raise BadBody(detail=f"a column of type {column.type} is no numbers or text") from exc
+    return column
 
 
 def _matches(column: Any, pattern: str) -> Bool:
@@ -246,11 +257,6 @@ def _cast(column: Any, chosen: Bool, kind: pa.DataType) -> Any:
 
 
 def _note(faults: list[Fault], rows: I64, is_bad: Bool, column: Any, why: str) -> None:
-    for i in np.flatnonzero(is_bad).tolist():
-        text = _bytes(column[i].as_py()).decode(errors="replace")
-        faults.append(Fault(int(rows[i]), why, text))
-
-
-def _bytes(cell: Any) -> bytes:
-    """A cell as text; of CSV, which has bytes alone, those that the file has."""
-    return cell.decode().encode("latin1") if isinstance(cell, bytes) else str(cell).encode()
+    texts = _as_text(column.filter(pa.array(is_bad))).to_pylist()
+    for row, text in zip(rows[is_bad].tolist(), texts, strict=True):
+        faults.append(Fault(row, why, (text or b"").decode(errors="replace")))

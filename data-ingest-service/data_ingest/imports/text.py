@@ -2,128 +2,94 @@
 
     {"metric":{"__name__":"up"},"values":[1,null,"NaN"],"timestamps":[1700000000000,…]}
 
-`null` is a stale marker and "NaN" the number, so what das exports comes back bit for bit. Numbers
-are read by Arrow, all lines of a piece at once and without the GIL.
+`null` is a stale marker and "NaN" the number, so what das exports comes back bit for bit.
 OpenMetrics is what `promtool tsdb dump-openmetrics` writes of TSDB blocks.
 """
 
 import json
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Final
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, Final, NoReturn
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.csv as pv
 
 from data_ingest.errors import BadBody, InvalidLabels
 from data_ingest.imports.options import Options, with_extra
 from data_ingest.imports.pieces import Decoded, Fault, Piece, decoded, keys_of, refusals
 from data_ingest.kernels import prometheus_text as kernel
-from data_ingest.model import F64, NAN_BITS, STALE_MARKER_BITS, RawLabels, SampleBatch
+from data_ingest.model import F64, I64, NAN_BITS, STALE_MARKER_BITS, RawLabels, SampleBatch
 from data_ingest.protocols import prometheus_text
 from data_ingest.protocols.prometheus_text import BadExposition, Exposition
 
-NAMES: Final = (b"metric", b"timestamps", b"values")
-_OBJECT: Final = rb'\{(?:[^"{}]++|"(?:[^"\\]++|\\.)*+")*+\}'
-_MEMBER: Final = re.compile(rb'\s*"(\w+)"\s*:\s*(' + _OBJECT + rb"|\[[^\]]*+\])\s*([,}])")
-_OPEN: Final = re.compile(rb"\s*\{")
-_COMMA: Final = re.compile(rb"\s*,\s*")
-_WORD: Final = re.compile(rb'"(NaN|-?Infinity)"')
+NAMES: Final = {"metric", "timestamps", "values"}
+_BITS: Final = {
+    None: STALE_MARKER_BITS,
+    "NaN": NAN_BITS,
+    "Infinity": 0x7FF0_0000_0000_0000,
+    "-Infinity": 0xFFF0_0000_0000_0000,
+}
+_TIME_MAX: Final = 2.0**53
 _END_OF_FILE: Final = re.compile(rb"^# EOF\r?$", re.MULTILINE)
-
-
-@dataclass(frozen=True, slots=True)
-class _Line:
-    """One series: its labels, and the texts between the brackets of its two lists."""
-
-    row: int
-    labels: RawLabels
-    values: bytes
-    timestamps: bytes
-    samples: int
 
 
 def decode_ndjson(piece: Piece, options: Options) -> Decoded:
     """The samples of each line; a line that cannot be read is a fault."""
-    faults, series = list(piece.faults), []
+    faults, series = list(piece.faults), list[tuple[RawLabels, F64, I64]]()
     for row, line in enumerate(piece.data.split(b"\n"), piece.first_row):
-        if line.strip():
-            try:
-                series.append(_line(row, line, options))
-            except ValueError as error:
-                faults.append(Fault(row, str(error), line[:200].decode(errors="replace")))
-    series = [line for line in series if line.samples]
-    try:
-        values, timestamps = _columns(series)
-    except pa.ArrowInvalid:
-        series = list(_readable(series, faults))
-        values, timestamps = _columns(series)
-    series_of = np.repeat(np.arange(len(series)), [line.samples for line in series])
-    return decoded([line.labels for line in series], series_of, timestamps, values, faults)
+        try:
+            if line.strip():
+                series.append(_line(line, options))
+        except (ValueError, RecursionError) as error:
+            faults.append(Fault(row, str(error), line[:200].decode(errors="replace")))
+    series_of = np.repeat(np.arange(len(series)), [values.size for _, values, _ in series])
+    values = np.concatenate([np.empty(0), *(one for _, one, _ in series)])
+    times = np.concatenate([np.empty(0, np.int64), *(one for _, _, one in series)])
+    return decoded([labels for labels, _, _ in series], series_of, times, values, faults)
 
 
-def labels_of(text: bytes, options: Options) -> RawLabels:
-    """The labels of a JSON object, with the import's own; ValueError for what has no such."""
-    labels = json.loads(text)
+def labels_of(labels: Any, options: Options) -> RawLabels:
+    """The labels that JSON has, with the import's own; ValueError for what has no such."""
     if not isinstance(labels, dict) or not all(isinstance(value, str) for value in labels.values()):
         raise ValueError("labels are an object of texts")
     return with_extra([(name.encode(), value.encode()) for name, value in labels.items()], options)
 
 
-def _line(row: int, line: bytes, options: Options) -> _Line:
-    members: dict[bytes, bytes] = {}
-    opened = _OPEN.match(line)
-    at, is_open = (opened.end(), True) if opened else (0, False)
-    while is_open and (member := _MEMBER.match(line, at)):
-        members[member[1]] = member[2]
-        at, is_open = member.end(), member[3] == b","
-    if is_open or not opened or line[at:].strip() or (*sorted(members),) != NAMES:
+def _line(line: bytes, options: Options) -> tuple[RawLabels, F64, I64]:
+    """Labels, values and times of one series; ValueError says why it is none."""
+    members = json.loads(line.decode(), parse_int=float, parse_constant=_no_constant)
+    if not isinstance(members, dict) or members.keys() != NAMES:
         raise ValueError("not an object of metric, values and timestamps")
-    values, timestamps = members[b"values"][1:-1], members[b"timestamps"][1:-1]
-    counts = [text.count(b",") + 1 if text.strip() else 0 for text in (values, timestamps)]
-    if counts[0] != counts[1]:
-        raise ValueError(f"{counts[0]} values and {counts[1]} timestamps")
-    return _Line(row, labels_of(members[b"metric"], options), values, timestamps, counts[0])
+    values, times = members["values"], members["timestamps"]
+    if not (isinstance(values, list) and isinstance(times, list) and len(values) == len(times)):
+        raise ValueError("values and timestamps are not lists of one length")
+    labels = labels_of(members["metric"], options)
+    if {*map(type, times)} - {float} or not all(map(float.is_integer, times)):
+        raise ValueError("timestamps are whole numbers")
+    times_ms = np.array(times, np.float64)
+    if times and np.abs(times_ms).max() > _TIME_MAX:
+        raise ValueError("a timestamp is too large")
+    return labels, _values(values), times_ms.astype(np.int64)
 
 
-def _readable(series: Sequence[_Line], faults: list[Fault]) -> Iterator[_Line]:
-    for line in series:
-        try:
-            _columns([line])
-        except pa.ArrowInvalid as error:
-            faults.append(Fault(line.row, str(error).rpartition(": ")[2], str(line.labels)[:200]))
-            continue
-        yield line
-
-
-def _columns(series: Sequence[_Line]) -> tuple[F64, Any]:
-    """Values, with their stale markers, and times of all lines; ArrowInvalid for no numbers."""
-    count = sum(line.samples for line in series)
-    numbers = _numbers([line.values for line in series], count, pa.float64(), ["null"])
-    times = _numbers([line.timestamps for line in series], count, pa.int64(), [])
-    is_stale = numbers.is_null().to_numpy(zero_copy_only=False)
-    values = numbers.fill_null(0.0).to_numpy(zero_copy_only=False).copy()
+def _values(listed: list[Any]) -> F64:
+    """Numbers, the words for those that JSON has not, and null for a stale marker."""
+    others = {at: one for at, one in enumerate(listed) if type(one) is not float}
+    for at in others:
+        listed[at] = 0.0
+    values = np.array(listed, np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError("a value is too large")
     bits = values.view(np.uint64)
-    bits[np.isnan(values)] = NAN_BITS
-    bits[is_stale] = STALE_MARKER_BITS
-    return values, times.to_numpy()
+    for at, one in others.items():
+        if not (one is None or (isinstance(one, str) and one in _BITS)):
+            raise ValueError(f"{json.dumps(one)[:50]} is no value")
+        bits[at] = _BITS[one]
+    return values
 
 
-def _numbers(texts: Sequence[bytes], count: int, kind: pa.DataType, nulls: list[str]) -> Any:
-    if not count:
-        return pa.array([], kind)
-    rows = _WORD.sub(rb"\1", _COMMA.sub(b"\n", b",".join(texts)).strip())
-    column = pv.read_csv(
-        pa.BufferReader(rows),
-        pv.ReadOptions(column_names=["number"], use_threads=False),
-        pv.ParseOptions(quote_char=False, ignore_empty_lines=False),
-        pv.ConvertOptions(column_types={"number": kind}, null_values=nulls),
-    )["number"].combine_chunks()
-    if len(column) != count:
-        raise pa.ArrowInvalid("a number is missing")
-    return column
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON; it is written as a string")
 
 
 def decode_openmetrics(piece: Piece, options: Options) -> Decoded:

@@ -14,8 +14,8 @@ import base64
 import binascii
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -23,15 +23,14 @@ from starlette.responses import JSONResponse, Response
 
 from data_ingest.chassis.kinds import Kind, ServiceError
 from data_ingest.chassis.problems import STATUS
-from data_ingest.errors import BadBody, BodyTooLarge, InvalidLabels, UnsupportedBody
+from data_ingest.errors import BadBody, BodyTooLarge, UnsupportedBody
 from data_ingest.kernels.hashing import hash_texts, seed_for
 from data_ingest.model import U64, Outcome, RawLabels, SampleBatch
 from data_ingest.protocols import compression, firehose_otel
 from data_ingest.protocols.names import joined
-from data_ingest.protocols.protocol import Bounds, LabelBudget, WriteProtocol, WriteRequest, refusal
+from data_ingest.protocols.protocol import Bounds, WriteProtocol, WriteRequest, refusal
 
 BAD_RECORD: Final = "bad_record"
-UNREADABLE: Final = "a message in OpenTelemetry's format is cut or malformed"
 DIMENSIONS_MAX: Final = 100
 """CloudWatch allows 30."""
 LABEL_BYTES_MAX: Final = 64 << 20
@@ -55,32 +54,28 @@ def check(request: WriteRequest) -> None:
 
 
 def decode(request: WriteRequest, bounds: Bounds) -> SampleBatch:
-    """Every statistic of every line, then of OpenTelemetry's messages; what cannot be read of
-    either is refused, one each.
+    """Every statistic of every metric, of lines and of OpenTelemetry's messages; what is none is
+    refused, one each.
     """
     body = compression.decompressed(request, bounds.decoded_bytes_max)
     common = _common_labels(request.headers.get(COMMON_ATTRIBUTES, ""))
-    texts: list[bytes] = []
-    streamed: list[bytes] = []
-    for record in _records(body):
-        (streamed if firehose_otel.is_otel(record) else texts).append(record)
-    lines = _decode_lines(texts, common, bounds)
-    return _with_otel(lines, streamed, common, request, bounds) if streamed else lines
-
-
-def _decode_lines(records: list[bytes], common: RawLabels, bounds: Bounds) -> SampleBatch:
     labels: list[RawLabels] = []
     times: list[int] = []
     values: list[float] = []
-    refused, first_error, label_bytes = 0, "", 0
-    for line in _lines(records, bounds):
+    refused, first_error, label_bytes = Counter[str](), "", 0
+    for number, metric in enumerate(_metrics(_records(body)), 1):
+        if number > bounds.samples_max:
+            raise BodyTooLarge(detail="too many lines", limit=bounds.samples_max)
         try:
-            at_ms, statistics, name, of_line = _metric(line, common)
-        except ValueError as error:
-            refused += 1
-            first_error = first_error or f"{error}: {line[:200].decode(errors='replace')}"
+            at_ms, statistics, name, own = _read(metric, common)
+        except (ValueError, OverflowError) as error:
+            old = isinstance(error, firehose_otel.OldFormat)
+            refused[firehose_otel.OTEL_0_7 if old else BAD_RECORD] += 1
+            line = metric[:200] if isinstance(metric, bytes) else b""
+            shown = f": {line.decode(errors='replace')}" if line else ""
+            first_error = first_error or f"{error}{shown}"
             continue
-        label_bytes += len(statistics) * sum(len(text) + 50 for pair in of_line for text in pair)
+        label_bytes += len(statistics) * sum(len(text) + 50 for pair in own for text in pair)
         if len(values) + len(statistics) > bounds.samples_max or label_bytes > LABEL_BYTES_MAX:
             raise BodyTooLarge(
                 detail="too many samples or labels in one request",
@@ -88,7 +83,7 @@ def _decode_lines(records: list[bytes], common: RawLabels, bounds: Bounds) -> Sa
                 bytes_limit=LABEL_BYTES_MAX,
             )
         for statistic, value in statistics:
-            labels.append([(b"__name__", _metric_name(name, statistic)), *of_line])
+            labels.append([(b"__name__", _metric_name(name, statistic)), *own])
             times.append(at_ms)
             values.append(value)
     return SampleBatch(
@@ -97,46 +92,8 @@ def _decode_lines(records: list[bytes], common: RawLabels, bounds: Bounds) -> Sa
         timestamps_ms=np.array(times, np.int64),
         values=np.array(values, np.float64),
         labels_at=labels.__getitem__,
-        refused={BAD_RECORD: refused} if refused else {},
+        refused=refused,
         first_error=first_error,
-    )
-
-
-def _with_otel(
-    lines: SampleBatch,
-    records: list[bytes],
-    common: RawLabels,
-    request: WriteRequest,
-    bounds: Bounds,
-) -> SampleBatch:
-    """The samples of the lines, then those of records in OpenTelemetry's format."""
-    left = replace(bounds, samples_max=bounds.samples_max - lines.samples)
-    otel, unreadable, metric_at = firehose_otel.decode(records, request, left)
-    rows = len(lines.keys)
-    refused = {**otel.refused, BAD_RECORD: lines.refused.get(BAD_RECORD, 0) + unreadable}
-    # Its keys are OTLP's, under which `/v1/metrics` has other labels.
-    own_keys = otel.keys ^ _keys([[(b"", b"opentelemetry"), *common]])
-    budget = LabelBudget()
-
-    def labels_at(row: int) -> RawLabels:
-        if row < rows:
-            return lines.labels_at(row)
-        metric, statistic = metric_at(row - rows)
-        if len(metric["dimensions"]) > DIMENSIONS_MAX:
-            raise InvalidLabels(detail=f"over {DIMENSIONS_MAX} dimensions")
-        name = _metric_name(f"{metric['namespace']}_{metric['metric_name']}", statistic)
-        labels = _labels(metric, metric["dimensions"], common)
-        return budget.spend([(b"__name__", name), *labels])
-
-    return replace(
-        otel,
-        keys=np.concatenate([lines.keys, own_keys]),
-        series_of=np.concatenate([lines.series_of, rows + otel.series_of]),
-        timestamps_ms=np.concatenate([lines.timestamps_ms, otel.timestamps_ms]),
-        values=np.concatenate([lines.values, otel.values]),
-        labels_at=labels_at,
-        refused={reason: count for reason, count in refused.items() if count},
-        first_error=lines.first_error or otel.first_error or (unreadable and UNREADABLE) or "",
     )
 
 
@@ -169,50 +126,47 @@ def _records(body: bytes) -> list[bytes]:
         raise BadBody(detail=f"it is not a request of Firehose: {exc!r}"[:300]) from exc
 
 
-def _lines(records: list[bytes], bounds: Bounds) -> Iterator[bytes]:
-    lines = 0
+def _metrics(records: list[bytes]) -> Iterator[bytes | dict[str, Any] | ValueError]:
+    """Each line, and each metric of OpenTelemetry's records as a line has it or why it is none."""
     for record in records:
-        for line in record.split(b"\n"):
-            if line.strip():
-                lines += 1
-                if lines > bounds.samples_max:
-                    raise BodyTooLarge(detail="too many lines", limit=bounds.samples_max)
-                yield line
+        if firehose_otel.is_otel(record):
+            yield from firehose_otel.metrics(record)
+        else:
+            yield from filter(bytes.strip, record.split(b"\n"))
 
 
-def _metric(line: bytes, common: RawLabels) -> tuple[int, list[tuple[str, float]], str, RawLabels]:
+def _read(
+    metric: bytes | dict[str, Any] | ValueError, common: RawLabels
+) -> tuple[int, list[tuple[str, float]], str, RawLabels]:
     """(time in ms, statistics, name, labels but the name); ValueError for what is no metric."""
-    if not line.lstrip().startswith(b"{"):
-        raise ValueError("not JSON; a stream's format is JSON or OpenTelemetry 1.0")
-    try:
-        metric = json.loads(line)
-    except (ValueError, RecursionError) as exc:
-        raise ValueError(f"not JSON ({exc})") from exc
+    if isinstance(metric, ValueError):
+        raise metric
+    if isinstance(metric, bytes):
+        if not metric.lstrip().startswith(b"{"):
+            raise ValueError("not JSON; a stream's format is JSON or OpenTelemetry 1.0")
+        try:
+            metric = json.loads(metric)
+        except (ValueError, RecursionError) as exc:
+            raise ValueError(f"not JSON ({exc})") from exc
+    assert isinstance(metric, dict)
     at_ms, value = metric.get("timestamp"), metric.get("value")
     names = [metric.get(name) for name in ("namespace", "metric_name")]
     if not all(isinstance(name, str) and name for name in names):
         raise ValueError("no namespace or metric_name")
     if type(at_ms) is not int or abs(at_ms) > _MS_MAX:
         raise ValueError("timestamp is not milliseconds since the epoch")
-    is_object = isinstance(value, dict) and isinstance(metric.get("dimensions", {}), dict)
+    dimensions = metric.get("dimensions", {})
+    listed = value.items() if isinstance(value, dict) and isinstance(dimensions, dict) else ()
     statistics = [
-        (name, _float(number))
-        for name, number in (value.items() if is_object else ())
+        (name, float(number))
+        for name, number in listed
         if type(number) in {int, float} and _STATISTICS.fullmatch(name)
     ]
     if not statistics:
         raise ValueError("no statistics that are numbers, or dimensions that are no object")
-    dimensions = metric.get("dimensions", {})
     if len(dimensions) > DIMENSIONS_MAX:
         raise ValueError(f"over {DIMENSIONS_MAX} dimensions")
     return at_ms, statistics, f"{names[0]}_{names[1]}", _labels(metric, dimensions, common)
-
-
-def _float(number: float) -> float:
-    try:
-        return float(number)
-    except OverflowError as exc:
-        raise ValueError("a number is too large") from exc
 
 
 def _metric_name(name: str, statistic: str) -> bytes:

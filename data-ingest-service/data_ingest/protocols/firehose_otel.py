@@ -1,4 +1,4 @@
-"""CloudWatch metric streams in the format OpenTelemetry 1.0, as the series that JSON makes.
+"""CloudWatch metric streams in the format OpenTelemetry 1.0, in the words of the JSON format.
 
     record: (length as varint, ExportMetricsServiceRequest) one after another
     summary of resource {cloud.account.id, cloud.region} with {Namespace, MetricName, Dimensions}
@@ -7,30 +7,26 @@
 Source: CloudWatch user guide, "Metric stream output in OpenTelemetry 1.0.0 format".
 """
 
-import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any, Final
 
-import numpy as np
+from google.protobuf.message import DecodeError
 
-from data_ingest.errors import BadBody, InvalidLabels
-from data_ingest.model import SampleBatch
-from data_ingest.protocols.otlp import STYLES, LabelOptions, Options, answers, decoder
+from data_ingest.protocols.messages import OTLP
+from data_ingest.protocols.otlp.attributes import plain
 from data_ingest.protocols.protobuf import BYTES, read_varint
-from data_ingest.protocols.protocol import Bounds, WriteRequest
 
 OTEL_0_7: Final = "opentelemetry_0_7"
-_FIRST_FIELD: Final = 1 << 3 | BYTES
-_STATISTICS: Final = {"0.0": "min", "1.0": "max"}
-_PLACES: Final = {"account_id": "cloud.account.id", "region": "cloud.region"}
-_DECODER: Final = decoder.Decoder(
-    Options(LabelOptions(STYLES["NoTranslation"], frozenset(_PLACES.values()), scope_labels=False))
-)
+_FIRST_FIELD: Final = bytes([1 << 3 | BYTES])
+_STATISTICS: Final = {0.0: "min", 1.0: "max"}
+_NS_PER_MS: Final = 1_000_000
+MESSAGE_BYTES_MAX: Final = 1 << 20
+"""Read at once, where two bytes may stand for a data point. A record of Firehose has 1,000 KiB."""
 
-Metric = tuple[dict[str, Any], str]
-"""A metric in the words of the JSON format, and one statistic's name."""
+
+class OldFormat(ValueError):
+    """The record is OpenTelemetry 0.7, whose dimensions would be read over."""
 
 
 def is_otel(record: bytes) -> bool:
@@ -38,88 +34,64 @@ def is_otel(record: bytes) -> bool:
     if record.lstrip().startswith(b"{") and record[1:2] != b"\n":
         return False
     try:
-        return record[read_varint(record, 0)[1] :][:1] == bytes([_FIRST_FIELD])
+        return record[read_varint(record, 0)[1] :][:1] == _FIRST_FIELD
     except ValueError:
         return False
 
 
-def decode(
-    records: Sequence[bytes], request: WriteRequest, bounds: Bounds
-) -> tuple[SampleBatch, int, Callable[[int], Metric]]:
-    """The batch, how many messages cannot be read, and the metric of a row, `InvalidLabels` where
-    it is none of CloudWatch's.
-
-    Samples of OpenTelemetry 0.7 are refused: its labels would be read over.
-    """
-
-    def decoded(message: bytes) -> SampleBatch:
-        headers = {"content-type": answers.PROTOBUF}
-        return _DECODER.decode(replace(request, headers=headers, body=message), bounds)
-
-    messages, bad = [], 0
-    for message in _messages(records):
-        bad += message is None
-        messages.append(message or b"")
-    try:
-        batch = decoded(whole := b"".join(messages))  # protobuf merges what is one after another
-    except BadBody:
-        readable = [message for message in messages if _is_readable(message, decoded)]
-        bad += len(messages) - len(readable)
-        batch = decoded(whole := b"".join(readable))
-    assert batch.points is not None
-    is_old = np.frombuffer(whole + b"\0", np.uint8)[batch.points] == _FIRST_FIELD
-    if old := int(is_old.sum()):
-        why = "it is OpenTelemetry 0.7; set the stream's output format to OpenTelemetry 1.0 or JSON"
-        batch = replace(
-            batch,
-            series_of=batch.series_of[~is_old],
-            timestamps_ms=batch.timestamps_ms[~is_old],
-            values=batch.values[~is_old],
-            refused={**batch.refused, OTEL_0_7: old},
-            first_error=batch.first_error or why,
-        )
-    return replace(batch, points=None, metadata=()), bad, lambda row: _metric(batch, row)
+def metrics(record: bytes) -> Iterator[dict[str, Any] | ValueError]:
+    """Each summary's data point as a line of JSON has it; or why there is none."""
+    for message in _messages(record):
+        try:
+            request = OTLP["Request"].FromString(message)
+        except (TypeError, DecodeError):
+            yield ValueError("a message in OpenTelemetry's format is cut, malformed or over 1 MiB")
+            continue
+        for resource_metrics in request.resourceMetrics:
+            for scope_metrics in resource_metrics.scopeMetrics:
+                for metric in scope_metrics.metrics:
+                    points = metric.summary.dataPoints
+                    if not points:
+                        yield ValueError(f"{metric.name[:100]!r} is no metric of CloudWatch")
+                    for point in points:
+                        try:
+                            yield _metric(resource_metrics.resource.attributes, point)
+                        except ValueError as error:
+                            yield error
 
 
-def _messages(records: Sequence[bytes]) -> Iterator[bytes | None]:
-    """Those of each record; None for what is left of one that ends within a message."""
-    for record in records:
-        at = 0
-        while at < len(record):
-            try:
-                size, start = read_varint(record, at)
-            except ValueError:
-                size, start = len(record), at
-            at = start + size
-            yield record[start:at] if at <= len(record) else None
+def _messages(record: bytes) -> Iterator[bytes | None]:
+    """Those of a record; None for one that is too large, or that the record ends within."""
+    at = 0
+    while at < len(record):
+        try:
+            size, start = read_varint(record, at)
+        except ValueError:
+            size, start = len(record), at
+        at = start + size
+        yield record[start:at] if at <= len(record) and size <= MESSAGE_BYTES_MAX else None
 
 
-def _is_readable(message: bytes, decoded: Callable[[bytes], SampleBatch]) -> bool:
-    try:
-        decoded(message)
-    except BadBody:
-        return False
-    return True
-
-
-def _metric(batch: SampleBatch, row: int) -> Metric:
-    labels = {name.decode(): value.decode() for name, value in batch.labels_at(row)}
-    name, quantile = labels["__name__"], labels.get("quantile")
-    statistic = name.rpartition("_")[2] if quantile is None else _STATISTICS.get(quantile, "")
-    if quantile is not None and not statistic:
-        statistic = f"p{(Decimal(quantile) * 100).normalize():f}"
-    try:
-        dimensions = json.loads(labels.get("Dimensions", "{}"))
-    except (ValueError, RecursionError):
-        dimensions = None
-    metric = {
-        "namespace": labels.get("Namespace"),
-        "metric_name": labels.get("MetricName"),
-        "dimensions": dimensions,
-        **{place: labels.get(key) for place, key in _PLACES.items()},
+def _metric(resource: Iterable[Any], point: Any) -> dict[str, Any]:
+    if point.oldLabels:
+        raise OldFormat("OpenTelemetry 0.7; set the stream's output format to 1.0 or JSON")
+    if not point.timeUnixNano:
+        raise ValueError("a data point has no time")
+    place, own = _plain(resource), _plain(point.attributes)
+    value = {"count": float(point.count), "sum": point.sum}
+    for one in point.quantileValues:
+        percent = (Decimal(repr(one.quantile)) * 100).normalize()
+        value[_STATISTICS.get(one.quantile, f"p{percent:f}")] = one.value
+    return {
+        "namespace": own.get("Namespace"),
+        "metric_name": own.get("MetricName"),
+        "dimensions": own.get("Dimensions", {}),
+        "account_id": place.get("cloud.account.id"),
+        "region": place.get("cloud.region"),
+        "timestamp": point.timeUnixNano // _NS_PER_MS,
+        "value": value,
     }
-    is_summary = quantile is not None or statistic in {"count", "sum"}
-    has_name = metric["namespace"] and metric["metric_name"]
-    if not (is_summary and has_name and isinstance(dimensions, dict)):
-        raise InvalidLabels(detail=f"{name[:100]!r} is no metric of CloudWatch")
-    return metric, statistic
+
+
+def _plain(attributes: Iterable[Any]) -> Mapping[str, Any]:
+    return {one.key.decode(): plain(one.value, 0) for one in attributes}

@@ -15,6 +15,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 _KINDS: Final = {
     "double": 1, "int64": 3, "uint64": 4, "int32": 5, "fixed64": 6, "bool": 8, "bytes": 12,
     "uint32": 13, "sfixed64": 16, "sint32": 17, "sint64": 18,
+    "text": 12, "base64": 12, "hex": 12, "enum": 13,
 }  # fmt: skip
 _FIELDS: Final = {
     "Span": "offset sint32 1, length uint32 2",
@@ -28,26 +29,44 @@ _FIELDS: Final = {
     "Label": "name bytes 1, value bytes 2",
     "Exemplar": "labels Label* 1, value double 2, timestamp int64 3",
     "Exemplar2": "labels_refs uint32* 1, value double 2, timestamp int64 3",
-    "OtlpExemplar": """time_ns fixed64 2, as_double double 3, span_id bytes 4, trace_id bytes 5,
-        as_int sfixed64 6, filtered KeyValue* 7""",
-    "KeyValue": "key bytes 1, value AnyValue 2",
-    "AnyValue": """string bytes 1, bool bool 2, int int64 3, double double 4, array Array 5,
-        map Map 6, bytes bytes 7""",
-    "Array": "values AnyValue* 1",
-    "Map": "values KeyValue* 1",
-    "OtlpResource": "attributes KeyValue* 1",
-    "OtlpScope": "name bytes 1, version bytes 2, attributes KeyValue* 3",
-    "OtlpTimes": "start_ns fixed64 2, end_ns fixed64 3",
-    "OtlpNumber": "exemplars OtlpExemplar* 5, attributes KeyValue* 7",
-    "OtlpHistogram": "bounds double* 7, exemplars OtlpExemplar* 8, attributes KeyValue* 9",
-    "OtlpSummary": "quantiles OtlpQuantile* 6, attributes KeyValue* 7",
-    "OtlpQuantile": "quantile double 1",
-    "OtlpSide": "offset sint32 1, counts uint64* 2",
-    "OtlpExponential": """attributes KeyValue* 1, start_ns fixed64 2, count fixed64 4,
-        sum double 5, scale sint32 6, zero_count fixed64 7, positive OtlpSide 8,
-        negative OtlpSide 9, exemplars OtlpExemplar* 11, zero_threshold double 14""",
 }
 """By message: name, type and number of each field; `*`: repeated, and packed where that can be."""
+_TIMES: Final = "startTimeUnixNano fixed64 2, timeUnixNano fixed64 3"
+OTLP_FIELDS: Final = {
+    "Times": _TIMES,
+    "Request": "resourceMetrics ResourceMetrics* 1",
+    "ResourceMetrics": "resource Resource 1, scopeMetrics ScopeMetrics* 2",
+    "Resource": "attributes KeyValue* 1",
+    "KeyValue": "key text 1, value AnyValue 2",
+    "AnyValue": """stringValue text 1, boolValue bool 2, intValue int64 3, doubleValue double 4,
+        arrayValue ArrayValue 5, kvlistValue KeyValueList 6, bytesValue base64 7""",
+    "ArrayValue": "values AnyValue* 1",
+    "KeyValueList": "values KeyValue* 1",
+    "ScopeMetrics": "scope Scope 1, metrics Metric* 2, schemaUrl text 3",
+    "Scope": "name text 1, version text 2, attributes KeyValue* 3",
+    "Metric": """name text 1, description text 2, unit text 3, gauge Numbers 5, sum Numbers 7,
+        histogram Histogram 9, exponentialHistogram ExponentialHistogram 10, summary Summary 11""",
+    "Numbers": "dataPoints Number* 1, aggregationTemporality enum 2, isMonotonic bool 3",
+    "Number": f"""{_TIMES}, asDouble double 4, asInt sfixed64 6, exemplars Exemplar* 5,
+        attributes KeyValue* 7, flags enum 8""",
+    "Histogram": "dataPoints HistogramPoint* 1, aggregationTemporality enum 2",
+    "HistogramPoint": f"""{_TIMES}, count fixed64 4, sum double 5, bucketCounts fixed64* 6,
+        explicitBounds double* 7, exemplars Exemplar* 8, attributes KeyValue* 9, flags enum 10""",
+    "ExponentialHistogram": "dataPoints ExponentialPoint* 1, aggregationTemporality enum 2",
+    "ExponentialPoint": f"""{_TIMES}, attributes KeyValue* 1, count fixed64 4, sum double 5,
+        scale sint32 6, zeroCount fixed64 7, positive Side 8, negative Side 9, flags enum 10,
+        exemplars Exemplar* 11, zeroThreshold double 14""",
+    "Side": "offset sint32 1, bucketCounts uint64* 2",
+    "Summary": "dataPoints SummaryPoint* 1",
+    "SummaryPoint": f"""{_TIMES}, count fixed64 4, sum double 5, quantileValues Quantile* 6,
+        attributes KeyValue* 7, flags enum 8, oldLabels base64* 1""",
+    "Quantile": "quantile double 1, value double 2",
+    "Exemplar": """timeUnixNano fixed64 2, asDouble double 3, spanId hex 4, traceId hex 5,
+        asInt sfixed64 6, filteredAttributes KeyValue* 7""",
+}
+"""OTLP's messages, fields in the words of its JSON: text, base64, hex and enum are how JSON says
+bytes and integers. A summary's `oldLabels` are of OpenTelemetry 0.7, which had no JSON.
+"""
 
 
 def classes(fields: Mapping[str, str]) -> dict[str, Any]:
@@ -69,7 +88,7 @@ def classes(fields: Mapping[str, str]) -> dict[str, Any]:
                 field.type, field.type_name = 11, f".cloudopshub.{kind}"
                 continue
             field.type = _KINDS[kind]
-            if is_repeated and kind != "bytes":
+            if is_repeated and _KINDS[kind] != _KINDS["bytes"]:
                 field.options.packed = True
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
@@ -83,11 +102,5 @@ _CLASSES: Final = classes(_FIELDS)
 Histogram: Final = _CLASSES["Histogram"]
 Exemplar: Final = _CLASSES["Exemplar"]
 Exemplar2: Final = _CLASSES["Exemplar2"]
-OtlpTimes: Final = _CLASSES["OtlpTimes"]
-OtlpNumber: Final = _CLASSES["OtlpNumber"]
-OtlpHistogram: Final = _CLASSES["OtlpHistogram"]
-OtlpExponential: Final = _CLASSES["OtlpExponential"]
-OtlpSummary: Final = _CLASSES["OtlpSummary"]
-OtlpResource: Final = _CLASSES["OtlpResource"]
-OtlpScope: Final = _CLASSES["OtlpScope"]
 Metadata: Final = _CLASSES["Metadata"]
+OTLP: Final = classes(OTLP_FIELDS)

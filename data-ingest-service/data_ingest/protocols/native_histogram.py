@@ -59,7 +59,7 @@ def from_prometheus(message: bytes) -> tuple[int, bytes]:
 
 def exponential_point(message: bytes) -> Any:
     """The data point of an exponential histogram. Raises `InvalidHistogram`."""
-    return _parsed(messages.OtlpExponential, message)
+    return _parsed(messages.OTLP["ExponentialPoint"], message)
 
 
 def added(total: Any, delta: Any) -> Any:
@@ -69,20 +69,21 @@ def added(total: Any, delta: Any) -> Any:
     lower one, or as much lower as the buckets of each side, at most BUCKETS_MAX, need.
     Source: OpenTelemetry specification, metrics/data-model.md, "Exponential histograms".
     """
-    if total is None or total.zero_threshold != delta.zero_threshold:
-        total = messages.OtlpExponential(scale=delta.scale, start_ns=delta.start_ns)
+    point = messages.OTLP["ExponentialPoint"]
+    if total is None or total.zeroThreshold != delta.zeroThreshold:
+        total = point(scale=delta.scale, startTimeUnixNano=delta.startTimeUnixNano)
     scale = min(total.scale, delta.scale)
     while not all(sides := [_both(side, total, delta, scale) for side in ("positive", "negative")]):
         scale -= 1
     if (count := total.count + delta.count) > _COUNT_MAX:
         raise InvalidHistogram(f"the total count {count} is over {_COUNT_MAX}")
-    return messages.OtlpExponential(
-        start_ns=total.start_ns,
+    return point(
+        startTimeUnixNano=total.startTimeUnixNano,
         count=count,
         sum=total.sum + delta.sum,
         scale=scale,
-        zero_count=total.zero_count + delta.zero_count,
-        zero_threshold=delta.zero_threshold,
+        zeroCount=total.zeroCount + delta.zeroCount,
+        zeroThreshold=delta.zeroThreshold,
         positive=sides[0],
         negative=sides[1],
     )
@@ -102,7 +103,7 @@ def _both(side: str, total: Any, delta: Any, scale: int) -> dict[str, Any] | Non
     for counts, begin in parts:
         for i, count in enumerate(counts, begin - first):
             sums[i] += count
-    return {"offset": first - 1, "counts": sums}
+    return {"offset": first - 1, "bucketCounts": sums}
 
 
 def from_otlp(point: Any) -> bytes:
@@ -116,9 +117,9 @@ def from_otlp(point: Any) -> bytes:
         count_int=point.count,
         sum=point.sum,
         schema=min(point.scale, SCHEMA_MAX),
-        zero_threshold=point.zero_threshold or _ZERO_THRESHOLD,
-        zero_count_int=point.zero_count,
-        start_timestamp=point.start_ns // _NS_PER_MS or None,
+        zero_threshold=point.zeroThreshold or _ZERO_THRESHOLD,
+        zero_count_int=point.zeroCount,
+        start_timestamp=point.startTimeUnixNano // _NS_PER_MS or None,
     )
     for side in ("positive", "negative"):
         buckets = getattr(point, side)
@@ -150,7 +151,7 @@ def _merged(buckets: Any, halvings: int) -> tuple[list[int], int]:
     """Counts from the first to the last that is not 0, and the index of the first in Prometheus'
     numbering: its bucket i is (base^(i-1), base^i], OTLP's (base^i, base^(i+1)].
     """
-    counts: list[int] = list(buckets.counts)
+    counts: list[int] = list(buckets.bucketCounts)
     filled = [i for i, count in enumerate(counts) if count]
     if not filled:
         return [], 0

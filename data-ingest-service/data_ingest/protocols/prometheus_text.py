@@ -184,8 +184,9 @@ def decode(body: bytes, *, openmetrics: bool = False) -> Exposition:
 
 
 def _exemplar(body: bytes, samples: I64, label_rows: I64, sample: int) -> TextExemplar:
-    first = samples[sample, kernel.LABELS_END]
-    last, start = samples[sample, kernel.EXEMPLAR_LABELS_END :].tolist()
+    row = samples[sample].tolist()
+    first = row[kernel.LABELS_END]
+    last, start = row[kernel.EXEMPLAR_LABELS_END :]
     texts = body[start : body.find(b"\n", start)].split()
     if not 1 <= len(texts) <= 2:
         raise _fault(body, start, "not an exemplar")
@@ -243,8 +244,9 @@ def _parse_value(body: bytes, start: int, end: int) -> float:
 
 def _timestamps(body: bytes, samples: I64, *, openmetrics: bool) -> I64:
     timestamps_ms = np.zeros(samples.shape[0], np.int64)
-    for i in np.flatnonzero(samples[:, kernel.TIME_START] >= 0).tolist():
-        start, end = samples[i, [kernel.TIME_START, kernel.TIME_END]].tolist()
+    rows = np.flatnonzero(samples[:, kernel.TIME_START] >= 0)
+    times = []
+    for start, end in samples[rows, kernel.TIME_START : kernel.TIME_END + 1].tolist():
         text = body[start:end]
         if openmetrics and _SECONDS.fullmatch(text):
             at_ms = _seconds_to_ms(text)
@@ -254,7 +256,8 @@ def _timestamps(body: bytes, samples: I64, *, openmetrics: bool) -> I64:
             raise _fault(body, start, "expected a timestamp")
         if not -_MS_MAX <= at_ms <= _MS_MAX:
             raise _fault(body, start, "the timestamp is too large")
-        timestamps_ms[i] = at_ms
+        times.append(at_ms)
+    timestamps_ms[rows] = times
     return timestamps_ms
 
 

@@ -35,9 +35,6 @@ STATE_BYTES_MAX: Final = 128 << 20
 _SEED: Final = seed_for(b"statsd")
 
 LINES: Final = Counter("cloudopshub_ingest_statsd_lines_total", "StatsD lines that were taken.")
-IDLE: Final = Counter(
-    "cloudopshub_ingest_statsd_idle_total", "StatsD series dropped as nothing came for them."
-)
 
 
 @dataclass(slots=True)
@@ -182,4 +179,3 @@ class Totals:
                 del self._metrics[labels]
                 self._series -= len(metric.series)
                 self._bytes -= metric.size
-                IDLE.inc(len(metric.series))

@@ -14,7 +14,6 @@ from typing import Final
 from uuid import UUID
 
 import anyio
-from prometheus_client import Counter
 
 from data_ingest.background.supervisor import Stop
 from data_ingest.chassis.identity import Limits
@@ -33,11 +32,6 @@ TOLERANCE: Final = 0.01
 Even steps make small deltas.
 """
 
-DUPLICATE_SAMPLES: Final = Counter(
-    "cloudopshub_scrape_duplicate_samples_total",
-    "Samples left out because an earlier one of the page has the same series and time.",
-    ["job"],
-)
 
 Clock = Callable[[], float]
 Ingest = Callable[[UUID, SampleBatch, Limits, str], Awaitable[Outcome]]
@@ -119,7 +113,6 @@ class TargetLoop:
         return matched, failure, self.series.batch(matched, at_ms, [*report.items()])
 
     def _say_duplicates(self, count: int) -> None:
-        DUPLICATE_SAMPLES.labels(self.state.target.pool).inc(count)
         reason = f"{count} samples repeat an earlier one of the page: the first counts"
         self.state.conditions.say(DUPLICATES, "repeated" if count else "", reason, samples=count)
 

@@ -6,15 +6,12 @@ The quarter of a batch is Postgres's `now()`, so its clock decides what is neede
 Source: PostgreSQL manual, 5.12.2.2 "Partition Maintenance".
 """
 
-import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-HOUR = timedelta(hours=1)
 WIDTH = timedelta(minutes=15)
 """The shorter, the sooner compacted payloads are dropped; a query plans over all partitions."""
 AHEAD = timedelta(hours=6)
-NAME = re.compile(r"batch_(\d{10})(\d\d)?")
 
 
 def partition_name(at: datetime) -> str:
@@ -24,15 +21,9 @@ def partition_name(at: datetime) -> str:
 
 
 def span_of(partition: str) -> tuple[datetime, datetime]:
-    """When what the partition holds was received; the end is exclusive.
-
-    A name without minutes is of an older version: the whole hour.
-    """
-    match = NAME.fullmatch(partition)
-    assert match is not None, partition
-    hour, minute = match.groups()
-    start = datetime.strptime(f"{hour}{minute or '00'}+0000", "%Y%m%d%H%M%z")
-    return start, start + (WIDTH if minute else HOUR)
+    """When what the partition holds was received; the end is exclusive."""
+    start = datetime.strptime(f"{partition}+0000", "batch_%Y%m%d%H%M%z")
+    return start, start + WIDTH
 
 
 def partitions_needed(now: datetime) -> list[str]:
@@ -79,10 +70,9 @@ async def attach(conn: Any, name: str) -> None:
 
 
 async def _missing(conn: Any, names: list[str]) -> list[str]:
-    """Those of `names` that are not attached, and whose hour is not either, as one partition."""
-    hours = [name[:-2] for name in names]
-    attached = {row["relname"] for row in await conn.fetch(_PARTITIONS, names + hours)}
-    return [name for name in names if not attached & {name, name[:-2]}]
+    """Those of `names` that are not attached."""
+    attached = {row["relname"] for row in await conn.fetch(_PARTITIONS, names)}
+    return [name for name in names if name not in attached]
 
 
 _PARTITIONS = """

@@ -10,7 +10,6 @@ from typing import TypeAlias
 from uuid import UUID
 
 import numpy as np
-from prometheus_client import Gauge
 
 from data_ingest.kernels import table
 from data_ingest.model import I64, U64
@@ -22,10 +21,6 @@ Epoch: TypeAlias = tuple[int, int]
 ROW_BYTES = 32
 ROWS_MIN = 256
 _FILL_MAX = 0.6
-
-CACHE_BYTES = Gauge(
-    "cloudopshub_ingest_series_cache_bytes", "Memory of the lookup tables of known series."
-)
 
 
 class KnownSeries:
@@ -154,4 +149,3 @@ class SeriesCache:
         while self.bytes > self._bytes_max and len(self._tenants) > 1:
             idle = next(tenant for tenant in self._tenants if tenant != in_use)
             del self._tenants[idle]
-        CACHE_BYTES.set(self.bytes)

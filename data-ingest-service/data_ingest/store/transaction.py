@@ -12,7 +12,6 @@ from uuid import UUID
 
 import asyncpg
 import numpy as np
-from prometheus_client import Counter
 
 from data_ingest.errors import SeriesOutdated
 from data_ingest.model import I64, MetricMetadata
@@ -22,9 +21,6 @@ from data_ingest.store.history import Acknowledged
 from data_ingest.store.packing import Write
 from data_ingest.store.partitions import ensure_partitions, server_now
 
-NEW_SERIES = Counter(
-    "cloudopshub_ingest_series_looked_up_total", "Series that were not in the cache.", ["outcome"]
-)
 METADATA_CACHED_MAX = 50_000
 TENANTS_MAX = 100_000
 _NO_IDS: I64 = np.empty(0, np.int64)
@@ -187,8 +183,6 @@ class Transactions:
                 ids.update(await self._select(tenant, conflicting))
         if len(made) == len(wanted) and len(self._makers) < TENANTS_MAX:
             self._makers.add(tenant)
-        NEW_SERIES.labels("created").inc(len(made))
-        NEW_SERIES.labels("found").inc(sum(map(bool, ids.values())) - len(made))
         assert len(ids) == len(wanted), (len(ids), len(wanted))
         return ids
 

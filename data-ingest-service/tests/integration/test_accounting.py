@@ -80,7 +80,7 @@ def cases() -> list[Case]:
         Case("remote_write", "/api/v1/write", remote_write_2(), 3, version_2),
         Case("pushgateway", "/metrics/job/x", f'a 1\nc{{x="{LONG}"}} 3\n'.encode(), 3),
         Case("prometheus_text", "/api/v1/import/prometheus", text, 3),
-        Case("firehose", "/firehose/v1/metrics", bytes(firehose.body), 13),
+        Case("firehose", "/firehose/v1/metrics", bytes(firehose.body), 12),
         Case("influx_v1", "/write?precision=ms", influx, 5),
         Case("influx_v2", "/api/v2/write?precision=ms", influx, 5),
         Case("otlp", "/v1/metrics", otlp_points(), 8, otlp.PROTOBUF),

@@ -21,7 +21,7 @@ from data_ingest import migrate
 from data_ingest.background import compaction, upkeep
 from data_ingest.store import catalogue, runs
 from data_ingest.store.objects import DirectoryObjects
-from data_ingest.store.partitions import AHEAD, HOUR, WIDTH, ensure_partitions, partition_name
+from data_ingest.store.partitions import AHEAD, WIDTH, ensure_partitions, partition_name
 from tests.embedded_postgres import fresh_database, running_postgres
 from tests.metric_store import AT_ONCE, HOUR_MS, NOW_MS, Store, merge_all, opened_store
 from tests.stored_values import STALE, STALE_BITS, bits_of, stored
@@ -345,26 +345,6 @@ async def test_partitions_go_when_all_is_compacted(database: str, tmp_path: Path
         assert await upkeep.keep_partitions(store.conn, now) == []
         later = partition_name(now + AHEAD)
         assert await store.conn.fetchval("SELECT to_regclass($1)::text", f"metrics.{later}")
-
-
-async def test_an_hour_that_is_one_partition_is_enough(database: str, tmp_path: Path) -> None:
-    """Partitions that an older version made for whole hours take their samples and are dropped as
-    the others; no quarter is made within them.
-    """
-    async with opened_store(database, tmp_path) as store:
-        hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=20)
-        name = f"batch_{hour:%Y%m%d%H}"
-        await store.conn.execute(
-            f"CREATE TABLE metrics.{name} PARTITION OF metrics.batch"
-            f" FOR VALUES FROM ('{hour.isoformat()}') TO ('{(hour + HOUR).isoformat()}')"
-        )
-        made = await ensure_partitions(store.conn, hour)
-        assert partition_name(hour + HOUR) in made
-        assert not {partition_name(hour + i * WIDTH) for i in range(4)} & set(made)
-        await store.commit((1, NOW_MS, 1.0), received_at=hour + 3 * WIDTH)
-        assert name not in await upkeep.keep_partitions(store.conn, datetime.now(UTC))
-        assert await store.compact()
-        assert name in await upkeep.keep_partitions(store.conn, datetime.now(UTC))
 
 
 async def test_a_partition_left_half_detached_is_finished(database: str, tmp_path: Path) -> None:

@@ -153,19 +153,33 @@ LINE = b'{"metric":{"a":"1"},"values":[1],"timestamps":[%d]}' % T
 @pytest.mark.parametrize(
     ("line", "why"),
     [
-        (b"rubbish", "not an object"),
+        (b"rubbish", "Expecting value"),
         (b'{"metric":{"a":"1"},"values":[1]}', "not an object"),
-        (LINE + b"x", "not an object"),
+        (LINE + b"x", "Extra data"),
+        (b"[1]", "not an object"),
         (b'{"metric":{"a":1},"values":[1],"timestamps":[1]}', "labels are an object of texts"),
         (b'{"metric":["a"],"values":[1],"timestamps":[1]}', "labels are an object of texts"),
-        (b'{"metric":{"a":"1"},"values":[1,2],"timestamps":[1]}', "2 values and 1 timestamps"),
-        (b'{"metric":{"a":"1"},"values":["x"],"timestamps":[1]}', "invalid value"),
-        (b'{"metric":{"a":"1"},"values":["1],"timestamps":[1]}', "invalid value"),
-        (b'{"metric":{"a":"1"},"values":[,1],"timestamps":[1,2]}', "a number is missing"),
-        (b'{"metric":{"a":"1"},"values":[1 2],"timestamps":[1]}', "invalid value"),
-        (b'{"metric":{"a":"1"},"values":[1],"timestamps":[1.5]}', "invalid value '1.5'"),
-        (b'{"metric":{"a":"1"},"values":[1],"timestamps":[null]}', "invalid value 'null'"),
-        (b'{"metric":{"a":"1"},"values":[1],"timestamps":[99999999999999999999]}', "invalid value"),
+        (
+            b'{"metric":{"a":"1"},"values":[1,2],"timestamps":[1]}',
+            "values and timestamps are not lists of one length",
+        ),
+        (b'{"metric":{"a":"1"},"values":["x"],"timestamps":[1]}', '"x" is no value'),
+        (b'{"metric":{"a":"1"},"values":["1],"timestamps":[1]}', "Expecting"),
+        (b'{"metric":{"a":"1"},"values":[,1],"timestamps":[1,2]}', "Expecting value"),
+        (b'{"metric":{"a":"1"},"values":[1 2],"timestamps":[1]}', "Expecting"),
+        (b'{"metric":{"a":"1"},"values":[1],"timestamps":[1.5]}', "timestamps are whole"),
+        (b'{"metric":{"a":"1"},"values":[1],"timestamps":[null]}', "timestamps are whole"),
+        (
+            b'{"metric":{"a":"1"},"values":[1],"timestamps":[99999999999999999999]}',
+            "a timestamp is too large",
+        ),
+        (b'{"metric":{"a":"1"},"values":[NaN],"timestamps":[1]}', "NaN is no JSON"),
+        (b'{"metric":{"a":"1"},"values":[1e999],"timestamps":[1]}', "a value is too large"),
+        (b'{"metric":{"a":"1"},"values":[[1]],"timestamps":[1]}', "[1.0] is no value"),
+        (b'{"metric":{"a":"1"},"values":[true],"timestamps":[1]}', "true is no value"),
+        (b'{"metric":{"a":"1"},"values":{},"timestamps":[]}', "values and timestamps are not"),
+        (b'{"metric":{"a":"\xff"},"values":[1],"timestamps":[1]}', "'utf-8' codec"),
+        (b"[" * 100_000, "maximum recursion"),
     ],
 )
 def test_a_bad_line_is_named(line, why):
@@ -284,6 +298,24 @@ def test_types_of_parquet():
         ("n", "1"): (T, bits_of(2.0**53)),
     }
     assert [(fault.row, fault.why) for fault in decoded.faults] == [(3, "when is not a time")]
+
+
+def test_text_of_parquet_need_not_be_utf8():
+    """Bytes stay what they are: such a number or label refuses its own row and no other."""
+    no_text = pa.array([b"\xff", b"1", "\u00fc".encode(), b"2"])
+    sizes, cells = np.array([0, 1, 2, 4, 5], np.int32).tobytes(), b"\xff1\xc3\xbc2"
+    named_text = pa.Array.from_buffers(pa.string(), 4, [None, *map(pa.py_buffer, (sizes, cells))])
+    late = pa.array([2**62, 0, 0, 2**62], pa.timestamp("us"))
+    for column in (no_text, named_text):
+        table = pa.table({"t": ["5"] * 4, "v": column, "l": column, "late": late})
+        (decoded,) = of_parquet(table, "time_column=t&value_column=v")
+        assert [fault.row for fault in decoded.faults] == [1, 3]
+        assert decoded.batch.values.tolist() == [1.0, 2.0]
+        (decoded,) = of_parquet(table, "time_column=t&value_column=t&label_column=l")
+        read = {dict(decoded.batch.labels_at(row)).get(b"l") for row in range(4)}
+        assert b"\xc3\xbc" in read
+        (decoded,) = of_parquet(table, "time_column=t&value_column=t&label_column=late")
+        assert [fault.row for fault in decoded.faults] == [1, 4]
 
 
 def test_parquet_that_cannot_be_read(tmp_path):

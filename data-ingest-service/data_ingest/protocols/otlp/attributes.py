@@ -34,7 +34,7 @@ def attributes(pairs: Iterable[Any]) -> Attributes:
     Of a key given twice the values are joined with `;`. Raises `InvalidLabels`.
     """
     try:
-        return joined((pair.key.decode(), _text(_plain(pair.value, 0))) for pair in pairs)
+        return joined((pair.key.decode(), _text(plain(pair.value, 0))) for pair in pairs)
     except ValueError as exc:  # not UTF-8, or too deep
         raise InvalidLabels(detail=f"attributes: {exc}") from exc
 
@@ -53,21 +53,23 @@ def joined(pairs: Iterable[tuple[str, str]]) -> Attributes:
     return {name: ";".join(values) for name, values in by_name.items()}
 
 
-def _plain(value: Any, depth: int) -> Any:
+def plain(value: Any, depth: int) -> Any:
     """What an AnyValue is in JSON's terms; None when it is empty. Raises ValueError."""
     if depth > _DEPTH_MAX:
         raise ValueError(f"values inside values, deeper than {_DEPTH_MAX}")
     match kind := value.WhichOneof("value"):
         case None:
             return None
-        case "array":
-            return [_plain(one, depth + 1) for one in value.array.values]
-        case "map":
-            return {one.key.decode(): _plain(one.value, depth + 1) for one in value.map.values}
-        case "string":
-            return value.string.decode()
-        case "bytes":
-            return base64.b64encode(value.bytes).decode()
+        case "arrayValue":
+            return [plain(one, depth + 1) for one in value.arrayValue.values]
+        case "kvlistValue":
+            return {
+                one.key.decode(): plain(one.value, depth + 1) for one in value.kvlistValue.values
+            }
+        case "stringValue":
+            return value.stringValue.decode()
+        case "bytesValue":
+            return base64.b64encode(value.bytesValue).decode()
     return getattr(value, kind)
 
 

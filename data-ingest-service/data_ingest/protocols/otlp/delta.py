@@ -147,4 +147,4 @@ def _size(total: Any) -> int:
     """As how many series a total counts."""
     if isinstance(total, float) or total is None:
         return 1
-    return 1 + len(total.positive.counts) + len(total.negative.counts)
+    return 1 + len(total.positive.bucketCounts) + len(total.negative.bucketCounts)

@@ -64,7 +64,7 @@ def read_exemplars(
     for row in np.flatnonzero(np.diff(rows[:, layout.POINT], prepend=-1)).tolist():
         start, end = rows[row, layout.POINT : layout.POINT_END + 1].tolist()
         kind = POINTS.get(int(metrics[rows[row, layout.METRIC], layout.KIND]) & ~layout.DELTA)
-        if start < 0 or kind in {None, messages.OtlpSummary}:
+        if start < 0 or kind in {None, messages.OTLP["SummaryPoint"]}:
             continue
         try:
             point = kind.FromString(buf[start:end].tobytes())
@@ -72,31 +72,32 @@ def read_exemplars(
             continue
         for one in point.exemplars[: max(0, exemplars_max)]:
             exemplars_max -= 1
-            value = one.as_double if one.HasField("as_double") else float(one.as_int)
-            part = row if kind is not messages.OtlpHistogram else _bucket(rows, row, value, point)
+            value = one.asDouble if one.HasField("asDouble") else float(one.asInt)
+            has_buckets = kind is messages.OTLP["HistogramPoint"]
+            part = _bucket(rows, row, value, point) if has_buckets else row
             if made := _exemplar(part, value, one, escape=escape):
                 taken.append(made)
     return taken
 
 
 def _exemplar(row: int, value: float, one: Any, *, escape: bool) -> Exemplar | None:
-    ids = {"trace_id": one.trace_id, "span_id": one.span_id}
+    ids = {"trace_id": one.traceId, "span_id": one.spanId}
     trace = {name: text.hex() for name, text in ids.items() if any(text)}
     try:
-        filtered = labels(attributes(one.filtered), escape=escape)
+        filtered = labels(attributes(one.filteredAttributes), escape=escape)
     except InvalidLabels:
         return None
     for chosen in ({**filtered, **trace}, trace):
         pairs = ((name.encode(), text.encode()) for name, text in chosen.items())
-        if made := exemplar(row, one.time_ns // _NS_PER_MS, value, pairs):
+        if made := exemplar(row, one.timeUnixNano // _NS_PER_MS, value, pairs):
             return made
     return None
 
 
 def _bucket(rows: I64, row: int, value: float, point: Any) -> int:
     """The row of the bucket that `value` is in, of the data point beginning at `row`."""
-    bucket = bisect_left(point.bounds, value)
-    part = FIRST_PART + bucket if bucket < len(point.bounds) else INFINITY_PART
+    bucket = bisect_left(point.explicitBounds, value)
+    part = FIRST_PART + bucket if bucket < len(point.explicitBounds) else INFINITY_PART
     while rows[row, layout.PART] != part:
         row += 1
     return row

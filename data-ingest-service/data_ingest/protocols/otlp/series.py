@@ -37,12 +37,12 @@ _TYPES: Final = {
     kernel.EXPONENTIAL: "histogram",
 }
 POINTS: Final = {
-    kernel.GAUGE: messages.OtlpNumber,
-    kernel.COUNTER: messages.OtlpNumber,
-    kernel.UP_DOWN: messages.OtlpNumber,
-    kernel.HISTOGRAM: messages.OtlpHistogram,
-    kernel.SUMMARY: messages.OtlpSummary,
-    kernel.EXPONENTIAL: messages.OtlpExponential,
+    kernel.GAUGE: messages.OTLP["Number"],
+    kernel.COUNTER: messages.OTLP["Number"],
+    kernel.UP_DOWN: messages.OTLP["Number"],
+    kernel.HISTOGRAM: messages.OTLP["HistogramPoint"],
+    kernel.SUMMARY: messages.OTLP["SummaryPoint"],
+    kernel.EXPONENTIAL: messages.OTLP["ExponentialPoint"],
 }
 """What a data point is, by its metric's kind."""
 
@@ -160,7 +160,7 @@ class RequestSeries:
 
     def _read_resource(self, metric: int) -> _Resource:
         message = self._bytes(metric, kernel.RESOURCE)
-        own = attributes(parsed(messages.OtlpResource, message).attributes)
+        own = attributes(parsed(messages.OTLP["Resource"], message).attributes)
         shared = _IDENTIFYING | self.options.promoted
         _check_sizes({key: text for key, text in own.items() if key in shared})
         return _Resource(own, self.options)
@@ -173,7 +173,7 @@ class RequestSeries:
         return self._once((kernel.SCOPE, *starts), lambda: self._read_scope(metric))
 
     def _read_scope(self, metric: int) -> Attributes:
-        read = parsed(messages.OtlpScope, self._bytes(metric, kernel.SCOPE))
+        read = parsed(messages.OTLP["Scope"], self._bytes(metric, kernel.SCOPE))
         try:
             name, version = read.name.decode(), read.version.decode()
         except UnicodeDecodeError as exc:
@@ -212,9 +212,9 @@ class RequestSeries:
     def _labels_of(self, point: int, end: int, metric: int) -> Attributes:
         kind = self._kind(metric)
         read = parsed(POINTS[kind], self.buf[point:end].tobytes())
-        numbers = read.bounds if kind == kernel.HISTOGRAM else ()
+        numbers = read.explicitBounds if kind == kernel.HISTOGRAM else ()
         if kind == kernel.SUMMARY:
-            numbers = [one.quantile for one in read.quantiles]
+            numbers = [one.quantile for one in read.quantileValues]
         self._boundaries = [normalised_boundary(repr(one).encode()).decode() for one in numbers]
         scope, resource = self._scope(metric), self._resource(metric)
         own = labels(attributes(read.attributes), escape=self.options.style.escape)
