@@ -1,7 +1,7 @@
 """Subscriptions: changed, previewed, followed by limits, and rated."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from user_billing import access
 from user_billing.audit import service as audit
 from user_billing.chassis.clock import Clock
+from user_billing.db import rows
 from user_billing.db.session import Database, within
 from user_billing.errors import BadInput, Conflict, NotFound
 from user_billing.identifiers import new_id
@@ -24,6 +25,7 @@ from user_billing.rating import rules as rating
 from user_billing.rating.model import Period, Rated
 from user_billing.subscriptions import rules, sql
 from user_billing.subscriptions.rules import Span, Terms, When
+from user_billing.subscriptions.tables import subscription_terms
 from user_billing.usage import sql as usage_sql
 
 BATCH: Final = 200
@@ -44,7 +46,7 @@ class Current:
     plan: str
     period: Period
     accrued: Rated | None
-    spans: list[Span]
+    subscriptions: list[Span]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +122,8 @@ class Subscriptions:
     def change(self, caller: Principal, org: UUID, wanted: Change) -> datetime:
         """When the organisation has that plan's newest version; showback ends the subscription.
 
-        Raises NotFound for a plan that is not sold, Conflict
-        before the operator has confirmed who sells or for another currency within a period.
+        Raises NotFound for a plan that is not sold, Conflict before the operator has confirmed who
+        sells or for another currency within a period.
         """
         now = self._clock.now()
         access.require_fresh(caller, now)
@@ -131,8 +133,8 @@ class Subscriptions:
                 before = sql.spans(session, org)
                 given, at, after = self._changed(session, org, before, wanted)
                 if sql.terms(session, org) is None:
-                    sql.add_terms(session, org, given)
-                sql.put(session, org, before, after)
+                    rows.add(session, subscription_terms, org, [asdict(given)])
+                sql.put(session, org, after)
                 audit.record(
                     session, org, caller.actor, "subscription.changed", f"plan:{wanted.plan}",
                     now=now, effective_at=at.isoformat(),
@@ -173,18 +175,14 @@ class Subscriptions:
             return self.rated(session, org, period), then
 
     def _changed(
-        self,
-        session: Session,
-        org: UUID,
-        before: list[Span],
-        wanted: Change,
+        self, session: Session, org: UUID, before: list[Span], wanted: Change
     ) -> tuple[Terms, datetime, list[Span]]:
         """The terms, when the change takes effect, and the subscriptions after it."""
-        now, plan, when, terms = self._clock.now(), wanted.plan, wanted.when, wanted.terms
+        now, plan, when = self._clock.now(), wanted.plan, wanted.when
         agreed = sql.terms(session, org)
-        if agreed is not None and terms is not None and terms != agreed:
+        if agreed is not None and wanted.terms not in {None, agreed}:
             raise Conflict(detail="periods are agreed already", anchor_day=agreed.anchor_day)
-        given = agreed or terms or Terms(1, "UTC")
+        given = agreed or wanted.terms or Terms(1, "UTC")
         rules.check(given)
         period = rules.period_at(given, now)
         old = self._versions(session, [span for span, _ in rules.clipped(before, period)])

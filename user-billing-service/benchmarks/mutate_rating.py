@@ -1,0 +1,122 @@
+"""Which changes of the rules of money no test notices.
+
+    PYTHONPATH=. python benchmarks/mutate_rating.py
+
+Each mutant has one change (an operator, a comparison, a constant, a condition, a result) in the
+modules below; the tests below run on it until one fails. Prints the mutants that none failed for,
+and how many there were: some 15 minutes. Asserts, annotations and decorators are left as they are.
+A mutant is a child of a process that has the libraries loaded: it loads only what it changes.
+"""
+
+import ast
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from importlib.machinery import SourceFileLoader
+from pathlib import Path
+from types import CodeType
+from typing import Any, Final, TypeAlias
+
+import hypothesis
+import pytest
+
+MODULES: Final = ("rating.rules", "money.rules", "plans.rules", "subscriptions.rules")
+TESTS: Final = ("test_rating", "test_period_rules", "test_shares")
+OPTIONS: Final = ("-xq", "--noconftest", "-pno:cacheprovider", "-ofilterwarnings=")
+LIMIT_S: Final = 60
+"""A mutant that runs for longer never ends: some test would have failed."""
+SWAPS: Final[dict[type[ast.AST], type[ast.AST]]] = {
+    ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq, ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In,
+    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.Mod: ast.Mult,
+    ast.FloorDiv: ast.Mult, ast.Pow: ast.Mult, ast.And: ast.Or, ast.Or: ast.And,
+    ast.USub: ast.UAdd,
+}  # fmt: skip
+NAMES: Final = {"min": "max", "max": "min", "any": "all", "all": "any"}
+Change: TypeAlias = tuple[ast.AST, str, Any]
+"""A node, one of its fields, and the field's other value."""
+
+
+def changes(node: ast.AST) -> Iterator[Change]:  # noqa: C901 - a table in the shape of cases
+    """Of the node itself."""
+    match node:
+        case ast.Compare():
+            for place, op in enumerate(node.ops):
+                if type(op) in SWAPS:
+                    other = [*node.ops[:place], SWAPS[type(op)](), *node.ops[place + 1 :]]
+                    yield node, "ops", other
+        case ast.BinOp() | ast.BoolOp() | ast.UnaryOp() if type(node.op) in SWAPS:
+            yield node, "op", SWAPS[type(node.op)]()
+        case ast.Constant(value=bool() as flag):
+            yield node, "value", not flag
+        case ast.Constant(value=int() as number):
+            yield from ((node, "value", number + by) for by in (1, -1))
+        case ast.If(test=condition) | ast.IfExp(test=condition):
+            yield node, "test", ast.UnaryOp(ast.Not(), condition)
+        case ast.comprehension(ifs=[condition]):
+            yield node, "ifs", [ast.UnaryOp(ast.Not(), condition)]
+        case ast.Return(value=ast.expr()):
+            yield node, "value", ast.Constant(None)
+        case ast.Name(id=name) if name in NAMES:
+            yield node, "id", NAMES[name]
+
+
+def mutants(tree: ast.AST) -> Iterator[Change]:
+    """Of the tree, which is no assert, annotation or decorator, in its order."""
+    yield from changes(tree)
+    for name, value in ast.iter_fields(tree):
+        if name not in {"annotation", "returns", "decorator_list"}:
+            for child in value if isinstance(value, list) else [value]:
+                if isinstance(child, ast.AST) and not isinstance(child, ast.Assert):
+                    yield from mutants(child)
+
+
+def is_noticed(module: str, tree: ast.Module) -> bool:
+    """Whether a test fails, or does not end, when the module is `tree`."""
+    child = os.fork()
+    if child:
+        return os.waitpid(child, 0)[1] != 0
+    signal.alarm(LIMIT_S)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    of_file = SourceFileLoader.get_code
+
+    def code(loader: SourceFileLoader, name: str) -> CodeType | None:
+        return compile(tree, module, "exec") if name == module else of_file(loader, name)
+
+    setattr(SourceFileLoader, "get_code", code)  # noqa: B010 - in this child alone
+    status = 1
+    try:
+        status = pytest.main([*OPTIONS, *(f"tests/unit/{name}.py" for name in TESTS)])
+    finally:
+        os._exit(status)
+
+
+def main() -> None:
+    """One line a mutant that no test notices."""
+    phases = (hypothesis.Phase.explicit, hypothesis.Phase.generate)
+    hypothesis.settings.register_profile("mutants", derandomize=True, database=None, phases=phases)
+    hypothesis.settings.load_profile("mutants")
+    for library in ("babel.numbers", "pydantic", "sqlalchemy", "fastapi", "stdnum.eu.vat"):
+        importlib.import_module(library)
+    total = survivors = 0
+    for module in MODULES:
+        path = Path("user_billing", *module.split(".")).with_suffix(".py")
+        tree = ast.parse(path.read_text())
+        assert not is_noticed(f"user_billing.{module}", tree), "the tests pass as it is"
+        for node, field, other in list(mutants(tree)):
+            before, text = getattr(node, field), ast.unparse(node)
+            setattr(node, field, other)
+            total += 1
+            if not is_noticed(f"user_billing.{module}", ast.fix_missing_locations(tree)):
+                survivors += 1
+                line = getattr(node, "lineno", 0)
+                sys.stdout.write(f"{path}:{line}: {text}  ->  {ast.unparse(node)}\n")
+            setattr(node, field, before)
+            sys.stdout.flush()
+    sys.stdout.write(f"{total} mutants, {survivors} unnoticed\n")
+
+
+if __name__ == "__main__":
+    main()
