@@ -5,12 +5,14 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 
+from user_billing.db import rows
 from user_billing.identifiers import new_id
 from user_billing.invoices import sql
 from user_billing.invoices.corrections import Corrections
 from user_billing.invoices.periods import Periods
 from user_billing.invoices.rules import Rate
 from user_billing.invoices.service import Invoices
+from user_billing.invoices.tables import billing_period
 from user_billing.model import Actor, Audience, Organisation
 from user_billing.money import rules as money
 from user_billing.organisations import sql as organisations_sql
@@ -128,9 +130,9 @@ class Shop:
         period = self.rating.period_at(None, org, start)
         with self.database.organisation(org) as session:
             sql.add_period(session, org, period)
-            sql.change_period(
-                session, org, start, state="closed", closed_at=period.end, closed_by="grace",
-            )  # fmt: skip
+            where = {"org_id": org, "start": start}
+            values = {"state": "closed", "closed_at": period.end, "closed_by": "grace"}
+            rows.change(session, billing_period, where, **values)
         return start
 
     def draft(self, org, start):

@@ -11,7 +11,8 @@ from shop import ACTOR, CUSTOMER, MAY, SELLER, CalendarMonths, Shop
 from sqlalchemy import text
 
 from user_billing import prove
-from user_billing.invoices import proving, sql
+from user_billing.db import rows
+from user_billing.invoices import hours, proving
 from user_billing.invoices import tables as t
 from user_billing.rating.rules import recompute
 
@@ -201,8 +202,8 @@ def test_prove_agrees_and_finds_what_was_changed(hub, shop, capsys):
     assert ended.value.code == 0
     assert "DIFFERS" not in capsys.readouterr().out
     with shop.database.organisation(org) as session:
-        packed = sql.of_invoice(session, t.invoice_hours, org, invoice)[0].hours
-    other = sql.pack(sql.hours_text(packed).replace(" 3.", " 4."))
+        packed = rows.many(session, t.invoice_hours, org, invoice_id=invoice)[0].hours
+    other = hours.pack(hours.unpack(packed).replace(" 3.", " 4."))
     for change, given, word in (
         ("invoice_line SET amount = amount + 1", {}, "document"),
         ("invoice SET payload = replace(payload, 'Buyer', 'Payer')", {}, "SHA-256"),

@@ -1,6 +1,6 @@
 """The statements that every room has: one row, several, a page of them, added, put, changed.
 
-`where` are columns and their values; all but `page` and `put` stay inside one organisation.
+`where` and `key` are columns and their values.
 """
 
 from collections.abc import Mapping, Sequence
@@ -65,9 +65,6 @@ def put(session: Session, table: Table, key: Mapping[str, Any], values: Mapping[
     )
 
 
-def change(
-    session: Session, table: Table, org: UUID, where: Mapping[str, Any], **values: Any
-) -> None:
-    """The organisation's rows with `where` have these values."""
-    statement = update(table).where(table.c.org_id == org).filter_by(**where)
-    session.execute(statement.values(**values))
+def change(session: Session, table: Table, where: Mapping[str, Any], **values: Any) -> None:
+    """The rows with `where` have these values."""
+    session.execute(update(table).filter_by(**where).values(**values))

@@ -8,9 +8,11 @@ from uuid import UUID
 from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
+from user_billing.db import rows
 from user_billing.errors import Conflict
 from user_billing.invoices import rules, sql
 from user_billing.invoices import tables as t
+from user_billing.invoices.hours import unpack
 from user_billing.invoices.rules import Position
 from user_billing.invoices.sellers import customer_of
 from user_billing.rating.model import Line, Period, Rated
@@ -73,7 +75,7 @@ def build(
     currency = rated.currency if rated else None
     if rated is None:
         hours.clear()
-    customer = customer_of(sql.one(session, t.customer, org), seller)
+    customer = customer_of(rows.one(session, t.customer, org), seller)
     rates = sql.rates(session)
 
     def position(line: Line, of: datetime, key: rules.Key, adjusts: UUID | None) -> Position:
@@ -120,9 +122,11 @@ def _has_late_hours(session: Session, org: UUID, row: Row[Any]) -> bool:
     if not recent:
         return False
     stored = {
-        of.meter: sql.hours_text(of.hours).split("\n")
-        for of in sql.of_invoice(session, t.invoice_hours, org, row.invoice_id)
-        if of.start == row.start and of.meter in recent
+        of.meter: unpack(of.hours).split("\n")
+        for of in rows.many(
+            session, t.invoice_hours, org, invoice_id=row.invoice_id, start=row.start
+        )
+        if of.meter in recent
     }
     return any(
         not set(lines.split("\n")).issubset(stored.get(meter, ()))

@@ -64,18 +64,15 @@ def document(
         sums = {
             "subtotal": money.text(totals.subtotal, currency),
             "taxes": [
-                {
-                    "name": part.tax.name,
-                    "percent": plain(part.tax.percent),
-                    "net": money.text(part.net, currency),
-                    "amount": money.text(part.amount, currency),
-                }
+                {"name": part.tax.name, "percent": plain(part.tax.percent),
+                 "net": money.text(part.net, currency),
+                 "amount": money.text(part.amount, currency)}
                 for part in totals.taxes
             ],
             "tax": money.text(totals.tax, currency),
             "credits": money.text(credits_used, currency),
             "total": money.text(totals.gross - credits_used, currency),
-        }
+        }  # fmt: skip
         printed += [TAX_RULE, *dict.fromkeys(p.tax.note for p in totals.taxes if p.tax.note)]
     if head.seller and head.document == "invoice" and head.seller["bank_text"]:
         printed.append(head.seller["bank_text"])
@@ -126,12 +123,6 @@ def text(payload: Mapping[str, Any]) -> str:
 def digest(payload_text: str) -> bytes:
     """Its SHA-256."""
     return hashlib.sha256(payload_text.encode()).digest()
-
-
-def customer_in(payload_text: str) -> dict[str, str]:
-    """The customer as a stored document names it."""
-    customer: dict[str, str] = json.loads(payload_text)["customer"]
-    return customer
 
 
 def pages(document: Mapping[str, Any]) -> bytes:

@@ -12,10 +12,12 @@ import structlog
 
 from user_billing.chassis.clock import Clock
 from user_billing.chassis.kinds import ServiceError
+from user_billing.db import rows
 from user_billing.db.session import BoundSession, Database
 from user_billing.invoices import rules, sql
 from user_billing.invoices.drafts import Rating
 from user_billing.invoices.service import BILLING, Invoices
+from user_billing.invoices.tables import billing_period
 from user_billing.model import Audience
 from user_billing.rating.model import Period
 from user_billing.usage import sql as usage_sql
@@ -102,14 +104,14 @@ class Periods:
             last = sql.last_period(session, org)
         for row in sql.ended_periods(session, org, now):
             if row.state != "closed":
+                where = {"org_id": org, "start": row.start}
                 closing = rules.closing(row.end, watermarks, self._grace, now)
                 if closing is None:
-                    if row.state == "open":
-                        sql.change_period(session, org, row.start, state="grace")
+                    rows.change(session, billing_period, where, state="grace")
                     continue
-                sql.change_period(
-                    session, org, row.start, state="closed", closed_at=now, closed_by=closing.by,
-                    missing=list(closing.missing), drafted=not sells,
+                rows.change(
+                    session, billing_period, where, state="closed", closed_at=now,
+                    closed_by=closing.by, missing=list(closing.missing), drafted=not sells,
                 )  # fmt: skip
             if sells:
                 waiting.append(row.start)

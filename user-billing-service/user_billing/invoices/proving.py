@@ -10,6 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import Row
 
+from user_billing.db import rows
 from user_billing.db.session import Database
 from user_billing.errors import Conflict
 from user_billing.invoices import hours, payload, rules, sql
@@ -41,16 +42,16 @@ def prove(
     with database.organisation(org) as session:
         row = require(session, org, invoice_id)
         positions = sql.positions(session, org, invoice_id)
-        stored = sql.of_invoice(session, t.invoice_hours, org, invoice_id, "start", "meter")
+        stored = rows.many(session, t.invoice_hours, org, "start", "meter", invoice_id=invoice_id)
         notes = sql.credit_notes(session, org, invoice_id)
         credited = sql.credited(session, org, invoice_id)
         posted = ledger_sql.amount_of(session, org, f"invoice:{invoice_id}", Account.RECEIVABLE)
-        pages = sql.one(session, t.document_pdf, org, document_id=invoice_id)
+        pages = rows.one(session, t.document_pdf, org, document_id=invoice_id)
     if row.payload is None:
         raise Conflict(detail="a draft proves nothing yet", invoice=invoice_id)
     yield from _document(row, positions)
     for of_meter in stored:
-        text = sql.hours_text(of_meter.hours)
+        text = hours.unpack(of_meter.hours)
         what = f"{of_meter.meter}: {len(text.splitlines())} hourly rows have their digest"
         yield Check(what, hours.digest(text) == of_meter.digest)
     for n, position in enumerate(positions, 1):
@@ -62,34 +63,34 @@ def prove(
         yield Check("the pages are those of the document", same)
     for note in notes:
         name = rules.number_text(note.series, note.number)
-        yield Check(f"credit note {name} is as stored", _is_whole(note))
+        yield Check(f"credit note {name} is as stored", _is_as_stored(note))
     within = all(abs(amount) <= abs(positions[n - 1].line.amount) for n, amount in credited.items())
     yield Check("credits are within their lines", within)
 
 
-def _is_whole(row: Row[Any]) -> bool:
-    return hashlib.sha256(row.payload.encode()).digest() == bytes(row.sha256)
+def _is_as_stored(row: Row[Any]) -> bool:
+    return payload.digest(row.payload) == bytes(row.sha256)
 
 
 def _document(row: Row[Any], positions: list[Position]) -> Iterator[Check]:
-    said = json.loads(row.payload)
+    document = json.loads(row.payload)
     number = rules.number_text(row.series, row.number)
-    yield Check(f"{number} has its SHA-256", _is_whole(row) and said["number"] == number)
+    yield Check(f"{number} has its SHA-256", _is_as_stored(row) and document["number"] == number)
     printed = payload.lines(positions, row.currency)
-    yield Check(f"the document has the {len(positions)} stored lines", said["lines"] == printed)
+    yield Check(f"the document has the {len(positions)} stored lines", document["lines"] == printed)
     sums = rules.totals_of(positions)
     taxes = [(money.text(tax.net, row.currency), money.text(tax.amount, row.currency))
              for tax in sums.taxes]  # fmt: skip
     yield Check(
         "tax is once per rate on the sum of its lines",
-        [(tax["net"], tax["amount"]) for tax in said["taxes"]] == taxes,
+        [(tax["net"], tax["amount"]) for tax in document["taxes"]] == taxes,
     )
     amounts = (sums.subtotal, sums.tax, row.credits, sums.gross - row.credits)
     texts = [money.text(amount, row.currency) for amount in amounts]
     names = ("subtotal", "tax", "credits", "total")
     yield Check(
         "subtotal + tax - credits = total",
-        [said[name] for name in names] == texts
+        [document[name] for name in names] == texts
         and [getattr(row, name) for name in names] == list(amounts),
     )
 
@@ -101,7 +102,7 @@ def _line(
     meter = {meter.code: meter for meter in BUILT_IN}.get(line.meter or "")
     mine = [of for of in stored if rules.is_made_of(position, of)]
     if line.kind is LineKind.USAGE and meter is not None and len(mine) == 1:
-        text = hours.within(sql.hours_text(mine[0].hours), line.period)
+        text = hours.within(hours.unpack(mine[0].hours), line.period)
         start, end = line.period.start, line.period.end
         by_rule = Decimal(0)
         if text:

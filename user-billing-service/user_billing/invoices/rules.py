@@ -24,7 +24,6 @@ from user_billing.model import Audience
 from user_billing.money import rules as money
 from user_billing.rating.model import Line, LineKind, Period
 
-NO_TAX: Final = Decimal(0)
 STATEMENT_DAYS_MAX: Final = 400
 TAX_RULE: Final = "Tax is computed once per rate, on the sum of its lines, and rounded once."
 EU: Final = frozenset(code.upper() for code in vat.MEMBER_STATES) - {"XI"}
@@ -110,12 +109,24 @@ class TaxSum:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """subtotal + tax = gross."""
+    """Of a document: subtotal + tax = gross."""
 
-    subtotal: int
     taxes: tuple[TaxSum, ...]
-    tax: int
-    gross: int
+
+    @property
+    def subtotal(self) -> int:
+        """Before tax."""
+        return sum(part.net for part in self.taxes)
+
+    @property
+    def tax(self) -> int:
+        """Of all rates."""
+        return sum(part.amount for part in self.taxes)
+
+    @property
+    def gross(self) -> int:
+        """With tax."""
+        return self.subtotal + self.tax
 
 
 def country(code: str) -> str:
@@ -180,11 +191,10 @@ def totals(parts: Iterable[tuple[Tax, int]]) -> Totals:
     sums: dict[Tax, int] = {}
     for tax, amount in parts:
         sums[tax] = sums.get(tax, 0) + amount
-    taxes = tuple(TaxSum(tax, net, tax_on(net, tax.percent)) for tax, net in sums.items())
-    subtotal, tax_total = sum(sums.values()), sum(part.amount for part in taxes)
-    if subtotal + tax_total > money.MINOR_MAX:
-        raise BadInput(field="total", value=subtotal + tax_total, max=money.MINOR_MAX)
-    return Totals(subtotal, taxes, tax_total, subtotal + tax_total)
+    result = Totals(tuple(TaxSum(tax, n, tax_on(n, tax.percent)) for tax, n in sums.items()))
+    if result.gross > money.MINOR_MAX:
+        raise BadInput(field="total", value=result.gross, max=money.MINOR_MAX)
+    return result
 
 
 def totals_of(positions: Iterable[Position]) -> Totals:
@@ -321,24 +331,19 @@ def credit_totals(
     to the invoice's tax exactly.
     """
 
-    def parts(amounts: Mapping[int, int]) -> list[tuple[Tax, int]]:
-        return [(positions[n - 1].tax, amount) for n, amount in sorted(amounts.items())]
+    def sums(amounts: Mapping[int, int]) -> dict[Tax, TaxSum]:
+        parts = ((positions[n - 1].tax, amount) for n, amount in sorted(amounts.items()))
+        return {part.tax: part for part in totals(parts).taxes}
 
-    old = {part.tax: part for part in totals(parts(before)).taxes}
-    both = Counter(before)
-    both.update(credit)
-    after = {part.tax: part for part in totals(parts(both)).taxes}
-    sums = totals(parts(credit)).taxes
-    taxes = tuple(
-        TaxSum(
-            part.tax,
-            part.net,
-            after[part.tax].amount - (old[part.tax].amount if part.tax in old else 0),
+    together = Counter(before)
+    together.update(credit)
+    old, both = sums(before), sums(together)
+    return Totals(
+        tuple(
+            replace(part, amount=both[tax].amount - (old[tax].amount if tax in old else 0))
+            for tax, part in sums(credit).items()
         )
-        for part in sums
     )
-    subtotal, tax = sum(part.net for part in taxes), sum(part.amount for part in taxes)
-    return Totals(subtotal, taxes, tax, subtotal + tax)
 
 
 def remaining(positions: Sequence[Position], before: Mapping[int, int]) -> dict[int, int]:

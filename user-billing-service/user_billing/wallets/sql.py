@@ -43,7 +43,7 @@ def usable(session: Session, org: UUID, currency: str, now: datetime) -> list[Pa
 def change_remaining(session: Session, org: UUID, grant_id: UUID, by: int, **values: Any) -> None:
     """So much more (less, when negative) is left of the grant; Postgres refuses below 0."""
     values["remaining"] = _G.remaining + by
-    rows.change(session, wallet_grant, org, {"id": grant_id}, **values)
+    rows.change(session, wallet_grant, {"org_id": org, "id": grant_id}, **values)
 
 
 def add_draw(session: Session, org: UUID, key: str, parts: Sequence[Part]) -> None:
@@ -65,8 +65,8 @@ def drawn(session: Session, org: UUID, key: str) -> list[Part]:
 
 def add_returned(session: Session, org: UUID, key: str, part: Part) -> None:
     """So much more of the draw was given back to that grant."""
-    where = {"key": key, "grant_id": part.grant_id}
-    rows.change(session, wallet_draw, org, where, returned=_D.returned + part.amount)
+    where = {"org_id": org, "key": key, "grant_id": part.grant_id}
+    rows.change(session, wallet_draw, where, returned=_D.returned + part.amount)
 
 
 def expired(
