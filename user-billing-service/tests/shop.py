@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from fractions import Fraction
 from uuid import UUID
 
 from user_billing.db import rows
@@ -61,7 +62,7 @@ class PriceASample(CalendarMonths):
     sold_until: datetime = datetime(9000, 1, 1, tzinfo=UTC)
 
     def cost(self, samples):
-        return money.to_minor(self.price * samples, "EUR")
+        return money.round_half_away(Fraction(self.price) * Fraction(samples) * 100)
 
     def rated(self, session, org, period):
         if period.start >= self.sold_until:
@@ -101,7 +102,7 @@ class Shop:
         sellers.put_rate(rate, home, ACTOR)
         database, clock = services.database, services.clock
         invoices = Invoices(database, clock, rating)
-        periods = Periods(database, clock, rating, invoices, GRACE)
+        periods = Periods(database, clock, invoices, GRACE)
         shop = cls(hub, rating, invoices, periods, services.corrections)
         hub.app.state.services = replace(services, invoices=invoices, periods=periods)
         return shop

@@ -37,7 +37,7 @@ from user_billing.invoices import endpoints as invoices
 from user_billing.invoices import sql as invoices_sql
 from user_billing.invoices.corrections import Corrections
 from user_billing.invoices.periods import Periods
-from user_billing.invoices.sellers import Sellers, is_seller_confirmed
+from user_billing.invoices.sellers import Sellers
 from user_billing.invoices.service import Invoices
 from user_billing.keyring import Keyring
 from user_billing.keys import endpoints as keys
@@ -175,7 +175,7 @@ def wire(settings: Settings, clock: Clock, wanted: Bootstrap) -> tuple[Services,
     answers, wallet_parts = Answers(database, clock, keyring), Wallets(database, clock)
     allowed = parse_networks(settings.webhook_allow)
     webhook_parts = Webhooks(database, clock, keyring, plain_http=bool(allowed))
-    subscription_parts = Subscriptions(database, clock, sells=is_seller_confirmed)
+    subscription_parts = Subscriptions(database, clock)
     invoice_parts = Invoices(database, clock, subscription_parts)
     grace = timedelta(hours=settings.billing_grace_hours)
     services = Services(
@@ -207,7 +207,7 @@ def wire(settings: Settings, clock: Clock, wanted: Bootstrap) -> tuple[Services,
         wallets=wallet_parts,
         webhooks=webhook_parts,
         sellers=Sellers(database, clock),
-        periods=Periods(database, clock, subscription_parts, invoice_parts, grace),
+        periods=Periods(database, clock, invoice_parts, grace),
         invoices=invoice_parts,
         corrections=Corrections(database, clock),
         quotas=Quotas(database, clock, emit=tell),

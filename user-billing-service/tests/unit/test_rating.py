@@ -187,14 +187,6 @@ def test_the_minimum_fills_what_is_missing():
     assert [line.amount for line in high.lines] == [1000]
 
 
-@given(st.fractions(-(10**9), 10**9))
-def test_halves_go_away_from_zero(amount):
-    rounded = rules.round_minor(amount)
-    assert abs(rounded - amount) <= Fraction(1, 2)
-    if abs(rounded - amount) == Fraction(1, 2):
-        assert abs(rounded) > abs(amount)
-
-
 def test_the_same_input_has_the_same_hash_and_lines_and_another_has_not():
     def of(quantity=5, digest="digest", n=1):
         usage = {"m": MeterUsage(Decimal(quantity), 744, digest)}

@@ -19,6 +19,7 @@ from sqlalchemy import Connection, Engine, Row, event, text
 from sqlalchemy.exc import DataError
 from sqlalchemy.orm import Session, SessionTransaction
 
+from user_billing.chassis.clock import Clock
 from user_billing.chassis.postgres import translating
 from user_billing.db.tables import APP_ROLE, DIRECTORY_ROLE, SCHEMA
 from user_billing.errors import BadInput
@@ -94,6 +95,14 @@ class Database:
                 yield session
         except DataError as exc:  # a number too large for its column, a NUL in a path
             raise BadInput(detail=f"cannot be stored: {exc.orig}".splitlines()[0]) from exc
+
+
+class Room:
+    """What can be done with one noun: in transactions of `database`, at the time of `clock`."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
 
 
 @contextmanager

@@ -11,9 +11,8 @@ from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from user_billing.audit import service as audit
-from user_billing.chassis.clock import Clock
 from user_billing.db import rows
-from user_billing.db.session import Database, within
+from user_billing.db.session import Room, within
 from user_billing.errors import Conflict, NotFound
 from user_billing.identifiers import new_id
 from user_billing.invoices import payload, rules, sql
@@ -37,12 +36,8 @@ class Payment:
     reference: str
 
 
-class Corrections:
+class Corrections(Room):
     """Credit notes and payments of all organisations."""
-
-    def __init__(self, database: Database, clock: Clock) -> None:
-        self._database = database
-        self._clock = clock
 
     def credit(
         self,

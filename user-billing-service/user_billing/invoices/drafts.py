@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final, Protocol
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import Row
@@ -16,6 +16,7 @@ from user_billing.invoices.hours import unpack
 from user_billing.invoices.rules import Position
 from user_billing.invoices.sellers import customer_of
 from user_billing.rating.model import Line, Period, Rated
+from user_billing.subscriptions.service import Subscriptions
 from user_billing.usage import sql as usage_sql
 
 CORRECTED_MAX: Final = 13
@@ -23,19 +24,6 @@ CORRECTED_MAX: Final = 13
 TRIES: Final = 3
 COMMIT_MAX: Final = timedelta(hours=1)
 """Rows are stored at most so long after the time they say they were received at."""
-
-
-class Rating(Protocol):
-    """What documents need of plans and subscriptions."""
-
-    def period_at(self, session: Session, org: UUID, at: datetime) -> Period | None:
-        """The organisation's billing period at that time; None without a subscription."""
-
-    def began(self, session: Session, org: UUID) -> datetime | None:
-        """When its first subscription began; None without one."""
-
-    def rated(self, session: Session, org: UUID, period: Period) -> Rated | None:
-        """What the period costs by the usage there is now; None without a price."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +46,7 @@ class Draft:
 
 def build(
     session: Session,
-    rating: Rating,
+    rating: Subscriptions,
     org: UUID,
     period: Period,
     *,
@@ -136,7 +124,7 @@ def _has_late_hours(session: Session, org: UUID, row: Row[Any]) -> bool:
 
 def _rated(
     session: Session,
-    rating: Rating,
+    rating: Subscriptions,
     org: UUID,
     period: Period,
     hours: dict[Period, dict[str, str]],

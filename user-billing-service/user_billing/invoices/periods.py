@@ -13,9 +13,8 @@ import structlog
 from user_billing.chassis.clock import Clock
 from user_billing.chassis.kinds import ServiceError
 from user_billing.db import rows
-from user_billing.db.session import BoundSession, Database
+from user_billing.db.session import BoundSession, Database, Room
 from user_billing.invoices import rules, sql
-from user_billing.invoices.drafts import Rating
 from user_billing.invoices.service import BILLING, Invoices
 from user_billing.invoices.tables import billing_period
 from user_billing.model import Audience
@@ -31,21 +30,15 @@ PERIODS_AT_ONCE: Final = 24
 _FIRST: Final = UUID(int=0)
 
 
-class Periods:
+class Periods(Room):
     """Brings the periods of all organisations forward."""
 
     def __init__(
-        self,
-        database: Database,
-        clock: Clock,
-        rating: Rating,
-        invoices: Invoices,
-        grace: timedelta,
+        self, database: Database, clock: Clock, invoices: Invoices, grace: timedelta
     ) -> None:
-        self._database = database
-        self._clock = clock
-        self._rating = rating
+        super().__init__(database, clock)
         self._invoices = invoices
+        self._rating = invoices.rating
         self._grace = grace
 
     def step(self) -> int:

@@ -2,10 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, TypeAlias
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Row
@@ -22,9 +22,7 @@ from user_billing.ledger.rules import Account
 from user_billing.meters.rules import BUILT_IN, Aggregation, of_period
 from user_billing.money import rules as money
 from user_billing.rating.model import LineKind
-
-Recompute: TypeAlias = Callable[[Mapping[str, Any]], int]
-"""A line's amount, in minor units, from its derivation alone."""
+from user_billing.rating.rules import recompute
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +33,7 @@ class Check:
     agrees: bool | None
 
 
-def prove(
-    database: Database, recompute: Recompute | None, org: UUID, invoice_id: UUID
-) -> Iterator[Check]:
+def prove(database: Database, org: UUID, invoice_id: UUID) -> Iterator[Check]:
     """Everything of a final invoice. Raises NotFound, Conflict for a draft."""
     with database.organisation(org) as session:
         row = require(session, org, invoice_id)
@@ -55,7 +51,7 @@ def prove(
         what = f"{of_meter.meter}: {len(text.splitlines())} hourly rows have their digest"
         yield Check(what, hours.digest(text) == of_meter.digest)
     for n, position in enumerate(positions, 1):
-        yield from _line(recompute, n, position, row.currency, stored)
+        yield from _line(n, position, row.currency, stored)
     yield Check("the ledger has the whole amount", (posted or 0) == row.total + row.credits)
     if pages is not None:
         again = payload.pages(json.loads(row.payload))
@@ -95,9 +91,7 @@ def _document(row: Row[Any], positions: list[Position]) -> Iterator[Check]:
     )
 
 
-def _line(
-    recompute: Recompute | None, n: int, position: Position, currency: str, stored: Any
-) -> Iterator[Check]:
+def _line(n: int, position: Position, currency: str, stored: Any) -> Iterator[Check]:
     line = position.line
     meter = {meter.code: meter for meter in BUILT_IN}.get(line.meter or "")
     mine = [of for of in stored if rules.is_made_of(position, of)]
@@ -119,6 +113,6 @@ def _line(
         agrees = line.amount == missing or missing < line.amount < 0
         yield Check(f"line {n}: {amount} of what was missing to the period", agrees)
         return
-    again = recompute(line.derivation) if recompute else None
-    is_right = None if again is None else line.amount == again or again < line.amount < 0
+    again = recompute(line.derivation)
+    is_right = line.amount == again or again < line.amount < 0
     yield Check(f"line {n}: {amount} by its derivation", is_right)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
+from fractions import Fraction
 from typing import Any, Final
 from uuid import UUID
 
@@ -183,7 +184,7 @@ def check_rate(rate: Rate, others: Iterable[Rate]) -> None:
 
 def tax_on(net: int, percent: Decimal) -> int:
     """Minor units of tax on `net`, rounded once."""
-    return money.round_half_away(money.EXACT.multiply(Decimal(net), percent).scaleb(-2))
+    return money.round_half_away(net * Fraction(percent) / 100)
 
 
 def totals(parts: Iterable[tuple[Tax, int]]) -> Totals:

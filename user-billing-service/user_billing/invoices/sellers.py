@@ -11,9 +11,8 @@ from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from user_billing.audit import service as audit
-from user_billing.chassis.clock import Clock
 from user_billing.db import rows
-from user_billing.db.session import Database, within
+from user_billing.db.session import Room, within
 from user_billing.errors import BadInput, Conflict, NotFound
 from user_billing.invoices import rules, sql
 from user_billing.invoices import tables as t
@@ -26,11 +25,6 @@ _SERIES: Final = re.compile(r"[A-Z0-9][A-Z0-9/-]{0,15}")
 ALL_FACTS: Final = ("legal_name", "address", "country", "vat_id", "email", "exempt")
 NEEDED: Final = ("legal_name", "address", "country")
 TAX_RATES_MAX: Final = 500
-
-
-def is_seller_confirmed(session: Session) -> bool:
-    """Whether the operator has confirmed who sells."""
-    return getattr(sql.seller(session), "confirmed_at", None) is not None
 
 
 def confirmed(session: Session) -> Row[Any]:
@@ -48,12 +42,8 @@ def customer_of(row: Row[Any] | None, seller: Row[Any]) -> rules.Customer:
     return rules.Customer(row.country, row.vat_id, row.exempt)
 
 
-class Sellers:
+class Sellers(Room):
     """The seller, its tax rates, and the customers' facts."""
-
-    def __init__(self, database: Database, clock: Clock) -> None:
-        self._database = database
-        self._clock = clock
 
     def seller(self) -> Row[Any]:
         """Raises NotFound before the operator entered it."""

@@ -20,12 +20,12 @@ from sqlalchemy.orm import Session
 from user_billing.audit import service as audit
 from user_billing.chassis.clock import Clock
 from user_billing.db import rows
-from user_billing.db.session import BoundSession, Database, within
+from user_billing.db.session import BoundSession, Database, Room, within
 from user_billing.errors import Conflict, NotFound
 from user_billing.identifiers import new_id
 from user_billing.invoices import drafts, payload, rules, sql
 from user_billing.invoices import tables as t
-from user_billing.invoices.drafts import Draft, Rating
+from user_billing.invoices.drafts import Draft
 from user_billing.invoices.payload import Head
 from user_billing.invoices.rules import Position, State, Totals
 from user_billing.invoices.sellers import NEEDED, confirmed
@@ -35,6 +35,7 @@ from user_billing.model import Actor
 from user_billing.money import rules as money
 from user_billing.organisations import sql as organisations_sql
 from user_billing.rating.model import Line, LineKind, Period
+from user_billing.subscriptions.service import Subscriptions
 from user_billing.usage import sql as usage_sql
 from user_billing.wallets.service import draw
 
@@ -137,12 +138,11 @@ def head_of(
     return Head(kind, None, now, now.date(), period, row.currency, facts, customer)
 
 
-class Invoices:
-    """The invoices of all organisations."""
+class Invoices(Room):
+    """The invoices of all organisations. rating: what periods are, and cost."""
 
-    def __init__(self, database: Database, clock: Clock, rating: Rating) -> None:
-        self._database = database
-        self._clock = clock
+    def __init__(self, database: Database, clock: Clock, rating: Subscriptions) -> None:
+        super().__init__(database, clock)
         self.rating = rating
 
     def organisation_of(self, invoice_id: UUID) -> UUID:

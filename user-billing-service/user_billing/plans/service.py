@@ -8,8 +8,7 @@ from typing import Any, Final
 from sqlalchemy import Row
 
 from user_billing.audit import service as audit
-from user_billing.chassis.clock import Clock
-from user_billing.db.session import BoundSession, Database, within
+from user_billing.db.session import BoundSession, Room, within
 from user_billing.errors import BadInput, NotFound
 from user_billing.model import Principal
 from user_billing.organisations import rules as organisations_rules
@@ -18,12 +17,8 @@ from user_billing.plans import rules, sql
 _CODE: Final = re.compile(r"[a-z][a-z0-9-]{0,31}")
 
 
-class Plans:
+class Plans(Room):
     """Versions of plans."""
-
-    def __init__(self, database: Database, clock: Clock) -> None:
-        self._database = database
-        self._clock = clock
 
     def all(self, *, retired: bool = False) -> Sequence[Row[Any]]:
         """Every version that is sold, and on wish those that no longer are."""

@@ -43,13 +43,10 @@ class Meter:
     name: str
 
 
-Factor = Fraction
-
-
-def times(usage: MeterUsage, factor: Factor) -> MeterUsage:
+def times(usage: MeterUsage, factor: Fraction) -> MeterUsage:
     """Usage as it would be, to nine decimals; it comes from no hours."""
     quantity = Fraction(usage.quantity) * factor
-    return MeterUsage(Decimal(round_minor(quantity * 10**9)).scaleb(-9), 0, "")
+    return MeterUsage(Decimal(money.round_half_away(quantity * 10**9)).scaleb(-9), 0, "")
 
 
 def rate(segments: Sequence[Segment], whole: Period, meters: Mapping[str, Meter]) -> Rated:
@@ -62,32 +59,41 @@ def rate(segments: Sequence[Segment], whole: Period, meters: Mapping[str, Meter]
     lines: list[Line] = []
     for place, segment in enumerate(segments):
         share = Fraction(lengths[place], _seconds(whole))
-        parts = money.split(segment.plan.recurring, [*lengths, rest])
-        of_segment = [_recurring(segment, parts[place], share)] if segment.plan.recurring else []
-        for price in segment.plan.prices:
+        plan, of_segment = segment.plan, list[Line]()
+        if plan.recurring:
+            amount = money.split(plan.recurring, [*lengths, rest])[place]
+            kind = LineKind.PLAN if share == 1 else LineKind.PRORATION
+            facts: dict[str, Json] = {"rule": "recurring", "price": plan.recurring}
+            of_segment.append(_of_plan(segment, kind, plan.name, amount, share, facts))
+        for price in plan.prices:
             usage = segment.usage.get(price.meter)
             if usage is not None:
                 of_segment.append(_used(segment, price, usage, meters[price.meter], share))
-        minimum = money.split(segment.plan.minimum, [*lengths, rest])[place]
-        missing = minimum - sum(one.amount for one in of_segment)
+        minimum = money.split(plan.minimum, [*lengths, rest])[place]
+        missing = minimum - sum(line.amount for line in of_segment)
         if missing > 0:
-            of_segment.append(_minimum(segment, missing, share))
+            facts, name = {"rule": "minimum", "minimum": plan.minimum}, f"{plan.name}: minimum"
+            of_segment.append(_of_plan(segment, LineKind.MINIMUM, name, missing, share, facts))
         lines += of_segment
     currency = segments[0].plan.currency
     assert all(segment.plan.currency == currency for segment in segments), "checked at a change"
     return Rated(currency, tuple(lines), input_hash(segments, whole))
 
 
-def _recurring(segment: Segment, amount: int, share: Fraction) -> Line:
-    plan = segment.plan
-    kind = LineKind.PLAN if share == 1 else LineKind.PRORATION
+def _of_plan(
+    segment: Segment,
+    kind: LineKind,
+    name: str,
+    amount: int,
+    share: Fraction,
+    facts: dict[str, Json],
+) -> Line:
+    """A line of the plan itself, which is no meter's; its derivation also says `facts`."""
     derivation: dict[str, Json] = {
-        "engine": ENGINE, "rule": "recurring", "plan": plan.plan, "version": plan.n,
-        "price": plan.recurring, "share": str(share), "amount": amount,
+        "engine": ENGINE, "plan": segment.plan.plan, "version": segment.plan.n,
+        "share": str(share), "amount": amount, **facts,
     }  # fmt: skip
-    return Line(
-        kind, f"{plan.name}", None, segment.period, Decimal(1), "period", amount, derivation
-    )
+    return Line(kind, name, None, segment.period, Decimal(1), "period", amount, derivation)
 
 
 def _used(segment: Segment, price: Price, usage: MeterUsage, meter: Meter, share: Fraction) -> Line:
@@ -108,37 +114,14 @@ def _used(segment: Segment, price: Price, usage: MeterUsage, meter: Meter, share
     )  # fmt: skip
 
 
-def _minimum(segment: Segment, amount: int, share: Fraction) -> Line:
-    plan = segment.plan
-    derivation: dict[str, Json] = {
-        "engine": ENGINE, "rule": "minimum", "plan": plan.plan, "version": plan.n,
-        "minimum": plan.minimum, "share": str(share), "amount": amount,
-    }  # fmt: skip
-    return Line(
-        LineKind.MINIMUM, f"{plan.name}: minimum", None, segment.period, Decimal(1), "period",
-        amount, derivation,
-    )  # fmt: skip
-
-
 def recompute(derivation: Mapping[str, Any]) -> int:
     """The amount of a line from its derivation alone, in minor units."""
     if "amount" in derivation:
         return int(derivation["amount"])
-    exact = sum(
-        (
-            Fraction(part["units"]) * Fraction(part["unit"]) + Fraction(part["flat"])
-            for part in derivation["parts"]
-        ),
-        Fraction(0),
-    )
+    parts = [{name: Fraction(text) for name, text in part.items()} for part in derivation["parts"]]
+    exact = sum((part["units"] * part["unit"] + part["flat"] for part in parts), Fraction(0))
     exponent = money.exponent(derivation["currency"])
-    return round_minor(exact * Fraction(derivation["share"]) * 10**exponent)
-
-
-def round_minor(amount: Fraction) -> int:
-    """The nearest whole number; of two as near, the one further from zero."""
-    size = (2 * abs(amount.numerator) + amount.denominator) // (2 * amount.denominator)
-    return size if amount >= 0 else -size
+    return money.round_half_away(exact * Fraction(derivation["share"]) * 10**exponent)
 
 
 def input_hash(segments: Iterable[Segment], whole: Period) -> str:

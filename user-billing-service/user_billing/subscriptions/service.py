@@ -1,8 +1,9 @@
 """Subscriptions: changed, previewed, followed by limits, and rated."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from fractions import Fraction
 from typing import Final
 from uuid import UUID
 
@@ -10,11 +11,11 @@ from sqlalchemy.orm import Session
 
 from user_billing import access
 from user_billing.audit import service as audit
-from user_billing.chassis.clock import Clock
 from user_billing.db import rows
-from user_billing.db.session import Database, within
+from user_billing.db.session import Room, within
 from user_billing.errors import BadInput, Conflict, NotFound
 from user_billing.identifiers import new_id
+from user_billing.invoices.sellers import confirmed
 from user_billing.meters import rules as meters
 from user_billing.meters import sql as meters_sql
 from user_billing.model import Actor, Principal
@@ -71,16 +72,8 @@ class Preview:
     after: Rated | None
 
 
-class Subscriptions:
+class Subscriptions(Room):
     """The subscriptions of all organisations."""
-
-    def __init__(
-        self, database: Database, clock: Clock, *, sells: Callable[[Session], bool]
-    ) -> None:
-        """sells: whether the operator has confirmed who sells."""
-        self._database = database
-        self._clock = clock
-        self._sells = sells
 
     def period_at(self, session: Session, org: UUID, at: datetime) -> Period | None:
         """The organisation's billing period at that time; None before its first subscription."""
@@ -158,7 +151,7 @@ class Subscriptions:
         return len(due)
 
     def what_if(
-        self, org: UUID, plan: str, period: Period, factors: Mapping[str, rating.Factor]
+        self, org: UUID, plan: str, period: Period, factors: Mapping[str, Fraction]
     ) -> tuple[Rated | None, Rated]:
         """The period as it is, and under `plan` with the usage of some meters times a factor."""
         with self._database.organisation(org) as session:
@@ -189,8 +182,7 @@ class Subscriptions:
         if plan == SHOWBACK:
             at = rules.effective_at(when or When.PERIOD_END, period, now)
             return given, at, rules.ended_at(before, at)
-        if not self._sells(session):
-            raise Conflict(detail="the operator has not confirmed who sells")
+        confirmed(session)
         new = self._version(session, plan)
         is_cheaper = any(new.recurring < version.recurring for version in old.values())
         at = rules.effective_at(when or (When.PERIOD_END if is_cheaper else When.NOW), period, now)

@@ -15,10 +15,9 @@ from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from user_billing.audit import service as audit
-from user_billing.chassis.clock import Clock
 from user_billing.chassis.kinds import ServiceError
 from user_billing.db import rows
-from user_billing.db.session import Database
+from user_billing.db.session import Room
 from user_billing.errors import Conflict, NotFound
 from user_billing.identifiers import new_id
 from user_billing.ledger import sql as ledger_sql
@@ -90,12 +89,8 @@ def give_back(
     return returned
 
 
-class Wallets:
+class Wallets(Room):
     """The wallets of all organisations."""
-
-    def __init__(self, database: Database, clock: Clock) -> None:
-        self._database = database
-        self._clock = clock
 
     def grant(self, org: UUID, grant: NewGrant, *, key: str, actor: Actor) -> Row[Any]:
         """The organisation has this credit; the same key grants once.
