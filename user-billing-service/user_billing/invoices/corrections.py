@@ -81,7 +81,7 @@ class Corrections(Room):
                 )  # fmt: skip
             customer = json.loads(row.payload)["customer"]
             corrected = rules.number_text(row.series, row.number)
-            head = replace(head_of("credit_note", row, seller, customer, now), corrects=corrected)
+            head = head_of("credit_note", row, seller, customer, now, corrects=corrected)
             credited = sorted(credit.items())
             printed = [
                 payload.line(n, replace(at.line, amount=amount), at.tax, row.currency)

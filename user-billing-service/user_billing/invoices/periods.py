@@ -98,13 +98,14 @@ class Periods(Room):
         for row in sql.ended_periods(session, org, now):
             if row.state != "closed":
                 where = {"org_id": org, "start": row.start}
-                closing = rules.closing(row.end, watermarks, self._grace, now)
-                if closing is None:
+                missing = rules.missing_at_close(row.end, watermarks, self._grace, now)
+                if missing is None:
                     rows.change(session, billing_period, where, state="grace")
                     continue
                 rows.change(
                     session, billing_period, where, state="closed", closed_at=now,
-                    closed_by=closing.by, missing=list(closing.missing), drafted=not sells,
+                    closed_by="grace" if missing else "complete", missing=missing,
+                    drafted=not sells,
                 )  # fmt: skip
             if sells:
                 waiting.append(row.start)

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -16,7 +16,7 @@ from user_billing.errors import Conflict
 from user_billing.invoices import hours, payload, rules, sql
 from user_billing.invoices import tables as t
 from user_billing.invoices.rules import Position
-from user_billing.invoices.service import require
+from user_billing.invoices.service import read
 from user_billing.ledger import sql as ledger_sql
 from user_billing.ledger.rules import Account
 from user_billing.meters.rules import BUILT_IN, Aggregation, of_period
@@ -36,13 +36,12 @@ class Check:
 def prove(database: Database, org: UUID, invoice_id: UUID) -> Iterator[Check]:
     """Everything of a final invoice. Raises NotFound, Conflict for a draft."""
     with database.organisation(org) as session:
-        row = require(session, org, invoice_id)
-        positions = sql.positions(session, org, invoice_id)
+        whole = read(session, org, invoice_id)
         stored = rows.many(session, t.invoice_hours, org, "start", "meter", invoice_id=invoice_id)
-        notes = sql.credit_notes(session, org, invoice_id)
         credited = sql.credited(session, org, invoice_id)
         posted = ledger_sql.amount_of(session, org, f"invoice:{invoice_id}", Account.RECEIVABLE)
         pages = rows.one(session, t.document_pdf, org, document_id=invoice_id)
+    row, positions = whole.row, whole.positions
     if row.payload is None:
         raise Conflict(detail="a draft proves nothing yet", invoice=invoice_id)
     yield from _document(row, positions)
@@ -57,7 +56,7 @@ def prove(database: Database, org: UUID, invoice_id: UUID) -> Iterator[Check]:
         again = payload.pages(json.loads(row.payload))
         same = hashlib.sha256(pages.body).digest() == bytes(pages.sha256) and again == pages.body
         yield Check("the pages are those of the document", same)
-    for note in notes:
+    for note in whole.credit_notes:
         name = rules.number_text(note.series, note.number)
         yield Check(f"credit note {name} is as stored", _is_as_stored(note))
     within = all(abs(amount) <= abs(positions[n - 1].line.amount) for n, amount in credited.items())
@@ -68,7 +67,7 @@ def _is_as_stored(row: Row[Any]) -> bool:
     return payload.digest(row.payload) == bytes(row.sha256)
 
 
-def _document(row: Row[Any], positions: list[Position]) -> Iterator[Check]:
+def _document(row: Row[Any], positions: Sequence[Position]) -> Iterator[Check]:
     document = json.loads(row.payload)
     number = rules.number_text(row.series, row.number)
     yield Check(f"{number} has its SHA-256", _is_as_stored(row) and document["number"] == number)

@@ -292,25 +292,16 @@ def is_made_of(position: Position, hours: Any) -> bool:
     return bool(hours.meter == counted_as.get(meter, meter))
 
 
-@dataclass(frozen=True, slots=True)
-class Closing:
-    """Why a period closed: `complete`, or `grace` with the sources that had not reported."""
-
-    by: str
-    missing: tuple[str, ...] = ()
-
-
-def closing(
+def missing_at_close(
     end: datetime, watermarks: Mapping[Audience, datetime | None], grace: timedelta, now: datetime
-) -> Closing | None:
-    """Whether a period that ended closes now. watermarks: complete through, None: never heard of.
+) -> list[str] | None:
+    """The sources that had not reported when a period that ended closes now; None: it waits.
 
-    None: sources are still waited for. Source: one grace for all, `UBS_BILLING_GRACE_HOURS`.
+    watermarks: complete through, None: never heard of. Source: one grace for all,
+    `UBS_BILLING_GRACE_HOURS`.
     """
-    missing = tuple(sorted(s for s, at in watermarks.items() if at is None or at < end))
-    if not missing:
-        return Closing("complete")
-    return Closing("grace", missing) if end + grace <= now else None
+    missing = sorted(s.value for s, at in watermarks.items() if at is None or at < end)
+    return missing if not missing or end + grace <= now else None
 
 
 def number_text(series: str, number: int) -> str:

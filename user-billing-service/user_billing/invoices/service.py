@@ -130,12 +130,17 @@ def issue(
 
 
 def head_of(
-    kind: str, row: Row[Any], seller: Row[Any], customer: Mapping[str, str], now: datetime
+    kind: str,
+    row: Row[Any],
+    seller: Row[Any],
+    customer: Mapping[str, str],
+    now: datetime,
+    **more: Any,
 ) -> Head:
-    """What a document of that invoice says above its lines."""
+    """What a document of that invoice says above its lines; `more`: fields of this kind alone."""
     facts = {name: getattr(seller, name) for name in payload.SELLER}
-    period = Period(row.period_start, row.period_end)
-    return Head(kind, None, now, now.date(), period, row.currency, facts, customer)
+    of = Period(row.period_start, row.period_end)
+    return Head(kind, None, now, now.date(), of, row.currency, facts, customer, **more)
 
 
 class Invoices(Room):
@@ -244,12 +249,10 @@ class Invoices(Room):
                     session, org, actor, "invoice.finalised", f"invoice:{invoice_id}", now=now,
                     total=money.text(total, row.currency), currency=row.currency,
                 )  # fmt: skip
-            head = head_of("invoice", row, seller, customer, now)
+            due_days = seller.payment_days
+            head = head_of("invoice", row, seller, customer, now, due_days=due_days)
             lines = payload.lines(positions, row.currency)
-            document = issue(
-                session, seller.series, replace(head, due_days=seller.payment_days), lines=lines,
-                sums=sums, used=used,
-            )  # fmt: skip
+            document = issue(session, seller.series, head, lines=lines, sums=sums, used=used)
             with within(session, org):
                 _change(session, row, state=State.FINAL, credits=used, total=total, **document)
 

@@ -94,18 +94,13 @@ class Part:
     unit: Fraction
     flat: Fraction = Fraction(0)
 
-    @property
-    def amount(self) -> Fraction:
-        """Major units, exact."""
-        return self.units * self.unit + self.flat
-
     def as_json(self) -> dict[str, Json]:
         """As a derivation has it."""
         return {"units": str(self.units), "unit": str(self.unit), "flat": str(self.flat)}
 
 
 def parts(price: Price, quantity: Fraction, share: Fraction = Fraction(1)) -> list[Part]:
-    """The steps from `quantity` to its amount; their amounts sum to it.
+    """The steps from `quantity` to its amount, in major units: the sum of units × unit + flat.
 
     share: of a whole period, in which included units, packages' tiers and flat prices are for a
     whole one.

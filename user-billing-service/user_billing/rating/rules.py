@@ -64,7 +64,7 @@ def rate(segments: Sequence[Segment], whole: Period, meters: Mapping[str, Meter]
             amount = money.split(plan.recurring, [*lengths, rest])[place]
             kind = LineKind.PLAN if share == 1 else LineKind.PRORATION
             facts: dict[str, Json] = {"rule": "recurring", "price": plan.recurring}
-            of_segment.append(_of_plan(segment, kind, plan.name, amount, share, facts))
+            of_segment.append(_of_plan(segment, kind, amount, share, facts))
         for price in plan.prices:
             usage = segment.usage.get(price.meter)
             if usage is not None:
@@ -72,8 +72,8 @@ def rate(segments: Sequence[Segment], whole: Period, meters: Mapping[str, Meter]
         minimum = money.split(plan.minimum, [*lengths, rest])[place]
         missing = minimum - sum(line.amount for line in of_segment)
         if missing > 0:
-            facts, name = {"rule": "minimum", "minimum": plan.minimum}, f"{plan.name}: minimum"
-            of_segment.append(_of_plan(segment, LineKind.MINIMUM, name, missing, share, facts))
+            facts = {"rule": "minimum", "minimum": plan.minimum}
+            of_segment.append(_of_plan(segment, LineKind.MINIMUM, missing, share, facts))
         lines += of_segment
     currency = segments[0].plan.currency
     assert all(segment.plan.currency == currency for segment in segments), "checked at a change"
@@ -81,18 +81,14 @@ def rate(segments: Sequence[Segment], whole: Period, meters: Mapping[str, Meter]
 
 
 def _of_plan(
-    segment: Segment,
-    kind: LineKind,
-    name: str,
-    amount: int,
-    share: Fraction,
-    facts: dict[str, Json],
+    segment: Segment, kind: LineKind, amount: int, share: Fraction, facts: dict[str, Json]
 ) -> Line:
     """A line of the plan itself, which is no meter's; its derivation also says `facts`."""
     derivation: dict[str, Json] = {
         "engine": ENGINE, "plan": segment.plan.plan, "version": segment.plan.n,
         "share": str(share), "amount": amount, **facts,
     }  # fmt: skip
+    name = f"{segment.plan.name}: minimum" if kind is LineKind.MINIMUM else segment.plan.name
     return Line(kind, name, None, segment.period, Decimal(1), "period", amount, derivation)
 
 

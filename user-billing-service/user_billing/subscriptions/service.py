@@ -31,13 +31,8 @@ from user_billing.usage import sql as usage_sql
 
 BATCH: Final = 200
 BILLING: Final = Actor("billing")
-LEVELS: Final = frozenset(
-    {
-        meters.Aggregation.MAX, meters.Aggregation.LATEST, meters.Aggregation.UNIQUE,
-        meters.Aggregation.P95, meters.Aggregation.TIME_AVERAGE,
-    }
-)  # fmt: skip
-"""Aggregations whose quantity does not grow with the time it is taken over."""
+SUMS: Final = frozenset({meters.Aggregation.SUM, meters.Aggregation.COUNT})
+"""Aggregations whose quantity grows with the time it is taken over: the others are levels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +219,7 @@ class Subscriptions(Room):
         every = (*meters.BUILT_IN, *meters_sql.own_meters(session, org))
         return {
             meter.code: rating.Meter(
-                meter.unit, meter.aggregation in LEVELS, meter.code.replace("_", " ")
+                meter.unit, meter.aggregation not in SUMS, meter.code.replace("_", " ")
             )
             for meter in every
         }
