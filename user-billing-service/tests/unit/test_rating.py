@@ -123,6 +123,37 @@ def test_more_never_costs_less(stairs, some, more):
     assert of(some) <= of(some + more)
 
 
+HALF = Fraction(1, 2)
+ENTRY = (Tier(Fraction(10), Fraction(2), Fraction(6)), Tier(None, Fraction(1), Fraction(8)))
+
+
+@pytest.mark.parametrize(
+    ("price", "quantity", "steps"),
+    [
+        # a half of a period: half of the included units, of the tiers' ends and the flat prices
+        (Price("m", Model.PER_UNIT, Fraction(4), Fraction(3)), 5, [(3, 3, 0)]),
+        (Price("m", Model.PER_UNIT, Fraction(4), Fraction(3)), 1, [(0, 3, 0)]),
+        (Price("m", Model.PER_UNIT), 5, [(5, 0, 0)]),
+        (Price("m", Model.PACKAGE, Fraction(4), Fraction(3)), 5, [(3, 3, 0)]),
+        (Price("m", Model.GRADUATED, tiers=ENTRY), 0, [(0, 2, 0)]),
+        (Price("m", Model.GRADUATED, tiers=ENTRY), 5, [(5, 2, 3)]),
+        (Price("m", Model.GRADUATED, tiers=ENTRY), 6, [(5, 2, 3), (1, 1, 4)]),
+        (Price("m", Model.VOLUME, tiers=ENTRY), 0, [(0, 2, 0)]),
+        (Price("m", Model.VOLUME, tiers=ENTRY), 5, [(5, 2, 3)]),
+        (Price("m", Model.VOLUME, tiers=ENTRY), 6, [(6, 1, 4)]),
+    ],
+)
+def test_the_steps_of_half_a_period(price, quantity, steps):
+    """Only tiers that are entered have a step and a flat price; what is included is no step."""
+    parts = plans.parts(price, Fraction(quantity), HALF)
+    assert [(part.units, part.unit, part.flat) for part in parts] == steps
+
+
+def test_without_a_share_the_period_is_a_whole_one():
+    price = Price("m", Model.GRADUATED, Fraction(4), tiers=ENTRY)
+    assert plans.parts(price, Fraction(15)) == plans.parts(price, Fraction(15), Fraction(1))
+
+
 cuts = st.lists(st.integers(1, 743), unique=True, max_size=5).map(sorted)
 
 
@@ -192,6 +223,55 @@ def test_the_minimum_fills_what_is_missing():
     assert [line.amount for line in high.lines] == [1000]
 
 
+def test_a_derivation_says_all_that_its_amount_was_computed_from():
+    """Of a plan's price, of a meter and of a minimum, for the first half of May."""
+    price = Price("m", Model.GRADUATED, Fraction(4), tiers=ENTRY)
+    half = Period(START, START + (MAY.end - START) / 2)
+    version = plan(price, recurring=200, minimum=10_000, n=7)
+    lines = rate([Segment(version, half, {"m": used(7)})], MAY, {"m": SUM}).lines
+    assert [line.derivation for line in lines] == [
+        {"engine": 1, "rule": "recurring", "plan": "p", "version": 7, "price": 200,
+         "share": "1/2", "amount": 100},
+        {"engine": 1, "rule": "graduated", "plan": "p", "version": 7, "currency": "EUR",
+         "meter": "m", "quantity": "7", "hours": 744, "hours_digest": "digest", "included": "2",
+         "package": "1", "share": "1", "parts": [{"units": "5", "unit": "2", "flat": "3"}],
+         "rounding": "once, half away from zero"},
+        {"engine": 1, "rule": "minimum", "plan": "p", "version": 7, "minimum": 10_000,
+         "share": "1/2", "amount": 3_600},
+    ]  # fmt: skip
+    assert [rules.recompute(line.derivation) for line in lines] == [100, 1300, 3600]
+    assert [(line.amount, line.quantity, line.unit) for line in lines] == [
+        (100, 1, "period"), (1300, 7, "samples"), (3600, 1, "period"),
+    ]  # fmt: skip
+    assert [line.description for line in lines] == ["P", "samples", "P: minimum"]
+
+
+def test_the_level_of_a_part_of_a_period_is_charged_for_its_share():
+    """Half of the time: the tiers of a whole period, half of the amount."""
+    price = Price("m", Model.GRADUATED, Fraction(4), tiers=ENTRY)
+    half = Period(START, START + (MAY.end - START) / 2)
+    (line,) = rate([Segment(plan(price), half, {"m": used(9)})], MAY, {"m": LEVEL}).lines
+    assert (line.derivation["included"], line.derivation["share"]) == ("4", "1/2")
+    assert line.amount == 800  # (5 units × 2 + 6 for entering) / 2
+
+
+def test_the_order_in_which_meters_are_read_changes_no_hash():
+    of = [{"m": used(1), "o": used(2)}, {"o": used(2), "m": used(1)}]
+    assert len({rules.input_hash([Segment(plan(), MAY, usage)], MAY) for usage in of}) == 1
+
+
+def test_usage_without_a_price_is_free_and_a_price_without_usage_has_no_line():
+    price = Price("m", Model.PER_UNIT, unit=Fraction(1))
+    assert rate([Segment(plan(price), MAY, {"o": used(5)})], MAY, {"m": SUM}).lines == ()
+
+
+def test_a_minimum_that_is_reached_exactly_has_no_line():
+    price = Price("m", Model.PER_UNIT, unit=Fraction(1))
+    rated = rate([Segment(plan(price, minimum=300), MAY, {"m": used(3)})], MAY, {"m": SUM})
+    assert [line.kind for line in rated.lines] == [LineKind.USAGE]
+    assert rated.total == 300
+
+
 def test_the_same_input_has_the_same_hash_and_lines_and_another_has_not():
     def of(quantity=5, digest="digest", n=1):
         usage = {"m": MeterUsage(Decimal(quantity), 744, digest)}
@@ -212,12 +292,29 @@ def test_the_same_input_has_the_same_hash_and_lines_and_another_has_not():
         (Price("m", Model.GRADUATED, tiers=tiers((5, 1))),),
         (Price("m", Model.GRADUATED, tiers=tiers((5, 1), (5, 1), (None, 1))),),
         (Price("m", Model.GRADUATED, tiers=tiers((None, 1), (None, 1))),),
+        (Price("m", Model.GRADUATED, tiers=tiers((5, 1), (None, 1), (None, 1))),),
+        (Price("m", Model.GRADUATED, tiers=tiers((0, 1), (None, 1))),),
+        (Price("m", Model.GRADUATED, tiers=tiers((6, 1), (5, 1), (None, 1))),),
         (Price("m", Model.PACKAGE, package=Fraction(0)),),
     ],
 )
 def test_prices_that_cannot_be_computed_with_are_refused(prices):
     with pytest.raises(BadInput):
         plans.check(plan(*prices))
+
+
+@pytest.mark.parametrize(
+    "prices",
+    [
+        (),
+        (Price("m", Model.PER_UNIT), Price("o", Model.PER_UNIT)),
+        (Price("m", Model.PACKAGE, package=Fraction(1, 2)),),
+        (Price("m", Model.VOLUME, tiers=tiers((None, 1))),),
+        (Price("m", Model.GRADUATED, tiers=tiers(("0.5", 1), (1, 1), (None, 1))),),
+    ],
+)
+def test_prices_that_can_be_computed_with_pass(prices):
+    plans.check(plan(*prices))
 
 
 def test_usage_is_multiplied_exactly_and_rounded_to_nine_decimals():
