@@ -2,14 +2,13 @@
 
     PYTHONPATH=. python benchmarks/mutate_rating.py
 
-Each mutant has one change (an operator, a comparison, a constant, a condition, a result) in the
-modules below; the tests below run on it until one fails. Prints the mutants that none failed for,
-and how many there were: some 15 minutes. Asserts, annotations and decorators are left as they are.
-A mutant is a child of a process that has the libraries loaded: it loads only what it changes.
+A mutant has one change (an operator, a comparison, a constant, a condition, a result) in one of the
+modules below; the tests below run on it until one fails. Prints the mutants that none failed for:
+some 15 minutes. Asserts, annotations and decorators stay. A mutant is a child of a process that has
+the libraries loaded.
 """
 
 import ast
-import importlib
 import os
 import signal
 import sys
@@ -98,9 +97,9 @@ def main() -> None:
     phases = (hypothesis.Phase.explicit, hypothesis.Phase.generate)
     hypothesis.settings.register_profile("mutants", derandomize=True, database=None, phases=phases)
     hypothesis.settings.load_profile("mutants")
-    for library in ("babel.numbers", "pydantic", "sqlalchemy", "fastapi", "stdnum.eu.vat"):
-        importlib.import_module(library)
-    total = survivors = 0
+    for library in ("babel.numbers", "pydantic", "sqlalchemy", "fastapi"):
+        __import__(library)
+    total = unnoticed = 0
     for module in MODULES:
         path = Path("user_billing", *module.split(".")).with_suffix(".py")
         tree = ast.parse(path.read_text())
@@ -110,13 +109,12 @@ def main() -> None:
             setattr(node, field, other)
             total += 1
             if not is_noticed(f"user_billing.{module}", ast.fix_missing_locations(tree)):
-                survivors += 1
-                line = getattr(node, "lineno", 0)
-                mutant = ast.unparse(node).splitlines()[0]
+                unnoticed += 1
+                mutant, line = ast.unparse(node).splitlines()[0], getattr(node, "lineno", 0)
                 sys.stdout.write(f"{path}:{line}: {text}  ->  {mutant}\n")
             setattr(node, field, before)
             sys.stdout.flush()
-    sys.stdout.write(f"{total} mutants, {survivors} unnoticed\n")
+    sys.stdout.write(f"{total} mutants, {unnoticed} unnoticed\n")
 
 
 if __name__ == "__main__":

@@ -9,17 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from user_billing.errors import BadInput
+from user_billing.meters.rules import Aggregation, Meter
 from user_billing.money import rules as money
 from user_billing.plans import rules as plans
 from user_billing.plans.rules import Model, PlanVersion, Price, Tier
 from user_billing.plans.views import PriceBody
 from user_billing.rating import rules
 from user_billing.rating.model import LineKind, MeterUsage, Period
-from user_billing.rating.rules import Meter, Segment, rate
+from user_billing.rating.rules import Segment, rate
 
 START = datetime(2026, 5, 1, tzinfo=UTC)
 MAY = Period(START, datetime(2026, 6, 1, tzinfo=UTC))
-SUM, LEVEL = Meter("samples", is_level=False, name="samples"), Meter("series", True, "series")
+SUM = Meter("m", "samples", Aggregation.SUM, "", "m")
+LEVEL = Meter("m", "series", Aggregation.P95, "", "m")
 AMOUNTS = st.integers(0, 10**12)
 UNITS = st.decimals(0, 10, places=9).map(Fraction)
 
@@ -111,6 +113,16 @@ def test_graduated_prices_are_those_of_the_oracle(stairs, units, share):
     parts = plans.parts(price, Fraction(units), share)
     assert exact(parts) == slow_graduated(stairs, units, share)
     assert sum(part.units for part in parts) == units
+
+
+@pytest.mark.parametrize("aggregation", Aggregation)
+def test_what_is_summed_grows_with_time_and_what_is_not_is_a_level(aggregation):
+    """Half of a period has half of a sum's included units; a level's amount is halved instead."""
+    price = Price("m", Model.PER_UNIT, Fraction(4), Fraction(1))
+    half = Period(START, START + (MAY.end - START) / 2)
+    meter = Meter("m", "x", aggregation, "", "m")
+    (line,) = rate([Segment(plan(price), half, {"m": used(10)})], MAY, {"m": meter}).lines
+    assert line.amount == (800 if aggregation in {"sum", "count"} else 300)
 
 
 @given(stairs(), st.integers(0, 10**6), st.integers(0, 10**6))
@@ -243,7 +255,7 @@ def test_a_derivation_says_all_that_its_amount_was_computed_from():
     assert [(line.amount, line.quantity, line.unit) for line in lines] == [
         (100, 1, "period"), (1300, 7, "samples"), (3600, 1, "period"),
     ]  # fmt: skip
-    assert [line.description for line in lines] == ["P", "samples", "P: minimum"]
+    assert [line.description for line in lines] == ["P", "m", "P: minimum"]
 
 
 def test_the_level_of_a_part_of_a_period_is_charged_for_its_share():

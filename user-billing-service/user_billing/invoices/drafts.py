@@ -1,5 +1,6 @@
 """What a draft is made of: the period's lines, what earlier periods still miss, and the hours."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -70,33 +71,29 @@ def build(
         tax = rules.tax_of(seller.country, customer, rates, rules.last_day(line.period))
         return Position(line, tax, of, key, adjusts)
 
+    def missing(lines: Sequence[Line], of: datetime, invoice: Row[Any]) -> list[Position]:
+        """What all documents together do not charge yet of the period that begins then."""
+        billed = sql.billed(session, org, of, but)
+        number = rules.number_text(invoice.series, invoice.number)
+        adjusted = rules.adjustments(lines, billed, invoice.id, number)
+        return [position(line, of, key, invoice.id) for key, line in adjusted]
+
     lines = rated.lines if rated else ()
     positions = [position(line, period.start, rules.key_of(line), None) for line in lines]
     if void := sql.voided_invoice(session, org, period.start):
-        # what other invoices charge for the period already
-        number = rules.number_text(void.series, void.number)
-        billed = sql.billed(session, org, period.start, but)
-        positions += [
-            position(line, period.start, key, void.id)
-            for key, line in rules.adjustments((), billed, void.id, number)
-        ]
+        positions += missing((), period.start, void)  # other invoices charge for the period already
     for row in reversed(sql.invoiced_periods(session, org, period.start, CORRECTED_MAX)):
         if not (row.elsewhere or _has_late_hours(session, org, row)):
             continue
-        earlier, number = Period(row.start, row.end), rules.number_text(row.series, row.number)
+        earlier = Period(row.start, row.end)
         again = rating.rated(session, org, earlier)
         if again is None or again.currency != (currency or again.currency):
             continue
-        billed = sql.billed(session, org, row.start, but)
-        if not list(rules.adjustments(again.lines, billed, row.invoice_id, number)):
-            continue
-        currency = again.currency
-        again = _rated(session, rating, org, earlier, hours)
-        assert again is not None, "it was rated a moment ago"
-        positions += [
-            position(line, row.start, key, row.invoice_id)
-            for key, line in rules.adjustments(again.lines, billed, row.invoice_id, number)
-        ]
+        if missing(again.lines, row.start, row):
+            currency = again.currency
+            again = _rated(session, rating, org, earlier, hours)
+            assert again is not None, "it was rated a moment ago"
+            positions += missing(again.lines, row.start, row)
     charged = rules.affordable(positions)
     if currency is None or not (rated or charged):
         return None
@@ -111,9 +108,7 @@ def _has_late_hours(session: Session, org: UUID, row: Row[Any]) -> bool:
         return False
     stored = {
         of.meter: unpack(of.hours).split("\n")
-        for of in rows.many(
-            session, t.invoice_hours, org, invoice_id=row.invoice_id, start=row.start
-        )
+        for of in rows.many(session, t.invoice_hours, org, invoice_id=row.id, start=row.start)
         if of.meter in recent
     }
     return any(

@@ -23,7 +23,7 @@ from user_billing.errors import BadInput, Conflict
 from user_billing.meters.rules import BUILT_IN
 from user_billing.model import Audience
 from user_billing.money import rules as money
-from user_billing.rating.model import Line, LineKind, Period
+from user_billing.rating.model import Json, Line, LineKind, Period
 
 STATEMENT_DAYS_MAX: Final = 400
 TAX_RULE: Final = "Tax is computed once per rate, on the sum of its lines, and rounded once."
@@ -224,26 +224,18 @@ def adjustments(
         difference = rated[key] - billed.get(key, 0)
         if not difference:
             continue
-        like = first.get(key)
-        name = like.description if like else (key.meter or key.kind.value)
-        yield (
-            key,
-            Line(
-                kind=LineKind.ADJUSTMENT,
-                description=f"{name}: known after invoice {number}",
-                meter=key.meter,
-                period=key.period,
-                quantity=like.quantity if like else Decimal(0),
-                unit=like.unit if like else "",
-                amount=difference,
-                derivation={
-                    "rated": rated[key],
-                    "billed": billed.get(key, 0),
-                    "invoice": str(invoice),
-                    "line": dict(like.derivation) if like else {},
-                },
-            ),
-        )
+        name = key.meter or key.kind.value
+        gone = Line(key.kind, name, key.meter, key.period, Decimal(0), "", 0, {})
+        like = first.get(key, gone)
+        derivation: dict[str, Json] = {
+            "rated": rated[key], "billed": billed.get(key, 0), "invoice": str(invoice),
+            "line": dict(like.derivation),
+        }  # fmt: skip
+        description = f"{like.description}: known after invoice {number}"
+        yield key, replace(
+            like, kind=LineKind.ADJUSTMENT, description=description, amount=difference,
+            derivation=derivation,
+        )  # fmt: skip
 
 
 def affordable(positions: Sequence[Position]) -> list[Position]:

@@ -17,6 +17,7 @@ from user_billing.invoices.rules import Key, Position, Rate, State, Tax
 from user_billing.rating.model import Line, LineKind, Period
 
 _P, _I, _L, _N = t.billing_period.c, t.invoice.c, t.invoice_line.c, t.credit_note.c
+_OF_LINE = ("kind", "description", "meter", "quantity", "unit", "amount", "derivation")
 
 _NEXT_ORGANISATIONS = text("""
 SELECT o.id FROM billing.organisation o
@@ -93,7 +94,7 @@ def ended_periods(session: Session, org: UUID, now: datetime) -> Sequence[Row[An
 def invoiced_periods(
     session: Session, org: UUID, before: datetime, limit: int
 ) -> Sequence[Row[Any]]:
-    """(start, end, invoice_id, series, number, made_at, elsewhere) of the last periods with a
+    """(start, end, id, series, number, made_at, elsewhere) of the last periods with a
     standing invoice. elsewhere: whether other documents have lines of the period.
     """
     other = select(_L.n).where(
@@ -102,7 +103,7 @@ def invoiced_periods(
     elsewhere = other.correlate(t.billing_period).exists().label("elsewhere")
     made_at = _I.created_at.label("made_at")
     return session.execute(
-        select(_P.start, _P.end, _P.invoice_id, _I.series, _I.number, made_at, elsewhere)
+        select(_P.start, _P.end, _I.id, _I.series, _I.number, made_at, elsewhere)
         .join_from(t.billing_period, t.invoice, (_I.org_id == _P.org_id) & (_I.id == _P.invoice_id))
         .where(_P.org_id == org, _P.start < before, _I.state == State.FINAL, ~_voided(org))
         .order_by(_P.start.desc())
@@ -151,13 +152,10 @@ def put_positions(
         )
     lines = [
         {
-            "invoice_id": invoice_id, "n": n, "kind": at.line.kind.value,
-            "description": at.line.description, "meter": at.line.meter,
-            "start": at.line.period.start, "end": at.line.period.end,
-            "quantity": at.line.quantity, "unit": at.line.unit, "amount": at.line.amount,
-            "derivation": dict(at.line.derivation), "tax_name": at.tax.name,
+            **{name: getattr(at.line, name) for name in _OF_LINE}, "invoice_id": invoice_id, "n": n,
+            "start": at.line.period.start, "end": at.line.period.end, "tax_name": at.tax.name,
             "tax_percent": at.tax.percent, "tax_note": at.tax.note, "of_period": at.of_period,
-            "charges": at.key.kind.value, "adjusts": at.adjusts,
+            "charges": at.key.kind, "adjusts": at.adjusts,
         }
         for n, at in enumerate(positions, 1)
     ]  # fmt: skip

@@ -16,6 +16,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Final
 
+from user_billing.meters.rules import Aggregation, Meter
 from user_billing.money import rules as money
 from user_billing.plans import rules as plans
 from user_billing.plans.rules import PlanVersion, Price
@@ -23,6 +24,8 @@ from user_billing.rating.model import Json, Line, LineKind, MeterUsage, Period, 
 
 ENGINE: Final = 1
 """Of this computation; a change of any result is a new one."""
+SUMS: Final = frozenset({Aggregation.SUM, Aggregation.COUNT})
+"""Aggregations whose quantity grows with the time it is taken over: the others are levels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +35,6 @@ class Segment:
     plan: PlanVersion
     period: Period
     usage: Mapping[str, MeterUsage]
-
-
-@dataclass(frozen=True, slots=True)
-class Meter:
-    """What rating knows of a meter. is_level: its quantity is a level over time, no sum."""
-
-    unit: str
-    is_level: bool
-    name: str
 
 
 def times(usage: MeterUsage, factor: Fraction) -> MeterUsage:
@@ -94,19 +88,20 @@ def _of_plan(
 
 def _used(segment: Segment, price: Price, usage: MeterUsage, meter: Meter, share: Fraction) -> Line:
     quantity = Fraction(usage.quantity)
-    allowance, charged = (Fraction(1), share) if meter.is_level else (share, Fraction(1))
+    is_sum = meter.aggregation in SUMS
+    allowance, charged = (share, Fraction(1)) if is_sum else (Fraction(1), share)
     parts = plans.parts(price, quantity, allowance)
     derivation: dict[str, Json] = {
         "engine": ENGINE, "rule": price.model.value, "plan": segment.plan.plan,
-        "version": segment.plan.n, "currency": segment.plan.currency, "meter": price.meter,
+        "version": segment.plan.n, "currency": segment.plan.currency, "meter": meter.code,
         "quantity": str(usage.quantity), "hours": usage.hours, "hours_digest": usage.digest,
         "included": str(price.included * allowance), "package": str(price.package),
         "share": str(charged), "parts": [part.as_json() for part in parts],
         "rounding": "once, half away from zero",
     }  # fmt: skip
     return Line(
-        LineKind.USAGE, meter.name, price.meter, segment.period, usage.quantity, meter.unit,
-        recompute(derivation), derivation,
+        LineKind.USAGE, meter.code.replace("_", " "), meter.code, segment.period, usage.quantity,
+        meter.unit, recompute(derivation), derivation,
     )  # fmt: skip
 
 

@@ -16,8 +16,8 @@ from user_billing.db.session import Room, within
 from user_billing.errors import BadInput, Conflict, NotFound
 from user_billing.identifiers import new_id
 from user_billing.invoices.sellers import confirmed
-from user_billing.meters import rules as meters
 from user_billing.meters import sql as meters_sql
+from user_billing.meters.rules import BUILT_IN, Meter
 from user_billing.model import Actor, Principal
 from user_billing.organisations import sql as organisations_sql
 from user_billing.plans import sql as plans_sql
@@ -31,8 +31,6 @@ from user_billing.usage import sql as usage_sql
 
 BATCH: Final = 200
 BILLING: Final = Actor("billing")
-SUMS: Final = frozenset({meters.Aggregation.SUM, meters.Aggregation.COUNT})
-"""Aggregations whose quantity grows with the time it is taken over: the others are levels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,11 +213,5 @@ class Subscriptions(Room):
         return version
 
     @staticmethod
-    def _meters(session: Session, org: UUID) -> dict[str, rating.Meter]:
-        every = (*meters.BUILT_IN, *meters_sql.own_meters(session, org))
-        return {
-            meter.code: rating.Meter(
-                meter.unit, meter.aggregation not in SUMS, meter.code.replace("_", " ")
-            )
-            for meter in every
-        }
+    def _meters(session: Session, org: UUID) -> dict[str, Meter]:
+        return {meter.code: meter for meter in (*BUILT_IN, *meters_sql.own_meters(session, org))}
