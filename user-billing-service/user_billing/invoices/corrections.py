@@ -82,10 +82,9 @@ class Corrections(Room):
             customer = json.loads(row.payload)["customer"]
             corrected = rules.number_text(row.series, row.number)
             head = head_of("credit_note", row, seller, customer, now, corrects=corrected)
-            credited = sorted(credit.items())
             printed = [
                 payload.line(n, replace(at.line, amount=amount), at.tax, row.currency)
-                for n, amount in credited
+                for n, amount in sorted(credit.items())
                 for at in [positions[n - 1]]
             ]
             document = issue(
@@ -97,13 +96,7 @@ class Corrections(Room):
                     "reason": reason, "subtotal": sums.subtotal, "tax": sums.tax,
                     "total": sums.gross, "to_wallet": returned, "created_at": now, **document,
                 }  # fmt: skip
-                rows.add(session, t.credit_note, org, [made])
-                of_note = {"credit_note_id": note_id, "invoice_id": invoice_id}
-                rows.add(
-                    session, t.credit_note_line, org,
-                    [{**of_note, "n": n, "amount": amount} for n, amount in credited],
-                )  # fmt: skip
-                return _note(session, org, note_id)
+                return _add_note(session, org, made, credit)
 
     def pay(self, org: UUID, invoice_id: UUID, payment: Payment, actor: Actor) -> None:
         """The payment is recorded; the same reference records once.
@@ -154,6 +147,17 @@ def _note(session: Session, org: UUID, note_id: UUID) -> Row[Any]:
     if note is None:
         raise NotFound(credit_note=note_id)
     return note
+
+
+def _add_note(
+    session: Session, org: UUID, note: dict[str, Any], credit: Mapping[int, int]
+) -> Row[Any]:
+    """The credit note with its lines, as it is stored now."""
+    rows.add(session, t.credit_note, org, [note])
+    of_note = {"credit_note_id": note["id"], "invoice_id": note["invoice_id"]}
+    lines = [{**of_note, "n": n, "amount": amount} for n, amount in sorted(credit.items())]
+    rows.add(session, t.credit_note_line, org, lines)
+    return _note(session, org, note["id"])
 
 
 def _same(

@@ -15,19 +15,18 @@ from user_billing.chassis.kinds import ServiceError
 from user_billing.db import rows
 from user_billing.db.session import BoundSession, Database, Room
 from user_billing.invoices import rules, sql
-from user_billing.invoices.service import BILLING, Invoices
+from user_billing.invoices.service import Invoices
 from user_billing.invoices.tables import billing_period
 from user_billing.model import Audience
 from user_billing.rating.model import Period
+from user_billing.subscriptions.service import BILLING
 from user_billing.usage import sql as usage_sql
 
 log = structlog.get_logger()
 
-BATCH: Final = 100
-BATCHES_MAX: Final = 200
+ORGANISATIONS_AT_ONCE: Final = 20_000
 PERIODS_AT_ONCE: Final = 24
 """Of one organisation in one step; a hub that was down for longer goes on in the next."""
-_FIRST: Final = UUID(int=0)
 
 
 class Periods(Room):
@@ -43,20 +42,14 @@ class Periods(Room):
 
     def step(self) -> int:
         """How many organisations had something due. A background step; replicas share the work."""
-        now, after, done = self._clock.now(), _FIRST, 0
-        for _ in range(BATCHES_MAX):
-            with self._database.directory() as session:
-                due = sql.due_organisations(session, after, now, BATCH)
-            for org in due:
-                try:
-                    self._bring_forward(org)
-                except Exception:  # one organisation holds up no other
-                    log.exception("billing_period_failed", organisation=str(org))
-            done += len(due)
-            if len(due) < BATCH:
-                break
-            after = due[-1]
-        return done
+        with self._database.directory() as session:
+            due = sql.due_organisations(session, self._clock.now(), ORGANISATIONS_AT_ONCE)
+        for org in due:
+            try:
+                self._bring_forward(org)
+            except Exception:  # one organisation holds up no other
+                log.exception("billing_period_failed", organisation=str(org))
+        return len(due)
 
     def _bring_forward(self, org: UUID) -> None:
         with self._database.directory() as session:

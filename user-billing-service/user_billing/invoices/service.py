@@ -6,7 +6,7 @@ all organisations, so nothing that can wait comes after it.
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -40,7 +40,6 @@ from user_billing.usage import sql as usage_sql
 from user_billing.wallets.service import draw
 
 log = structlog.get_logger()
-BILLING: Final = Actor("billing")
 PAGE_MAX: Final = 200
 IN_PAGE: Final = (
     "org_id", "id", "period_start", "period_end", "state", "currency", "subtotal", "tax", "credits",
@@ -110,10 +109,9 @@ def post_owed(
         Account.RECEIVABLE: sums.gross, Account.REVENUE: -sums.subtotal, Account.TAX: -sums.tax,
     }  # fmt: skip
     entries = [Entry(a, row.currency, sign * minor) for a, minor in accounts.items() if minor]
-    kind, reference = key.partition(":")[0], str(row.id)
+    kind, of = key.partition(":")[0], str(row.id)
     if entries:
-        post(session, row.org_id, key=key, kind=kind, now=now, reference=reference,
-             entries=entries)  # fmt: skip
+        post(session, row.org_id, key=key, kind=kind, now=now, reference=of, entries=entries)
 
 
 def issue(
@@ -130,12 +128,7 @@ def issue(
 
 
 def head_of(
-    kind: str,
-    row: Row[Any],
-    seller: Row[Any],
-    customer: Mapping[str, str],
-    now: datetime,
-    **more: Any,
+    kind: str, row: Row[Any], seller: Row[Any], customer: dict[str, str], now: datetime, **more: Any
 ) -> Head:
     """What a document of that invoice says above its lines; `more`: fields of this kind alone."""
     facts = {name: getattr(seller, name) for name in payload.SELLER}

@@ -19,12 +19,11 @@ from user_billing.rating.model import Line, LineKind, Period
 _P, _I, _L, _N = t.billing_period.c, t.invoice.c, t.invoice_line.c, t.credit_note.c
 _OF_LINE = ("kind", "description", "meter", "quantity", "unit", "amount", "derivation")
 
-_NEXT_ORGANISATIONS = text("""
+_DUE_ORGANISATIONS = text("""
 SELECT o.id FROM billing.organisation o
- WHERE o.id > :after AND (
-   NOT EXISTS (SELECT FROM billing.billing_period p WHERE p.org_id = o.id AND p."end" > :now)
+ WHERE NOT EXISTS (SELECT FROM billing.billing_period p WHERE p.org_id = o.id AND p."end" > :now)
    OR EXISTS (SELECT FROM billing.billing_period p
-               WHERE p.org_id = o.id AND p."end" <= :now AND NOT p.drafted))
+               WHERE p.org_id = o.id AND p."end" <= :now AND NOT p.drafted)
  ORDER BY o.id LIMIT :limit
 """)
 
@@ -64,10 +63,9 @@ def take_number(session: Session, series: str, on: date) -> tuple[int, date]:
 # Periods
 
 
-def due_organisations(session: Session, after: UUID, now: datetime, limit: int) -> list[UUID]:
+def due_organisations(session: Session, now: datetime, limit: int) -> list[UUID]:
     """Organisations with a period to begin, close or draft, by id; across organisations."""
-    given = {"after": after, "now": now, "limit": limit}
-    return list(session.scalars(_NEXT_ORGANISATIONS, given))
+    return list(session.scalars(_DUE_ORGANISATIONS, {"now": now, "limit": limit}))
 
 
 def last_period(session: Session, org: UUID) -> Row[Any] | None:
