@@ -277,11 +277,12 @@ def test_usage_without_a_price_is_free_and_a_price_without_usage_has_no_line():
     assert rate([Segment(plan(price), MAY, {"o": used(5)})], MAY, {"m": SUM}).lines == ()
 
 
-def test_a_minimum_that_is_reached_exactly_has_no_line():
+@pytest.mark.parametrize(("minimum", "lines"), [(299, [300]), (300, [300]), (301, [300, 1])])
+def test_a_minimum_that_is_reached_has_no_line(minimum, lines):
     price = Price("m", Model.PER_UNIT, unit=Fraction(1))
-    rated = rate([Segment(plan(price, minimum=300), MAY, {"m": used(3)})], MAY, {"m": SUM})
-    assert [line.kind for line in rated.lines] == [LineKind.USAGE]
-    assert rated.total == 300
+    rated = rate([Segment(plan(price, minimum=minimum), MAY, {"m": used(3)})], MAY, {"m": SUM})
+    assert [line.amount for line in rated.lines] == lines
+    assert rated.total == sum(lines)
 
 
 def test_the_same_input_has_the_same_hash_and_lines_and_another_has_not():

@@ -17,6 +17,7 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     Numeric,
+    SmallInteger,
     Table,
     Text,
     Uuid,
@@ -39,9 +40,9 @@ metadata = MetaData(schema=SCHEMA.name)
 Instant = DateTime(timezone=True)
 
 _KINDS: Final[dict[str, Any]] = {
-    "uuid": Uuid, "text": Text, "texts": ARRAY(Text), "int": Integer, "minor": BigInteger,
-    "quantity": Numeric(38, 9), "percent": Numeric(6, 3), "flag": Boolean, "day": Date,
-    "instant": Instant, "bytes": LargeBinary, "json": JSONB,
+    "uuid": Uuid, "text": Text, "texts": ARRAY(Text), "small": SmallInteger, "int": Integer,
+    "minor": BigInteger, "quantity": Numeric(38, 9), "percent": Numeric(6, 3), "flag": Boolean,
+    "day": Date, "instant": Instant, "bytes": LargeBinary, "json": JSONB,
 }  # fmt: skip
 
 

@@ -4,5 +4,5 @@ from user_billing.db.tables import table
 
 idempotency = table(
     "idempotency", "org_id:uuid key:text",
-    "digest:bytes claimed_at:instant status:int? body_sealed:bytes?",
+    "digest:bytes claimed_at:instant status:small? body_sealed:bytes?",
 )  # fmt: skip

@@ -7,5 +7,5 @@ ledger_tx = table(
     "key:text kind:text reference:text at:instant digest:bytes",
 )  # fmt: skip
 ledger_entry = table(
-    "ledger_entry", "org_id:uuid tx_id:uuid n:int", "account:text currency:text amount:minor"
+    "ledger_entry", "org_id:uuid tx_id:uuid n:small", "account:text currency:text amount:minor"
 )

@@ -5,7 +5,7 @@ from user_billing.db.tables import table
 wallet = table("wallet", "org_id:uuid currency:text", "changed_at:instant")
 wallet_grant = table(
     "wallet_grant", "org_id:uuid id:uuid",
-    """currency:text amount:minor remaining:minor source:text reason:text priority:int
+    """currency:text amount:minor remaining:minor source:text reason:text priority:small
     granted_at:instant expires_at:instant?""",
 )  # fmt: skip
 wallet_draw = table(
