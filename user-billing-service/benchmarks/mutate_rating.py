@@ -25,7 +25,7 @@ TESTS: Final = {"rating": "test_rating", "money": "test_money", "plans": "test_r
 """Room, whose `rules.py` is changed → the tests of its laws."""
 OPTIONS: Final = ("-xq", "--noconftest", "-pno:cacheprovider", "-ofilterwarnings=")
 LIMIT_S: Final = 60
-"""A mutant that runs for longer never ends: some test would have failed."""
+"""Of a mutant; one that runs for longer never ends."""
 SWAPS: Final[dict[type[ast.AST], type[ast.AST]]] = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq,
     ast.NotEq: ast.Eq, ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In,
@@ -33,8 +33,7 @@ SWAPS: Final[dict[type[ast.AST], type[ast.AST]]] = {
     ast.FloorDiv: ast.Mult, ast.Pow: ast.Mult, ast.And: ast.Or, ast.Or: ast.And, ast.USub: ast.UAdd,
 }  # fmt: skip
 NAMES: Final = {"min": "max", "max": "min", "any": "all", "all": "any"}
-Change: TypeAlias = tuple[ast.AST, str, Any]
-"""A node, one of its fields, and the field's other value."""
+Change: TypeAlias = tuple[ast.AST, str, Any]  # a node, a field of it, the field's other value
 
 
 def changes(node: ast.AST) -> Iterator[Change]:  # noqa: C901 - a table in the shape of cases
@@ -110,7 +109,7 @@ def main() -> None:
             total += 1
             if not is_noticed(room, ast.fix_missing_locations(tree)):
                 unnoticed += 1
-                mutant, line = ast.unparse(node).splitlines()[0], getattr(node, "lineno", 0)
+                line, mutant = getattr(node, "lineno", 0), ast.unparse(node).splitlines()[0]
                 sys.stdout.write(f"{path}:{line}: {text}  ->  {mutant}\n")
             setattr(node, field, before)
             sys.stdout.flush()
