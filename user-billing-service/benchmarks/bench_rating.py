@@ -10,9 +10,10 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
 
+from user_billing.meters.rules import Aggregation, own
 from user_billing.plans.rules import Model, PlanVersion, Price, Tier
 from user_billing.rating.model import MeterUsage, Period
-from user_billing.rating.rules import Meter, Segment, rate
+from user_billing.rating.rules import Segment, rate
 
 MONTH = Period(datetime(2026, 5, 1, tzinfo=UTC), datetime(2026, 6, 1, tzinfo=UTC))
 TIERS = (
@@ -35,7 +36,8 @@ PLAN = PlanVersion(
 def main() -> None:
     """Rates and prints."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
-    meters = {code: Meter("units", n % 2 == 0, code) for n, code in enumerate(METERS)}
+    kinds = (Aggregation.P95, Aggregation.SUM)
+    meters = {code: own(code, "units", kinds[n % 2], "") for n, code in enumerate(METERS)}
     began, lines = time.perf_counter(), 0
     for org in range(count):
         usage = {

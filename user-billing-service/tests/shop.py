@@ -3,16 +3,19 @@
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from fractions import Fraction
 from uuid import UUID
 
 from conftest import replace
 
+from user_billing.db import rows
 from user_billing.identifiers import new_id
 from user_billing.invoices import sql
 from user_billing.invoices.corrections import Corrections
 from user_billing.invoices.periods import Periods
 from user_billing.invoices.rules import Rate
 from user_billing.invoices.service import Invoices
+from user_billing.invoices.tables import billing_period
 from user_billing.model import Actor, Audience, Organisation
 from user_billing.money import rules as money
 from user_billing.organisations import sql as organisations_sql
@@ -61,7 +64,7 @@ class PriceASample(CalendarMonths):
     sold_until: datetime = datetime(9000, 1, 1, tzinfo=UTC)
 
     def cost(self, samples):
-        return money.to_minor(self.price * samples, "EUR")
+        return money.round_half_away(Fraction(self.price) * Fraction(samples) * 100)
 
     def rated(self, session, org, period):
         if period.start >= self.sold_until:
@@ -101,7 +104,7 @@ class Shop:
         sellers.put_rate(rate, home, ACTOR)
         database, clock = services.database, services.clock
         invoices = Invoices(database, clock, rating)
-        periods = Periods(database, clock, rating, invoices, GRACE)
+        periods = Periods(database, clock, invoices, GRACE)
         shop = cls(hub, rating, invoices, periods, services.corrections)
         hub.app.state.services = replace(services, invoices=invoices, periods=periods)
         return shop
@@ -130,9 +133,9 @@ class Shop:
         period = self.rating.period_at(None, org, start)
         with self.database.organisation(org) as session:
             sql.add_period(session, org, period)
-            sql.change_period(
-                session, org, start, state="closed", closed_at=period.end, closed_by="grace",
-            )  # fmt: skip
+            where = {"org_id": org, "start": start}
+            values = {"state": "closed", "closed_at": period.end, "closed_by": "grace"}
+            rows.change(session, billing_period, where, **values)
         return start
 
     def draft(self, org, start):

@@ -12,7 +12,6 @@ from user_billing.chassis.clock import Clock
 from user_billing.chassis.kinds import ServiceError
 from user_billing.chassis.settings import load
 from user_billing.invoices import proving
-from user_billing.rating.rules import recompute
 from user_billing.settings import Settings
 from user_billing.setup.service import Bootstrap
 
@@ -27,7 +26,7 @@ def main(arguments: list[str] | None = None, settings: Settings | None = None) -
     try:
         services, _ = wire(settings or load(Settings), Clock(), Bootstrap())
         org = services.invoices.organisation_of(invoice_id)
-        checks = list(proving.prove(services.database, recompute, org, invoice_id))
+        checks = list(proving.prove(services.database, org, invoice_id))
     except ServiceError as exc:
         sys.exit(f"{Settings.service}: {exc}")
     for check in checks:

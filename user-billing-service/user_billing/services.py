@@ -19,7 +19,7 @@ from user_billing.idempotency.service import Answers
 from user_billing.invoices import sql as invoices_sql
 from user_billing.invoices.corrections import Corrections
 from user_billing.invoices.periods import Periods
-from user_billing.invoices.sellers import Sellers, is_seller_confirmed
+from user_billing.invoices.sellers import Sellers
 from user_billing.invoices.service import Invoices
 from user_billing.keyring import Keyring
 from user_billing.keys.service import Keys
@@ -113,9 +113,9 @@ class Services:
         self.guard = Guard(database, clock)
         self.plans = Plans(database, clock)
         self.sellers = Sellers(database, clock)
-        self.subscriptions = Subscriptions(database, clock, sells=is_seller_confirmed)
+        self.subscriptions = Subscriptions(database, clock)
         self.invoices = Invoices(database, clock, self.subscriptions)
-        self.periods = Periods(database, clock, self.subscriptions, self.invoices, grace)
+        self.periods = Periods(database, clock, self.invoices, grace)
         self.corrections = Corrections(database, clock)
         self.ledger = Ledger(database)
         self.wallets = Wallets(database, clock)

@@ -15,9 +15,9 @@ from shop import ACTOR, CUSTOMER, MAY, SELLER, PriceASample, Shop, month
 from sqlalchemy import event, select, text
 
 from user_billing.errors import Conflict, NotFound
-from user_billing.invoices import sql
 from user_billing.invoices import tables as t
 from user_billing.invoices.corrections import Payment
+from user_billing.invoices.hours import unpack
 from user_billing.invoices.service import Invoices
 from user_billing.ledger.rules import Account
 from user_billing.wallets.rules import NewGrant, Source
@@ -75,8 +75,7 @@ def test_numbers_have_no_gap_whoever_rolls_back(shop):
         thread.join(600)
     event.remove(shop.database.engine, "before_execute", failing)
     shop.hub.clock.instant = start
-    with shop.database.directory() as session:
-        rows = sql.page(session, None, None, None, 200)
+    rows = shop.invoices.page(None, before=None, state=None, limit=200)
     made = sorted((row.number, row.issued_on) for row in rows if row.number and row.number > first)
     assert [number for number, _ in made] == list(range(first + 1, first + 49))
     assert [on for _, on in made] == sorted(on for _, on in made)
@@ -357,7 +356,7 @@ def test_a_line_opens_to_its_hours(shop):
     shop.report(org, MAY, 99, revision=2)
     proof = shop.invoices.proof(org, invoice, 2)
     (hours,) = proof.hours
-    lines = sql.hours_text(hours.hours)
+    lines = unpack(hours.hours)
     assert hashlib.sha256(lines.encode()).hexdigest() == hours.digest
     assert hours.digest == proof.position.line.derivation["hours_digest"]
     assert [line.split()[2].rstrip("0").rstrip(".") for line in lines.split("\n")] == [

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from shop import ACTOR, CUSTOMER, PriceASample, Shop, month
 from sqlalchemy import func, select
@@ -71,14 +71,15 @@ class Seller:
             self.month, self.state = self.month + 1, "none"
 
     def void(self):
-        if self.month and self.state == "none":
+        if self.invoice is not None and self.state == "none":
             give = self.shop.corrections.credit
             give(self.org, self.invoice, None, key="v", reason="void", actor=ACTOR)
-            self.month -= 1
+            self.month, self.invoice = self.month - 1, None
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(steps)
+@example(["finalise", "finalise", "void", "void"])
 def test_every_month_is_charged_for_all_its_usage(shop, actions):
     """Usage grows, shrinks and comes at any time before and after draft, approval, number and void:
     when everything is final, billed + adjustments of each month = the price of all its usage.

@@ -209,10 +209,11 @@ def test_closing_waits_for_the_last_source_and_no_longer_than_the_grace():
     """All past the end: complete. Else nothing until the grace ran out, then with names."""
     end, grace = MAY.end, timedelta(hours=24)
     all_past = dict.fromkeys((Audience.DIS, Audience.DAS), end)
-    assert rules.closing(end, all_past, grace, end) == rules.Closing("complete")
+    assert rules.missing_at_close(end, all_past, grace, end) == []
     late = {**all_past, Audience.DAS: end - timedelta(seconds=1), Audience.APS: None}
-    assert rules.closing(end, late, grace, end + grace - timedelta(seconds=1)) is None
-    assert rules.closing(end, late, grace, end + grace) == rules.Closing("grace", ("aps", "das"))
+    before = end + grace - timedelta(seconds=1)
+    assert rules.missing_at_close(end, late, grace, before) is None
+    assert rules.missing_at_close(end, late, grace, end + grace) == ["aps", "das"]
 
 
 def test_arabic_is_joined_and_put_in_the_order_in_which_it_is_seen():

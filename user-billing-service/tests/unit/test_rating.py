@@ -9,17 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from user_billing.errors import BadInput
+from user_billing.meters.rules import Aggregation, Meter
 from user_billing.money import rules as money
 from user_billing.plans import rules as plans
 from user_billing.plans.rules import Model, PlanVersion, Price, Tier
 from user_billing.plans.views import PriceBody
 from user_billing.rating import rules
 from user_billing.rating.model import LineKind, MeterUsage, Period
-from user_billing.rating.rules import Meter, Segment, rate
+from user_billing.rating.rules import Segment, rate
 
 START = datetime(2026, 5, 1, tzinfo=UTC)
 MAY = Period(START, datetime(2026, 6, 1, tzinfo=UTC))
-SUM, LEVEL = Meter("samples", is_level=False, name="samples"), Meter("series", True, "series")
+SUM = Meter("m", "samples", Aggregation.SUM, "", "m")
+LEVEL = Meter("m", "series", Aggregation.P95, "", "m")
 AMOUNTS = st.integers(0, 10**12)
 UNITS = st.decimals(0, 10, places=9).map(Fraction)
 
@@ -89,6 +91,11 @@ def stairs(draw):
     )
 
 
+def exact(parts):
+    """What the steps of a computation sum to."""
+    return sum(part.units * part.unit + part.flat for part in parts)
+
+
 def slow_graduated(tiers, units, share):
     """Unit by unit, what each costs where it lies; flat prices of the tiers that are entered."""
     total, low = Fraction(0), Fraction(0)
@@ -104,8 +111,18 @@ def slow_graduated(tiers, units, share):
 def test_graduated_prices_are_those_of_the_oracle(stairs, units, share):
     price = Price("m", Model.GRADUATED, tiers=stairs)
     parts = plans.parts(price, Fraction(units), share)
-    assert sum(part.amount for part in parts) == slow_graduated(stairs, units, share)
+    assert exact(parts) == slow_graduated(stairs, units, share)
     assert sum(part.units for part in parts) == units
+
+
+@pytest.mark.parametrize("aggregation", Aggregation)
+def test_what_is_summed_grows_with_time_and_what_is_not_is_a_level(aggregation):
+    """Half of a period has half of a sum's included units; a level's amount is halved instead."""
+    price = Price("m", Model.PER_UNIT, Fraction(4), Fraction(1))
+    half = Period(START, START + (MAY.end - START) / 2)
+    meter = Meter("m", "x", aggregation, "", "m")
+    (line,) = rate([Segment(plan(price), half, {"m": used(10)})], MAY, {"m": meter}).lines
+    assert line.amount == (800 if aggregation in {"sum", "count"} else 300)
 
 
 @given(stairs(), st.integers(0, 10**6), st.integers(0, 10**6))
@@ -113,9 +130,40 @@ def test_more_never_costs_less(stairs, some, more):
     price = Price("m", Model.GRADUATED, tiers=stairs)
 
     def of(quantity):
-        return sum(part.amount for part in plans.parts(price, Fraction(quantity)))
+        return exact(plans.parts(price, Fraction(quantity)))
 
     assert of(some) <= of(some + more)
+
+
+HALF = Fraction(1, 2)
+ENTRY = (Tier(Fraction(10), Fraction(2), Fraction(6)), Tier(None, Fraction(1), Fraction(8)))
+
+
+@pytest.mark.parametrize(
+    ("price", "quantity", "steps"),
+    [
+        # a half of a period: half of the included units, of the tiers' ends and the flat prices
+        (Price("m", Model.PER_UNIT, Fraction(4), Fraction(3)), 5, [(3, 3, 0)]),
+        (Price("m", Model.PER_UNIT, Fraction(4), Fraction(3)), 1, [(0, 3, 0)]),
+        (Price("m", Model.PER_UNIT), 5, [(5, 0, 0)]),
+        (Price("m", Model.PACKAGE, Fraction(4), Fraction(3)), 5, [(3, 3, 0)]),
+        (Price("m", Model.GRADUATED, tiers=ENTRY), 0, [(0, 2, 0)]),
+        (Price("m", Model.GRADUATED, tiers=ENTRY), 5, [(5, 2, 3)]),
+        (Price("m", Model.GRADUATED, tiers=ENTRY), 6, [(5, 2, 3), (1, 1, 4)]),
+        (Price("m", Model.VOLUME, tiers=ENTRY), 0, [(0, 2, 0)]),
+        (Price("m", Model.VOLUME, tiers=ENTRY), 5, [(5, 2, 3)]),
+        (Price("m", Model.VOLUME, tiers=ENTRY), 6, [(6, 1, 4)]),
+    ],
+)
+def test_the_steps_of_half_a_period(price, quantity, steps):
+    """Only tiers that are entered have a step and a flat price; what is included is no step."""
+    parts = plans.parts(price, Fraction(quantity), HALF)
+    assert [(part.units, part.unit, part.flat) for part in parts] == steps
+
+
+def test_without_a_share_the_period_is_a_whole_one():
+    price = Price("m", Model.GRADUATED, Fraction(4), tiers=ENTRY)
+    assert plans.parts(price, Fraction(15)) == plans.parts(price, Fraction(15), Fraction(1))
 
 
 cuts = st.lists(st.integers(1, 743), unique=True, max_size=5).map(sorted)
@@ -187,12 +235,54 @@ def test_the_minimum_fills_what_is_missing():
     assert [line.amount for line in high.lines] == [1000]
 
 
-@given(st.fractions(-(10**9), 10**9))
-def test_halves_go_away_from_zero(amount):
-    rounded = rules.round_minor(amount)
-    assert abs(rounded - amount) <= Fraction(1, 2)
-    if abs(rounded - amount) == Fraction(1, 2):
-        assert abs(rounded) > abs(amount)
+def test_a_derivation_says_all_that_its_amount_was_computed_from():
+    """Of a plan's price, of a meter and of a minimum, for the first half of May."""
+    price = Price("m", Model.GRADUATED, Fraction(4), tiers=ENTRY)
+    half = Period(START, START + (MAY.end - START) / 2)
+    version = plan(price, recurring=200, minimum=10_000, n=7)
+    lines = rate([Segment(version, half, {"m": used(7)})], MAY, {"m": SUM}).lines
+    assert [line.derivation for line in lines] == [
+        {"engine": 1, "rule": "recurring", "plan": "p", "version": 7, "price": 200,
+         "share": "1/2", "amount": 100},
+        {"engine": 1, "rule": "graduated", "plan": "p", "version": 7, "currency": "EUR",
+         "meter": "m", "quantity": "7", "hours": 744, "hours_digest": "digest", "included": "2",
+         "package": "1", "share": "1", "parts": [{"units": "5", "unit": "2", "flat": "3"}],
+         "rounding": "once, half away from zero"},
+        {"engine": 1, "rule": "minimum", "plan": "p", "version": 7, "minimum": 10_000,
+         "share": "1/2", "amount": 3_600},
+    ]  # fmt: skip
+    assert [rules.recompute(line.derivation) for line in lines] == [100, 1300, 3600]
+    assert [(line.amount, line.quantity, line.unit) for line in lines] == [
+        (100, 1, "period"), (1300, 7, "samples"), (3600, 1, "period"),
+    ]  # fmt: skip
+    assert [line.description for line in lines] == ["P", "m", "P: minimum"]
+
+
+def test_the_level_of_a_part_of_a_period_is_charged_for_its_share():
+    """Half of the time: the tiers of a whole period, half of the amount."""
+    price = Price("m", Model.GRADUATED, Fraction(4), tiers=ENTRY)
+    half = Period(START, START + (MAY.end - START) / 2)
+    (line,) = rate([Segment(plan(price), half, {"m": used(9)})], MAY, {"m": LEVEL}).lines
+    assert (line.derivation["included"], line.derivation["share"]) == ("4", "1/2")
+    assert line.amount == 800  # (5 units × 2 + 6 for entering) / 2
+
+
+def test_the_order_in_which_meters_are_read_changes_no_hash():
+    of = [{"m": used(1), "o": used(2)}, {"o": used(2), "m": used(1)}]
+    assert len({rules.input_hash([Segment(plan(), MAY, usage)], MAY) for usage in of}) == 1
+
+
+def test_usage_without_a_price_is_free_and_a_price_without_usage_has_no_line():
+    price = Price("m", Model.PER_UNIT, unit=Fraction(1))
+    assert rate([Segment(plan(price), MAY, {"o": used(5)})], MAY, {"m": SUM}).lines == ()
+
+
+@pytest.mark.parametrize(("minimum", "lines"), [(299, [300]), (300, [300]), (301, [300, 1])])
+def test_a_minimum_that_is_reached_has_no_line(minimum, lines):
+    price = Price("m", Model.PER_UNIT, unit=Fraction(1))
+    rated = rate([Segment(plan(price, minimum=minimum), MAY, {"m": used(3)})], MAY, {"m": SUM})
+    assert [line.amount for line in rated.lines] == lines
+    assert rated.total == sum(lines)
 
 
 def test_the_same_input_has_the_same_hash_and_lines_and_another_has_not():
@@ -215,12 +305,29 @@ def test_the_same_input_has_the_same_hash_and_lines_and_another_has_not():
         (Price("m", Model.GRADUATED, tiers=tiers((5, 1))),),
         (Price("m", Model.GRADUATED, tiers=tiers((5, 1), (5, 1), (None, 1))),),
         (Price("m", Model.GRADUATED, tiers=tiers((None, 1), (None, 1))),),
+        (Price("m", Model.GRADUATED, tiers=tiers((5, 1), (None, 1), (None, 1))),),
+        (Price("m", Model.GRADUATED, tiers=tiers((0, 1), (None, 1))),),
+        (Price("m", Model.GRADUATED, tiers=tiers((6, 1), (5, 1), (None, 1))),),
         (Price("m", Model.PACKAGE, package=Fraction(0)),),
     ],
 )
 def test_prices_that_cannot_be_computed_with_are_refused(prices):
     with pytest.raises(BadInput):
         plans.check(plan(*prices))
+
+
+@pytest.mark.parametrize(
+    "prices",
+    [
+        (),
+        (Price("m", Model.PER_UNIT), Price("o", Model.PER_UNIT)),
+        (Price("m", Model.PACKAGE, package=Fraction(1, 2)),),
+        (Price("m", Model.VOLUME, tiers=tiers((None, 1))),),
+        (Price("m", Model.GRADUATED, tiers=tiers(("0.5", 1), (1, 1), (None, 1))),),
+    ],
+)
+def test_prices_that_can_be_computed_with_pass(prices):
+    plans.check(plan(*prices))
 
 
 def test_usage_is_multiplied_exactly_and_rounded_to_nine_decimals():

@@ -40,13 +40,12 @@ def test_what_is_given_back_lasts_a_month():
 @pytest.mark.parametrize(
     ("amount", "ends_in_s", "grants", "field"),
     [
-        (0, 9, 0, "amount"),
         (1, 0, 0, "expires_at"),
         (1, 9, rules.GRANTS_MAX, "currency"),
     ],
 )
 def test_what_is_no_grant(amount, ends_in_s, grants, field):
-    """Nothing, what is over already, one grant too many."""
+    """What is over already, one grant too many."""
     ends = NOW + timedelta(seconds=ends_in_s)
     grant = NewGrant("EUR", amount, Source.PAID, "prepaid", 100, ends)
     with pytest.raises(BadInput, match=f"field={field}"):

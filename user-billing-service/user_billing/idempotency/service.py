@@ -10,11 +10,12 @@ from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from user_billing.chassis.clock import Clock
-from user_billing.db.session import Database
+from user_billing.db import rows
+from user_billing.db.session import Database, Room
 from user_billing.errors import Conflict, TooManyAttempts
 from user_billing.idempotency.tables import idempotency
 from user_billing.keyring import Keyring
@@ -36,12 +37,11 @@ class Answer:
     body: bytes
 
 
-class Answers:
+class Answers(Room):
     """Keeps answers, sealed: some have secrets in them."""
 
     def __init__(self, database: Database, clock: Clock, keyring: Keyring) -> None:
-        self._database = database
-        self._clock = clock
+        super().__init__(database, clock)
         self._keyring = keyring
 
     def claim(self, org: UUID, key: str, digest: bytes) -> Answer | None:
@@ -66,8 +66,7 @@ class Answers:
                 if session.scalars(select(func.count()).select_from(some)).one() > KEYS_MAX:
                     raise TooManyAttempts(keys_max=KEYS_MAX, hours=24, retry_after_s=600)
                 return None
-            where = (_I.org_id == org, _I.key == key)
-            row = session.execute(select(idempotency).where(*where)).one_or_none()
+            row = rows.one(session, idempotency, org, key=key)
         if row is None or (row.digest == digest and row.status is None):
             raise Conflict(detail="a request with this Idempotency-Key is in work", retry_after_s=1)
         if row.digest != digest:
@@ -81,12 +80,9 @@ class Answers:
         sealed = None
         if len(answer.body) <= ANSWER_BYTES_MAX:
             sealed = self._keyring.seal(answer.body, label=_label(org, key))
+        values = {"status": answer.status, "body_sealed": sealed}
         with self._database.organisation(org) as session:
-            session.execute(
-                update(idempotency)
-                .where(_I.org_id == org, _I.key == key)
-                .values(status=answer.status, body_sealed=sealed)
-            )
+            rows.change(session, idempotency, {"org_id": org, "key": key}, **values)
 
     def release(self, org: UUID, key: str) -> None:
         """The key is free: nothing was done under it."""

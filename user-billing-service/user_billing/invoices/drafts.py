@@ -1,19 +1,23 @@
 """What a draft is made of: the period's lines, what earlier periods still miss, and the hours."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final, Protocol
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
+from user_billing.db import rows
 from user_billing.errors import Conflict
 from user_billing.invoices import rules, sql
 from user_billing.invoices import tables as t
+from user_billing.invoices.hours import unpack
 from user_billing.invoices.rules import Position
 from user_billing.invoices.sellers import customer_of
 from user_billing.rating.model import Line, Period, Rated
+from user_billing.subscriptions.service import Subscriptions
 from user_billing.usage import sql as usage_sql
 
 CORRECTED_MAX: Final = 13
@@ -21,19 +25,6 @@ CORRECTED_MAX: Final = 13
 TRIES: Final = 3
 COMMIT_MAX: Final = timedelta(hours=1)
 """Rows are stored at most so long after the time they say they were received at."""
-
-
-class Rating(Protocol):
-    """What documents need of plans and subscriptions."""
-
-    def period_at(self, session: Session, org: UUID, at: datetime) -> Period | None:
-        """The organisation's billing period at that time; None without a subscription."""
-
-    def began(self, session: Session, org: UUID) -> datetime | None:
-        """When its first subscription began; None without one."""
-
-    def rated(self, session: Session, org: UUID, period: Period) -> Rated | None:
-        """What the period costs by the usage there is now; None without a price."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +49,7 @@ class Draft:
 
 def build(
     session: Session,
-    rating: Rating,
+    rating: Subscriptions,
     org: UUID,
     period: Period,
     *,
@@ -76,43 +67,38 @@ def build(
     currency = rated.currency if rated else None
     if rated is None:
         hours.clear()
-    customer = customer_of(sql.one(session, t.customer, org), seller)
+    customer = customer_of(rows.one(session, t.customer, org), seller)
     rates = sql.rates(session)
 
     def position(line: Line, of: datetime, key: rules.Key, adjusts: UUID | None) -> Position:
         tax = rules.tax_of(seller.country, customer, rates, rules.last_day(line.period))
         return Position(line, tax, of, key, adjusts)
 
+    def missing(lines: Sequence[Line], of: datetime, invoice: Row[Any]) -> list[Position]:
+        """What all documents together do not charge yet of the period that begins then."""
+        billed = sql.billed(session, org, of, but)
+        number = rules.number_text(invoice.series, invoice.number)
+        adjusted = rules.adjustments(lines, billed, invoice.id, number)
+        return [position(line, of, key, invoice.id) for key, line in adjusted]
+
     lines = rated.lines if rated else ()
     positions = [position(line, period.start, rules.key_of(line), None) for line in lines]
     if void := sql.voided_invoice(session, org, period.start):
-        # what other invoices charge for the period already
-        number = rules.number_text(void.series, void.number)
-        billed = sql.billed(session, org, period.start, but)
-        positions += [
-            position(line, period.start, key, void.id)
-            for key, line in rules.adjustments((), billed, void.id, number)
-        ]
+        positions += missing((), period.start, void)  # other invoices charge for the period already
     for row in reversed(sql.invoiced_periods(session, org, period.start, CORRECTED_MAX)):
         if not (row.elsewhere or _has_late_hours(session, org, row)):
             continue
-        earlier, number = Period(row.start, row.end), rules.number_text(row.series, row.number)
+        earlier = Period(row.start, row.end)
         again = rating.rated(session, org, earlier)
-        if again is None:
-            continue
-        billed = sql.billed(session, org, row.start, but)
-        if not list(rules.adjustments(again.lines, billed, row.invoice_id, number)):
+        if again is None or not missing(again.lines, row.start, row):
             continue
         if again.currency != (currency or again.currency):
-            not_charged.append(number)
+            not_charged.append(rules.number_text(row.series, row.number))
             continue
         currency = again.currency
         again = _rated(session, rating, org, earlier, hours)
         assert again is not None, "it was rated a moment ago"
-        positions += [
-            position(line, row.start, key, row.invoice_id)
-            for key, line in rules.adjustments(again.lines, billed, row.invoice_id, number)
-        ]
+        positions += missing(again.lines, row.start, row)
     charged = rules.affordable(positions)
     if currency is None or not (rated or charged):
         return None
@@ -126,9 +112,9 @@ def _has_late_hours(session: Session, org: UUID, row: Row[Any]) -> bool:
     if not recent:
         return False
     stored = {
-        of.meter: sql.hours_text(of.hours).split("\n")
-        for of in sql.of_invoice(session, t.invoice_hours, org, row.invoice_id)
-        if of.start == row.start and of.meter in recent
+        of.meter: unpack(of.hours).split("\n")
+        for of in rows.many(session, t.invoice_hours, org, invoice_id=row.id, start=row.start)
+        if of.meter in recent
     }
     return any(
         not set(lines.split("\n")).issubset(stored.get(meter, ()))
@@ -138,7 +124,7 @@ def _has_late_hours(session: Session, org: UUID, row: Row[Any]) -> bool:
 
 def _rated(
     session: Session,
-    rating: Rating,
+    rating: Subscriptions,
     org: UUID,
     period: Period,
     hours: dict[Period, dict[str, str]],

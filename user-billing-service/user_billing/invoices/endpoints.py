@@ -1,6 +1,6 @@
 """Documents over HTTP: an organisation reads its own, the operator makes them."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Query, Response, status
 from user_billing import access
 from user_billing.api.bodies import Instant
 from user_billing.api.deps import AdminCaller, BillingReader, Operator, ServicesDep
+from user_billing.db.rows import next_page
 from user_billing.idempotency.http import RequiredKey
 from user_billing.invoices import payload, views
 from user_billing.invoices.rules import State
@@ -17,7 +18,6 @@ from user_billing.model import Actor
 from user_billing.services import Services
 
 router = APIRouter(prefix="/api/v1", tags=["invoices"])
-Limit = Annotated[int, Query(ge=1, le=PAGE_MAX)]
 PDF = "application/pdf"
 
 
@@ -26,14 +26,45 @@ def _pages(body: bytes) -> Response:
     return Response(body, media_type=PDF, headers=headers)
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Which invoices: those before the one with that id, in that state, newest first."""
+
+    before: UUID | None = None
+    state: State | None = None
+    limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 100
+
+    def view(self, services: Services, org: UUID | None) -> views.InvoicesView:
+        """The page; org None: of all organisations."""
+        rows = services.invoices.page(org, **asdict(self))
+        page = {"invoices": map(views.numbered, rows), "next": next_page(rows, self.limit)}
+        return views.InvoicesView.of(page)
+
+
+@dataclass(frozen=True, slots=True)
+class StatementOf:
+    """The range [start, end) of a statement."""
+
+    start: Instant
+    end: Instant
+    as_pdf: bool = False
+
+    def answer(self, document: dict[str, Any]) -> Response | dict[str, Any]:
+        """The document, or its pages."""
+        return _pages(payload.pages(document)) if self.as_pdf else document
+
+
+PageOf = Annotated[Page, Depends()]
+Statement = Annotated[StatementOf, Depends()]
+
+
 # An organisation's own
 
 
 @router.get("/billing-details")
 def read_details(caller: BillingReader, services: ServicesDep) -> views.BillingDetailsView:
     """Whom documents name."""
-    row = services.sellers.customer(caller.tenant)
-    return views.BillingDetailsView.model_validate(row or {})
+    return views.BillingDetailsView.of(services.sellers.customer(caller.tenant) or {})
 
 
 @router.put("/billing-details")
@@ -43,49 +74,29 @@ def put_details(
     """The next documents name these facts; those there are stay as they are."""
     access.require_fresh(caller, services.clock.now())
     row = services.sellers.put_customer(caller.tenant, body.model_dump(), caller.actor)
-    return views.BillingDetailsView.model_validate(row)
+    return views.BillingDetailsView.of(row)
 
 
 @router.get("/invoices")
-def list_invoices(
-    caller: BillingReader,
-    services: ServicesDep,
-    before: UUID | None = None,
-    state: State | None = None,
-    limit: Limit = 100,
-) -> views.InvoicesView:
+def list_invoices(caller: BillingReader, services: ServicesDep, page: PageOf) -> views.InvoicesView:
     """Invoices before the one with that id, newest first."""
-    rows = services.invoices.page(caller.tenant, before=before, state=state, limit=limit)
-    return views.InvoicesView.of(rows, limit)
+    return page.view(services, caller.tenant)
 
 
 @router.get("/invoices/statement", response_model=None)
 def read_statement(
-    caller: BillingReader,
-    services: ServicesDep,
-    start: Instant,
-    end: Instant,
-    *,
-    as_pdf: bool = False,
+    caller: BillingReader, services: ServicesDep, of: Statement
 ) -> Response | dict[str, Any]:
     """What was used in [start, end): a statement, not an invoice."""
-    document = services.invoices.statement(caller.tenant, start, end)
-    return _pages(payload.pages(document)) if as_pdf else document
+    return of.answer(services.invoices.statement(caller.tenant, of.start, of.end))
 
 
 @router.get("/teams/{team_id}/statement", response_model=None)
 def read_team_statement(
-    team_id: UUID,
-    caller: BillingReader,
-    services: ServicesDep,
-    start: Instant,
-    end: Instant,
-    *,
-    as_pdf: bool = False,
+    team_id: UUID, caller: BillingReader, services: ServicesDep, of: Statement
 ) -> Response | dict[str, Any]:
     """What a team used in [start, end), and its shares of the costs that lie within."""
-    document = services.costs.statement(caller.tenant, team_id, start, end)
-    return _pages(payload.pages(document)) if as_pdf else document
+    return of.answer(services.costs.statement(caller.tenant, team_id, of.start, of.end))
 
 
 @router.get("/invoices/{invoice_id}")
@@ -93,7 +104,7 @@ def read_invoice(
     invoice_id: UUID, caller: BillingReader, services: ServicesDep
 ) -> views.DocumentView:
     """The invoice with its lines, credit notes and payments."""
-    return views.DocumentView.of(services.invoices.one(caller.tenant, invoice_id))
+    return views.document(services.invoices.one(caller.tenant, invoice_id))
 
 
 @router.get("/invoices/{invoice_id}/pdf", response_class=Response)
@@ -107,9 +118,7 @@ def read_proof(
     invoice_id: UUID, n: int, caller: BillingReader, services: ServicesDep
 ) -> views.ProofView:
     """How the line's amount was computed, and from which hours."""
-    currency = services.invoices.one(caller.tenant, invoice_id).row.currency
-    proof = services.invoices.proof(caller.tenant, invoice_id, n)
-    return views.ProofView.of(n, proof, currency)
+    return views.proof(services.invoices.proof(caller.tenant, invoice_id, n))
 
 
 @router.get("/credit-notes/{note_id}/pdf", response_class=Response)
@@ -124,7 +133,7 @@ def read_note_pages(note_id: UUID, caller: BillingReader, services: ServicesDep)
 @router.get("/operator/seller")
 def read_seller(_caller: Operator, services: ServicesDep) -> views.SellerView:
     """Who sells."""
-    return views.SellerView.model_validate(services.sellers.seller())
+    return views.SellerView.of(services.sellers.seller())
 
 
 @router.put("/operator/seller")
@@ -132,20 +141,20 @@ def put_seller(body: views.SellerBody, caller: Operator, services: ServicesDep) 
     """Who sells; a change is to be confirmed before anything more is invoiced."""
     access.require_fresh(caller, services.clock.now())
     row = services.sellers.put_seller(body.model_dump(), caller.tenant, caller.actor)
-    return views.SellerView.model_validate(row)
+    return views.SellerView.of(row)
 
 
 @router.post("/operator/seller/confirm")
 def confirm_seller(caller: Operator, services: ServicesDep) -> views.SellerView:
     """From now on there are invoices."""
     access.require_fresh(caller, services.clock.now())
-    return views.SellerView.model_validate(services.sellers.confirm(caller.tenant, caller.actor))
+    return views.SellerView.of(services.sellers.confirm(caller.tenant, caller.actor))
 
 
 @router.get("/operator/tax-rates")
 def list_rates(_caller: Operator, services: ServicesDep) -> views.TaxRatesView:
     """All of them."""
-    return views.TaxRatesView.model_validate({"tax_rates": services.sellers.rates()})
+    return views.TaxRatesView.of({"tax_rates": services.sellers.rates()})
 
 
 @router.put("/operator/tax-rates")
@@ -155,7 +164,7 @@ def put_rate(
     """The rate of that country from that day on; the same day again replaces it."""
     access.require_fresh(caller, services.clock.now())
     rates = services.sellers.put_rate(body.rate(), caller.tenant, caller.actor)
-    return views.TaxRatesView.model_validate({"tax_rates": rates})
+    return views.TaxRatesView.of({"tax_rates": rates})
 
 
 @router.put("/operator/organisations/{organisation_id}/tax-exemption")
@@ -165,20 +174,13 @@ def put_exemption(
     """Why the organisation pays no tax; an empty reason ends it."""
     access.require_fresh(caller, services.clock.now())
     row = services.sellers.exempt(organisation_id, body.reason, caller.actor)
-    return views.BillingDetailsView.model_validate(row)
+    return views.BillingDetailsView.of(row)
 
 
 @router.get("/operator/invoices")
-def list_all(
-    _caller: Operator,
-    services: ServicesDep,
-    before: UUID | None = None,
-    state: State | None = None,
-    limit: Limit = 100,
-) -> views.InvoicesView:
+def list_all(_caller: Operator, services: ServicesDep, page: PageOf) -> views.InvoicesView:
     """Invoices of all organisations before the one with that id, newest first."""
-    rows = services.invoices.page(None, before=before, state=state, limit=limit)
-    return views.InvoicesView.of(rows, limit)
+    return page.view(services, None)
 
 
 @router.post("/operator/invoices", status_code=status.HTTP_201_CREATED)
@@ -188,7 +190,7 @@ def make_draft(
     """The draft of a closed period, or what it has already; null when the period has no price."""
     org, start = body.organisation_id, body.period_start
     made = services.invoices.make_draft(org, start, caller.actor)
-    return None if made is None else views.DocumentView.of(services.invoices.one(org, made))
+    return None if made is None else views.document(services.invoices.one(org, made))
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,8 +207,8 @@ class OnInvoice:
         return self.services.invoices.one(self.org, self.id)
 
     def view(self) -> views.DocumentView:
-        """As JSON tells it."""
-        return views.DocumentView.of(self.whole())
+        """The same, as an answer."""
+        return views.document(self.whole())
 
 
 def _read(invoice_id: UUID, caller: Operator, services: ServicesDep) -> OnInvoice:

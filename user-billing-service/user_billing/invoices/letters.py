@@ -20,7 +20,6 @@ FAMILY: Final = "figo"
 REST: Final = "figorest"
 SMALL: Final = frozenset(range(0x20, 0x180)) | frozenset(range(0x2010, 0x2040)) | {0x20AC, 0x2212}
 _FORMS: Final = ("<isolated>", "<final>", "<initial>", "<medial>")
-_ARABIC: Final = frozenset(range(0x0600, 0x0700))
 
 
 @cache

@@ -47,6 +47,25 @@ def instant(at: datetime) -> str:
     return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
+def sums(totals: Totals, credits_used: int, currency: str) -> dict[str, Any]:
+    """What a document says below its lines."""
+
+    def text(minor: int) -> str:
+        return money.text(minor, currency)
+
+    return {
+        "subtotal": text(totals.subtotal),
+        "taxes": [
+            {"name": part.tax.name, "percent": plain(part.tax.percent), "net": text(part.net),
+             "amount": text(part.amount)}
+            for part in totals.taxes
+        ],
+        "tax": text(totals.tax),
+        "credits": text(credits_used),
+        "total": text(totals.gross - credits_used),
+    }  # fmt: skip
+
+
 def document(
     head: Head,
     lines: Sequence[dict[str, Any]],
@@ -56,26 +75,11 @@ def document(
 ) -> dict[str, Any]:
     """The payload. totals: None for a statement without prices."""
     due = None if head.due_days is None else head.on + timedelta(days=head.due_days)
-    sums: dict[str, Any] = {}
+    below: dict[str, Any] = {}
     printed = list(notes)
     if totals is not None:
         assert head.currency is not None, "prices have a currency"
-        currency = head.currency
-        sums = {
-            "subtotal": money.text(totals.subtotal, currency),
-            "taxes": [
-                {
-                    "name": part.tax.name,
-                    "percent": plain(part.tax.percent),
-                    "net": money.text(part.net, currency),
-                    "amount": money.text(part.amount, currency),
-                }
-                for part in totals.taxes
-            ],
-            "tax": money.text(totals.tax, currency),
-            "credits": money.text(credits_used, currency),
-            "total": money.text(totals.gross - credits_used, currency),
-        }
+        below = sums(totals, credits_used, head.currency)
         printed += [TAX_RULE, *dict.fromkeys(p.tax.note for p in totals.taxes if p.tax.note)]
     if head.seller and head.document == "invoice" and head.seller["bank_text"]:
         printed.append(head.seller["bank_text"])
@@ -91,7 +95,7 @@ def document(
         "seller": None if head.seller is None else dict(head.seller),
         "customer": dict(head.customer),
         "lines": list(lines),
-        **sums,
+        **below,
         "notes": printed,
     }
 
@@ -126,12 +130,6 @@ def text(payload: Mapping[str, Any]) -> str:
 def digest(payload_text: str) -> bytes:
     """Its SHA-256."""
     return hashlib.sha256(payload_text.encode()).digest()
-
-
-def customer_in(payload_text: str) -> dict[str, str]:
-    """The customer as a stored document names it."""
-    customer: dict[str, str] = json.loads(payload_text)["customer"]
-    return customer
 
 
 def pages(document: Mapping[str, Any]) -> bytes:

@@ -115,32 +115,30 @@ def _times(of: Mapping[str, Any]) -> str:
     return f"{start} to {end}"
 
 
+def _labelled(of: Mapping[str, Any], **labels: str) -> list[str]:
+    """The fields that there are, each after its label."""
+    return [f"{label} {of[name]}" for name, label in labels.items() if of[name]]
+
+
 def _head(pages: _Pages) -> None:
     payload = pages.payload
     seller, customer = payload["seller"], payload["customer"]
     if seller:
-        numbers = [
-            f"{name} {seller[key]}"
-            for name, key in (("Tax number", "tax_number"), ("VAT id", "vat_id"))
-            if seller[key]
-        ]
+        numbers = _labelled(seller, tax_number="Tax number", vat_id="VAT id")
         lines = [seller["legal_name"], seller["address"], seller["country"], *numbers]
         pages.text_block("\n".join(lines), 8, align="R")
     pages.set_y(pages.get_y() + 6)
-    numbers = [f"VAT id {customer['vat_id']}"] if customer["vat_id"] else []
-    place = [customer["address"], customer["country"]]
-    text = "\n".join(filter(None, [customer["legal_name"], *place, *numbers]))
-    pages.text_block(text, 10, width=110)
+    lines = [customer["legal_name"], customer["address"], customer["country"]]
+    lines += _labelled(customer, vat_id="VAT id")
+    pages.text_block("\n".join(filter(None, lines)), 10, width=110)
     pages.set_y(pages.get_y() + 8)
     pages.text_block(pages.heading, 15)
     pages.set_y(pages.get_y() + 2)
-    period = payload["period"]
-    facts = [f"Date: {payload['date']}", f"Period: {_times(period)}"]
-    if payload["corrects"]:
-        facts.append(f"Corrects invoice: {payload['corrects']}")
-    if payload["due"]:
-        facts.append(f"Due: {payload['due']}")
-    pages.text_block("\n".join(facts))
+    facts = {**payload, "period": _times(payload["period"])}
+    lines = _labelled(
+        facts, date="Date:", period="Period:", corrects="Corrects invoice:", due="Due:"
+    )
+    pages.text_block("\n".join(lines))
     pages.set_y(pages.get_y() + 4)
 
 

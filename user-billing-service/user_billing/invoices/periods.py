@@ -12,56 +12,44 @@ import structlog
 
 from user_billing.chassis.clock import Clock
 from user_billing.chassis.kinds import ServiceError
-from user_billing.db.session import BoundSession, Database
+from user_billing.db import rows
+from user_billing.db.session import BoundSession, Database, Room
 from user_billing.invoices import rules, sql
-from user_billing.invoices.drafts import Rating
-from user_billing.invoices.service import BILLING, Invoices
+from user_billing.invoices.service import Invoices
+from user_billing.invoices.tables import billing_period
 from user_billing.model import Audience
 from user_billing.rating.model import Period
+from user_billing.subscriptions.service import BILLING
 from user_billing.usage import sql as usage_sql
 
 log = structlog.get_logger()
 
-BATCH: Final = 100
-BATCHES_MAX: Final = 200
+ORGANISATIONS_AT_ONCE: Final = 20_000
 PERIODS_AT_ONCE: Final = 24
 """Of one organisation in one step; a hub that was down for longer goes on in the next."""
-_FIRST: Final = UUID(int=0)
 
 
-class Periods:
+class Periods(Room):
     """Brings the periods of all organisations forward."""
 
     def __init__(
-        self,
-        database: Database,
-        clock: Clock,
-        rating: Rating,
-        invoices: Invoices,
-        grace: timedelta,
+        self, database: Database, clock: Clock, invoices: Invoices, grace: timedelta
     ) -> None:
-        self._database = database
-        self._clock = clock
-        self._rating = rating
+        super().__init__(database, clock)
         self._invoices = invoices
+        self._rating = invoices.rating
         self._grace = grace
 
     def step(self) -> int:
         """How many organisations had something due. A background step; replicas share the work."""
-        now, after, done = self._clock.now(), _FIRST, 0
-        for _ in range(BATCHES_MAX):
-            with self._database.directory() as session:
-                due = sql.due_organisations(session, after, now, BATCH)
-            for org in due:
-                try:
-                    self._bring_forward(org)
-                except Exception:  # one organisation holds up no other
-                    log.exception("billing_period_failed", organisation=str(org))
-            done += len(due)
-            if len(due) < BATCH:
-                break
-            after = due[-1]
-        return done
+        with self._database.directory() as session:
+            due = sql.due_organisations(session, self._clock.now(), ORGANISATIONS_AT_ONCE)
+        for org in due:
+            try:
+                self._bring_forward(org)
+            except Exception:  # one organisation holds up no other
+                log.exception("billing_period_failed", organisation=str(org))
+        return len(due)
 
     def _bring_forward(self, org: UUID) -> None:
         with self._database.directory() as session:
@@ -102,14 +90,15 @@ class Periods:
             last = sql.last_period(session, org)
         for row in sql.ended_periods(session, org, now):
             if row.state != "closed":
-                closing = rules.closing(row.end, watermarks, self._grace, now)
-                if closing is None:
-                    if row.state == "open":
-                        sql.change_period(session, org, row.start, state="grace")
+                where = {"org_id": org, "start": row.start}
+                missing = rules.missing_at_close(row.end, watermarks, self._grace, now)
+                if missing is None:
+                    rows.change(session, billing_period, where, state="grace")
                     continue
-                sql.change_period(
-                    session, org, row.start, state="closed", closed_at=now, closed_by=closing.by,
-                    missing=list(closing.missing), drafted=not sells,
+                rows.change(
+                    session, billing_period, where, state="closed", closed_at=now,
+                    closed_by="grace" if missing else "complete", missing=missing,
+                    drafted=not sells,
                 )  # fmt: skip
             if sells:
                 waiting.append(row.start)

@@ -2,28 +2,27 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, TypeAlias
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Row
 
+from user_billing.db import rows
 from user_billing.db.session import Database
 from user_billing.errors import Conflict
 from user_billing.invoices import hours, payload, rules, sql
 from user_billing.invoices import tables as t
 from user_billing.invoices.rules import Position
-from user_billing.invoices.service import require
+from user_billing.invoices.service import read
 from user_billing.ledger import sql as ledger_sql
 from user_billing.ledger.rules import Account
 from user_billing.meters.rules import BUILT_IN, Aggregation, of_period
 from user_billing.money import rules as money
 from user_billing.rating.model import LineKind
-
-Recompute: TypeAlias = Callable[[Mapping[str, Any]], int]
-"""A line's amount, in minor units, from its derivation alone."""
+from user_billing.rating.rules import recompute
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,74 +33,62 @@ class Check:
     agrees: bool | None
 
 
-def prove(
-    database: Database, recompute: Recompute | None, org: UUID, invoice_id: UUID
-) -> Iterator[Check]:
+def prove(database: Database, org: UUID, invoice_id: UUID) -> Iterator[Check]:
     """Everything of a final invoice. Raises NotFound, Conflict for a draft."""
     with database.organisation(org) as session:
-        row = require(session, org, invoice_id)
-        positions = sql.positions(session, org, invoice_id)
-        stored = sql.of_invoice(session, t.invoice_hours, org, invoice_id, "start", "meter")
-        notes = sql.credit_notes(session, org, invoice_id)
+        whole = read(session, org, invoice_id)
+        stored = rows.many(session, t.invoice_hours, org, "start", "meter", invoice_id=invoice_id)
         credited = sql.credited(session, org, invoice_id)
         posted = ledger_sql.amount_of(session, org, f"invoice:{invoice_id}", Account.RECEIVABLE)
-        pages = sql.one(session, t.document_pdf, org, document_id=invoice_id)
+        pages = rows.one(session, t.document_pdf, org, document_id=invoice_id)
+    row, positions = whole.row, whole.positions
     if row.payload is None:
         raise Conflict(detail="a draft proves nothing yet", invoice=invoice_id)
     yield from _document(row, positions)
     for of_meter in stored:
-        text = sql.hours_text(of_meter.hours)
+        text = hours.unpack(of_meter.hours)
         what = f"{of_meter.meter}: {len(text.splitlines())} hourly rows have their digest"
         yield Check(what, hours.digest(text) == of_meter.digest)
     for n, position in enumerate(positions, 1):
-        yield from _line(recompute, n, position, row.currency, stored)
+        yield from _line(n, position, row.currency, stored)
     yield Check("the ledger has the whole amount", (posted or 0) == row.total + row.credits)
     if pages is not None:
         again = payload.pages(json.loads(row.payload))
         same = hashlib.sha256(pages.body).digest() == bytes(pages.sha256) and again == pages.body
         yield Check("the pages are those of the document", same)
-    for note in notes:
+    for note in whole.credit_notes:
         name = rules.number_text(note.series, note.number)
-        yield Check(f"credit note {name} is as stored", _is_whole(note))
+        yield Check(f"credit note {name} is as stored", _is_as_stored(note))
     within = all(abs(amount) <= abs(positions[n - 1].line.amount) for n, amount in credited.items())
     yield Check("credits are within their lines", within)
 
 
-def _is_whole(row: Row[Any]) -> bool:
-    return hashlib.sha256(row.payload.encode()).digest() == bytes(row.sha256)
+def _is_as_stored(row: Row[Any]) -> bool:
+    return payload.digest(row.payload) == bytes(row.sha256)
 
 
-def _document(row: Row[Any], positions: list[Position]) -> Iterator[Check]:
-    said = json.loads(row.payload)
+def _document(row: Row[Any], positions: Sequence[Position]) -> Iterator[Check]:
+    document = json.loads(row.payload)
     number = rules.number_text(row.series, row.number)
-    yield Check(f"{number} has its SHA-256", _is_whole(row) and said["number"] == number)
+    yield Check(f"{number} has its SHA-256", _is_as_stored(row) and document["number"] == number)
     printed = payload.lines(positions, row.currency)
-    yield Check(f"the document has the {len(positions)} stored lines", said["lines"] == printed)
-    sums = rules.totals_of(positions)
-    taxes = [(money.text(tax.net, row.currency), money.text(tax.amount, row.currency))
-             for tax in sums.taxes]  # fmt: skip
+    yield Check(f"the document has the {len(positions)} stored lines", document["lines"] == printed)
+    totals = rules.totals_of(positions)
+    sums = payload.sums(totals, row.credits, row.currency)
     yield Check(
-        "tax is once per rate on the sum of its lines",
-        [(tax["net"], tax["amount"]) for tax in said["taxes"]] == taxes,
-    )
-    amounts = (sums.subtotal, sums.tax, row.credits, sums.gross - row.credits)
-    texts = [money.text(amount, row.currency) for amount in amounts]
-    names = ("subtotal", "tax", "credits", "total")
-    yield Check(
-        "subtotal + tax - credits = total",
-        [said[name] for name in names] == texts
-        and [getattr(row, name) for name in names] == list(amounts),
+        "tax is once per rate on the sum of its lines, and subtotal + tax - credits = total",
+        {name: document[name] for name in sums} == sums
+        and (row.subtotal, row.tax) == (totals.subtotal, totals.tax)
+        and row.total == totals.gross - row.credits,
     )
 
 
-def _line(
-    recompute: Recompute | None, n: int, position: Position, currency: str, stored: Any
-) -> Iterator[Check]:
+def _line(n: int, position: Position, currency: str, stored: Any) -> Iterator[Check]:
     line = position.line
     meter = {meter.code: meter for meter in BUILT_IN}.get(line.meter or "")
     mine = [of for of in stored if rules.is_made_of(position, of)]
     if line.kind is LineKind.USAGE and meter is not None and len(mine) == 1:
-        text = hours.within(sql.hours_text(mine[0].hours), line.period)
+        text = hours.within(hours.unpack(mine[0].hours), line.period)
         start, end = line.period.start, line.period.end
         by_rule = Decimal(0)
         if text:
@@ -118,6 +105,6 @@ def _line(
         agrees = line.amount == missing or missing < line.amount < 0
         yield Check(f"line {n}: {amount} of what was missing to the period", agrees)
         return
-    again = recompute(line.derivation) if recompute else None
-    is_right = None if again is None else line.amount == again or again < line.amount < 0
+    again = recompute(line.derivation)
+    is_right = line.amount == again or again < line.amount < 0
     yield Check(f"line {n}: {amount} by its derivation", is_right)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
+from fractions import Fraction
 from typing import Any, Final
 from uuid import UUID
 
@@ -22,9 +23,8 @@ from user_billing.errors import BadInput, Conflict
 from user_billing.meters.rules import BUILT_IN
 from user_billing.model import Audience
 from user_billing.money import rules as money
-from user_billing.rating.model import Line, LineKind, Period
+from user_billing.rating.model import Json, Line, LineKind, Period
 
-NO_TAX: Final = Decimal(0)
 STATEMENT_DAYS_MAX: Final = 400
 TAX_RULE: Final = "Tax is computed once per rate, on the sum of its lines, and rounded once."
 EU: Final = frozenset(code.upper() for code in vat.MEMBER_STATES) - {"XI"}
@@ -110,12 +110,24 @@ class TaxSum:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """subtotal + tax = gross."""
+    """Of a document: subtotal + tax = gross."""
 
-    subtotal: int
     taxes: tuple[TaxSum, ...]
-    tax: int
-    gross: int
+
+    @property
+    def subtotal(self) -> int:
+        """Before tax."""
+        return sum(part.net for part in self.taxes)
+
+    @property
+    def tax(self) -> int:
+        """Of all rates."""
+        return sum(part.amount for part in self.taxes)
+
+    @property
+    def gross(self) -> int:
+        """With tax."""
+        return self.subtotal + self.tax
 
 
 def country(code: str) -> str:
@@ -172,7 +184,7 @@ def check_rate(rate: Rate, others: Iterable[Rate]) -> None:
 
 def tax_on(net: int, percent: Decimal) -> int:
     """Minor units of tax on `net`, rounded once."""
-    return money.round_half_away(money.EXACT.multiply(Decimal(net), percent).scaleb(-2))
+    return money.round_half_away(net * Fraction(percent) / 100)
 
 
 def totals(parts: Iterable[tuple[Tax, int]]) -> Totals:
@@ -180,11 +192,10 @@ def totals(parts: Iterable[tuple[Tax, int]]) -> Totals:
     sums: dict[Tax, int] = {}
     for tax, amount in parts:
         sums[tax] = sums.get(tax, 0) + amount
-    taxes = tuple(TaxSum(tax, net, tax_on(net, tax.percent)) for tax, net in sums.items())
-    subtotal, tax_total = sum(sums.values()), sum(part.amount for part in taxes)
-    if subtotal + tax_total > money.MINOR_MAX:
-        raise BadInput(field="total", value=subtotal + tax_total, max=money.MINOR_MAX)
-    return Totals(subtotal, taxes, tax_total, subtotal + tax_total)
+    result = Totals(tuple(TaxSum(tax, n, tax_on(n, tax.percent)) for tax, n in sums.items()))
+    if result.gross > money.MINOR_MAX:
+        raise BadInput(field="total", value=result.gross, max=money.MINOR_MAX)
+    return result
 
 
 def totals_of(positions: Iterable[Position]) -> Totals:
@@ -213,26 +224,18 @@ def adjustments(
         difference = rated[key] - billed.get(key, 0)
         if not difference:
             continue
-        like = first.get(key)
-        name = like.description if like else (key.meter or key.kind.value)
-        yield (
-            key,
-            Line(
-                kind=LineKind.ADJUSTMENT,
-                description=f"{name}: known after invoice {number}",
-                meter=key.meter,
-                period=key.period,
-                quantity=like.quantity if like else Decimal(0),
-                unit=like.unit if like else "",
-                amount=difference,
-                derivation={
-                    "rated": rated[key],
-                    "billed": billed.get(key, 0),
-                    "invoice": str(invoice),
-                    "line": dict(like.derivation) if like else {},
-                },
-            ),
-        )
+        name = key.meter or key.kind.value
+        gone = Line(key.kind, name, key.meter, key.period, Decimal(0), "", 0, {})
+        like = first.get(key, gone)
+        derivation: dict[str, Json] = {
+            "rated": rated[key], "billed": billed.get(key, 0), "invoice": str(invoice),
+            "line": dict(like.derivation),
+        }  # fmt: skip
+        description = f"{like.description}: known after invoice {number}"
+        yield key, replace(
+            like, kind=LineKind.ADJUSTMENT, description=description, amount=difference,
+            derivation=derivation,
+        )  # fmt: skip
 
 
 def affordable(positions: Sequence[Position]) -> list[Position]:
@@ -281,25 +284,16 @@ def is_made_of(position: Position, hours: Any) -> bool:
     return bool(hours.meter == counted_as.get(meter, meter))
 
 
-@dataclass(frozen=True, slots=True)
-class Closing:
-    """Why a period closed: `complete`, or `grace` with the sources that had not reported."""
-
-    by: str
-    missing: tuple[str, ...] = ()
-
-
-def closing(
+def missing_at_close(
     end: datetime, watermarks: Mapping[Audience, datetime | None], grace: timedelta, now: datetime
-) -> Closing | None:
-    """Whether a period that ended closes now. watermarks: complete through, None: never heard of.
+) -> list[str] | None:
+    """The sources that had not reported when a period that ended closes now; None: it waits.
 
-    None: sources are still waited for. Source: one grace for all, `UBS_BILLING_GRACE_HOURS`.
+    watermarks: complete through, None: never heard of. Source: one grace for all,
+    `UBS_BILLING_GRACE_HOURS`.
     """
-    missing = tuple(sorted(s for s, at in watermarks.items() if at is None or at < end))
-    if not missing:
-        return Closing("complete")
-    return Closing("grace", missing) if end + grace <= now else None
+    missing = sorted(s.value for s, at in watermarks.items() if at is None or at < end)
+    return missing if not missing or end + grace <= now else None
 
 
 def number_text(series: str, number: int) -> str:
@@ -321,24 +315,19 @@ def credit_totals(
     to the invoice's tax exactly.
     """
 
-    def parts(amounts: Mapping[int, int]) -> list[tuple[Tax, int]]:
-        return [(positions[n - 1].tax, amount) for n, amount in sorted(amounts.items())]
+    def sums(amounts: Mapping[int, int]) -> dict[Tax, TaxSum]:
+        parts = ((positions[n - 1].tax, amount) for n, amount in sorted(amounts.items()))
+        return {part.tax: part for part in totals(parts).taxes}
 
-    old = {part.tax: part for part in totals(parts(before)).taxes}
-    both = Counter(before)
-    both.update(credit)
-    after = {part.tax: part for part in totals(parts(both)).taxes}
-    sums = totals(parts(credit)).taxes
-    taxes = tuple(
-        TaxSum(
-            part.tax,
-            part.net,
-            after[part.tax].amount - (old[part.tax].amount if part.tax in old else 0),
+    together = Counter(before)
+    together.update(credit)
+    old, both = sums(before), sums(together)
+    return Totals(
+        tuple(
+            replace(part, amount=both[tax].amount - (old[tax].amount if tax in old else 0))
+            for tax, part in sums(credit).items()
         )
-        for part in sums
     )
-    subtotal, tax = sum(part.net for part in taxes), sum(part.amount for part in taxes)
-    return Totals(subtotal, taxes, tax, subtotal + tax)
 
 
 def remaining(positions: Sequence[Position], before: Mapping[int, int]) -> dict[int, int]:

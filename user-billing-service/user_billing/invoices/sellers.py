@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, Final
 from uuid import UUID
 
@@ -10,8 +11,8 @@ from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from user_billing.audit import service as audit
-from user_billing.chassis.clock import Clock
-from user_billing.db.session import Database, within
+from user_billing.db import rows
+from user_billing.db.session import Room, within
 from user_billing.errors import BadInput, Conflict, NotFound
 from user_billing.invoices import rules, sql
 from user_billing.invoices import tables as t
@@ -34,12 +35,6 @@ def confirmed(session: Session) -> Row[Any]:
     return seller
 
 
-def is_seller_confirmed(session: Session) -> bool:
-    """Whether the operator has confirmed who sells."""
-    seller = sql.seller(session)
-    return seller is not None and seller.confirmed_at is not None
-
-
 def customer_of(row: Row[Any] | None, seller: Row[Any]) -> rules.Customer:
     """What decides about tax; who said nothing is taken to be in the seller's country."""
     if row is None or not row.country:
@@ -47,12 +42,8 @@ def customer_of(row: Row[Any] | None, seller: Row[Any]) -> rules.Customer:
     return rules.Customer(row.country, row.vat_id, row.exempt)
 
 
-class Sellers:
+class Sellers(Room):
     """The seller, its tax rates, and the customers' facts."""
-
-    def __init__(self, database: Database, clock: Clock) -> None:
-        self._database = database
-        self._clock = clock
 
     def seller(self) -> Row[Any]:
         """Raises NotFound before the operator entered it."""
@@ -64,8 +55,7 @@ class Sellers:
 
     def put_seller(self, facts: Mapping[str, Any], home: UUID, actor: Actor) -> Row[Any]:
         """The seller has these facts, and is to be confirmed again when they changed."""
-        checked = {**facts, "country": rules.country(facts["country"])}
-        checked["vat_id"] = rules.vat_id(facts["vat_id"], facts["country"])
+        checked = {**facts, **_of_tax(facts)}
         money.exponent(facts["currency"])
         for name in ("series", "credit_series"):
             if not _SERIES.fullmatch(facts[name]):
@@ -75,7 +65,7 @@ class Sellers:
         with self._database.directory() as session:
             before = sql.seller(session)
             if before is None or any(getattr(before, name) != checked[name] for name in checked):
-                sql.put(session, t.seller, {"only": True}, {**checked, "confirmed_at": None})
+                rows.put(session, t.seller, {"only": True}, {**checked, "confirmed_at": None})
                 self._record(session, home, actor, "seller.changed", checked["legal_name"])
         return self.seller()
 
@@ -89,7 +79,7 @@ class Sellers:
             raise BadInput(field="tax_number, vat_id", needs="one of them on every invoice")
         with self._database.directory() as session:
             if row.confirmed_at is None:
-                sql.confirm_seller(session, self._clock.now())
+                rows.change(session, t.seller, {}, confirmed_at=self._clock.now())
                 self._record(session, home, actor, "seller.confirmed", row.legal_name)
         return self.seller()
 
@@ -110,9 +100,9 @@ class Sellers:
             rules.check_rate(rate, others)
             if len(others) >= TAX_RATES_MAX:
                 raise BadInput(field="tax_rates", max=TAX_RATES_MAX)
-            key = {"country": rate.country, "valid_from": rate.valid_from}
-            values = {"valid_to": rate.valid_to, "name": rate.name, "percent": rate.percent}
-            sql.put(session, t.tax_rate, key, values)
+            values = asdict(rate)
+            key = {name: values.pop(name) for name in ("country", "valid_from")}
+            rows.put(session, t.tax_rate, key, values)
             target = f"{rate.country} {rate.percent} % from {rate.valid_from}"
             self._record(session, home, actor, "tax_rate.changed", target)
         return self.rates()
@@ -120,16 +110,15 @@ class Sellers:
     def customer(self, org: UUID) -> Row[Any] | None:
         """What the organisation said of itself."""
         with self._database.organisation(org) as session:
-            return sql.one(session, t.customer, org)
+            return rows.one(session, t.customer, org)
 
     def put_customer(self, org: UUID, facts: Mapping[str, str], actor: Actor) -> Row[Any] | None:
         """The next documents name these facts. Raises BadInput."""
-        checked = {**facts, "country": rules.country(facts["country"])}
-        checked["vat_id"] = rules.vat_id(facts["vat_id"], facts["country"])
         try:
-            checked["email"] = validate_email(facts["email"], check_deliverability=False).normalized
+            email = validate_email(facts["email"], check_deliverability=False).normalized
         except EmailNotValidError as exc:
             raise BadInput(field="email", value=facts["email"], detail=str(exc)) from exc
+        checked = {**facts, **_of_tax(facts), "email": email}
         return self._put_customer(org, checked, actor, "billing_details.changed")
 
     def exempt(self, org: UUID, reason: str, actor: Actor) -> Row[Any] | None:
@@ -142,12 +131,18 @@ class Sellers:
         with self._database.organisation(org) as session:
             if organisations_sql.organisation(session, org) is None:
                 raise NotFound(organisation=org)
-            before = sql.one(session, t.customer, org)
+            before = rows.one(session, t.customer, org)
             whole = {name: getattr(before, name, "") for name in ALL_FACTS} | dict(values)
-            sql.put(session, t.customer, {"org_id": org}, whole)
+            rows.put(session, t.customer, {"org_id": org}, whole)
             audit.record(session, org, actor, action, f"organisation:{org}", now=self._clock.now())
-            return sql.one(session, t.customer, org)
+            return rows.one(session, t.customer, org)
 
     def _record(self, session: Any, home: UUID, actor: Actor, action: str, target: str) -> None:
         with within(session, home):
             audit.record(session, home, actor, action, target, now=self._clock.now())
+
+
+def _of_tax(facts: Mapping[str, Any]) -> dict[str, str]:
+    """Country and VAT id, checked. Raises BadInput."""
+    country = rules.country(facts["country"])
+    return {"country": country, "vat_id": rules.vat_id(facts["vat_id"], country)}

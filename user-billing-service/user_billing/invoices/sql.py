@@ -1,46 +1,31 @@
 """SQL of documents inside one organisation; what is across all of them says so."""
 
-import hashlib
-import zlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import Row, Table, delete, func, insert, select, text, update
+from sqlalchemy import Row, delete, func, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
+from user_billing.db import rows
+from user_billing.invoices import hours
 from user_billing.invoices import tables as t
 from user_billing.invoices.rules import Key, Position, Rate, State, Tax
 from user_billing.rating.model import Line, LineKind, Period
 
 _P, _I, _L, _N = t.billing_period.c, t.invoice.c, t.invoice_line.c, t.credit_note.c
+_OF_LINE = ("kind", "description", "meter", "quantity", "unit", "amount", "derivation")
 
-_NEXT_ORGANISATIONS = text("""
+_DUE_ORGANISATIONS = text("""
 SELECT o.id FROM billing.organisation o
- WHERE o.id > :after AND (
-   NOT EXISTS (SELECT FROM billing.billing_period p WHERE p.org_id = o.id AND p."end" > :now)
+ WHERE NOT EXISTS (SELECT FROM billing.billing_period p WHERE p.org_id = o.id AND p."end" > :now)
    OR EXISTS (SELECT FROM billing.billing_period p
-               WHERE p.org_id = o.id AND p."end" <= :now AND NOT p.drafted))
+               WHERE p.org_id = o.id AND p."end" <= :now AND NOT p.drafted)
  ORDER BY o.id LIMIT :limit
 """)
-
-
-def one(
-    session: Session, table: Table, org: UUID, *, lock: bool = False, **where: Any
-) -> Row[Any] | None:
-    """The organisation's row with these values; locked until the end of the transaction."""
-    statement = select(table).where(table.c.org_id == org).filter_by(**where)
-    return session.execute(statement.with_for_update() if lock else statement).one_or_none()
-
-
-def of_invoice(
-    session: Session, table: Table, org: UUID, invoice_id: UUID, *order: str
-) -> Sequence[Row[Any]]:
-    """What belongs to the invoice, in that order."""
-    where = (table.c.org_id == org, table.c.invoice_id == invoice_id)
-    return session.execute(select(table).where(*where).order_by(*(table.c[o] for o in order))).all()
 
 
 # Seller, tax rates, customers
@@ -51,25 +36,12 @@ def seller(session: Session) -> Row[Any] | None:
     return session.execute(select(t.seller)).one_or_none()
 
 
-def confirm_seller(session: Session, now: datetime) -> None:
-    """The operator confirmed the seller."""
-    session.execute(update(t.seller).values(confirmed_at=now))
-
-
-def put(session: Session, table: Table, key: Mapping[str, Any], values: Mapping[str, Any]) -> None:
-    """The row with that key has these values."""
-    statement = upsert(table).values(**key, **values)
-    session.execute(
-        statement.on_conflict_do_update(constraint=table.primary_key, set_=dict(values))
-    )
-
-
 def rates(session: Session) -> list[Rate]:
     """All tax rates, by country and date."""
     r = t.tax_rate.c
-    columns = (r.country, r.valid_from, r.valid_to, r.name, r.percent)
-    rows = session.execute(select(*columns).order_by(r.country, r.valid_from))
-    return [Rate(*row) for row in rows]
+    return [
+        Rate(*row) for row in session.execute(select(t.tax_rate).order_by(r.country, r.valid_from))
+    ]
 
 
 def take_number(session: Session, series: str, on: date) -> tuple[int, date]:
@@ -91,17 +63,15 @@ def take_number(session: Session, series: str, on: date) -> tuple[int, date]:
 # Periods
 
 
-def due_organisations(session: Session, after: UUID, now: datetime, limit: int) -> list[UUID]:
+def due_organisations(session: Session, now: datetime, limit: int) -> list[UUID]:
     """Organisations with a period to begin, close or draft, by id; across organisations."""
-    given = {"after": after, "now": now, "limit": limit}
-    return list(session.scalars(_NEXT_ORGANISATIONS, given))
+    return list(session.scalars(_DUE_ORGANISATIONS, {"now": now, "limit": limit}))
 
 
 def last_period(session: Session, org: UUID) -> Row[Any] | None:
     """The latest period that began."""
-    p = t.billing_period
-    order = _P.start.desc()
-    return session.execute(select(p).where(_P.org_id == org).order_by(order).limit(1)).one_or_none()
+    latest = select(t.billing_period).where(_P.org_id == org).order_by(_P.start.desc()).limit(1)
+    return session.execute(latest).one_or_none()
 
 
 def add_period(session: Session, org: UUID, period: Period) -> None:
@@ -119,16 +89,10 @@ def ended_periods(session: Session, org: UUID, now: datetime) -> Sequence[Row[An
     return session.execute(lock).all()
 
 
-def change_period(session: Session, org: UUID, start: datetime, **values: Any) -> None:
-    """The period has these values."""
-    where = (_P.org_id == org, _P.start == start)
-    session.execute(update(t.billing_period).where(*where).values(**values))
-
-
 def invoiced_periods(
     session: Session, org: UUID, before: datetime, limit: int
 ) -> Sequence[Row[Any]]:
-    """(start, end, invoice_id, series, number, made_at, elsewhere) of the last periods with a
+    """(start, end, id, series, number, made_at, elsewhere) of the last periods with a
     standing invoice. elsewhere: whether other documents have lines of the period.
     """
     other = select(_L.n).where(
@@ -136,20 +100,19 @@ def invoiced_periods(
     )
     elsewhere = other.correlate(t.billing_period).exists().label("elsewhere")
     made_at = _I.created_at.label("made_at")
-    rows: Any = session.execute(
-        select(_P.start, _P.end, _P.invoice_id, _I.series, _I.number, made_at, elsewhere)
+    return session.execute(
+        select(_P.start, _P.end, _I.id, _I.series, _I.number, made_at, elsewhere)
         .join_from(t.billing_period, t.invoice, (_I.org_id == _P.org_id) & (_I.id == _P.invoice_id))
         .where(_P.org_id == org, _P.start < before, _I.state == State.FINAL, ~_voided(org))
         .order_by(_P.start.desc())
         .limit(limit)
     ).all()
-    return list(rows)
 
 
 def invoiced_until(session: Session, org: UUID) -> datetime | None:
     """The end of the last period with a standing invoice; None without one."""
-    rows = invoiced_periods(session, org, datetime.max.replace(tzinfo=UTC), 1)
-    return rows[0].end if rows else None
+    last = invoiced_periods(session, org, datetime.max.replace(tzinfo=UTC), 1)
+    return last[0].end if last else None
 
 
 def voided_invoice(session: Session, org: UUID, start: datetime) -> Row[Any] | None:
@@ -172,37 +135,9 @@ def _voided(org: UUID) -> Any:
 # Invoices
 
 
-def add(session: Session, table: Table, org: UUID, rows: Sequence[Mapping[str, Any]]) -> None:
-    """The rows are there."""
-    if rows:
-        session.execute(insert(table), [{"org_id": org, **row} for row in rows])
-
-
 def organisation_of(session: Session, invoice_id: UUID) -> UUID | None:
     """Whose invoice it is; across organisations."""
     return session.scalar(select(_I.org_id).where(_I.id == invoice_id))
-
-
-def page(
-    session: Session, org: UUID | None, before: UUID | None, state: State | None, limit: int
-) -> Sequence[Row[Any]]:
-    """Invoices with an id below `before`, newest first; org None: across organisations."""
-    names = ("org_id", "id", "period_start", "period_end", "state", "currency", "subtotal", "tax",
-             "credits", "total", "created_at", "series", "number", "issued_on")  # fmt: skip
-    statement = select(*(_I[name] for name in names)).order_by(_I.id.desc()).limit(limit)
-    if org is not None:
-        statement = statement.where(_I.org_id == org)
-    if before is not None:
-        statement = statement.where(_I.id < before)
-    if state is not None:
-        statement = statement.where(_I.state == state)
-    return session.execute(statement).all()
-
-
-def change_invoice(session: Session, org: UUID, invoice_id: UUID, **values: Any) -> None:
-    """The draft has these values."""
-    where = (_I.org_id == org, _I.id == invoice_id)
-    session.execute(update(t.invoice).where(*where).values(**values))
 
 
 def put_positions(
@@ -213,24 +148,22 @@ def put_positions(
         session.execute(
             delete(table).where(table.c.org_id == org, table.c.invoice_id == invoice_id)
         )
-    rows = [
+    lines = [
         {
-            "invoice_id": invoice_id, "n": n, "kind": at.line.kind.value,
-            "description": at.line.description, "meter": at.line.meter,
-            "start": at.line.period.start, "end": at.line.period.end,
-            "quantity": at.line.quantity, "unit": at.line.unit, "amount": at.line.amount,
-            "derivation": dict(at.line.derivation), "tax_name": at.tax.name,
+            **{name: getattr(at.line, name) for name in _OF_LINE}, "invoice_id": invoice_id, "n": n,
+            "start": at.line.period.start, "end": at.line.period.end, "tax_name": at.tax.name,
             "tax_percent": at.tax.percent, "tax_note": at.tax.note, "of_period": at.of_period,
-            "charges": at.key.kind.value, "adjusts": at.adjusts,
+            "charges": at.key.kind, "adjusts": at.adjusts,
         }
         for n, at in enumerate(positions, 1)
     ]  # fmt: skip
-    add(session, t.invoice_line, org, rows)
+    rows.add(session, t.invoice_line, org, lines)
 
 
 def positions(session: Session, org: UUID, invoice_id: UUID) -> list[Position]:
     """The invoice's lines in order."""
-    return [_position(row) for row in of_invoice(session, t.invoice_line, org, invoice_id, "n")]
+    lines = rows.many(session, t.invoice_line, org, "n", invoice_id=invoice_id)
+    return [_position(row) for row in lines]
 
 
 def _position(row: Row[Any]) -> Position:
@@ -246,7 +179,7 @@ def _position(row: Row[Any]) -> Position:
 
 def billed(session: Session, org: UUID, of_period: datetime, but: UUID | None) -> dict[Key, int]:
     """What all documents but one charge of a billing period; voided ones charge nothing."""
-    rows = session.execute(
+    charged = session.execute(
         select(_L.charges, _L.meter, _L.start, _L.end, func.sum(_L.amount))
         .join_from(t.invoice_line, t.invoice, (_I.org_id == _L.org_id) & (_I.id == _L.invoice_id))
         .where(_L.org_id == org, _L.of_period == of_period, ~_voided(org))
@@ -256,67 +189,38 @@ def billed(session: Session, org: UUID, of_period: datetime, but: UUID | None) -
     )
     return {
         Key(LineKind(charges), meter, Period(start, end)): int(amount)
-        for charges, meter, start, end, amount in rows
+        for charges, meter, start, end, amount in charged
     }
 
 
-# What an invoice was made of
-
-
 def add_hours(
-    session: Session, org: UUID, invoice_id: UUID, period: Period, hours: Mapping[str, str]
+    session: Session, org: UUID, invoice_id: UUID, period: Period, by_meter: Mapping[str, str]
 ) -> None:
-    """The hours by meter, as text whose SHA-256 is their digest, are stored with the draft."""
-    rows = [
+    """The hours by meter, as text, are stored with the draft, and their digests."""
+    stored = [
         {
             "invoice_id": invoice_id, "start": period.start, "end": period.end, "meter": meter,
-            "digest": hashlib.sha256(lines.encode()).hexdigest(),
-            "hours": pack(lines),
+            "digest": hours.digest(text), "hours": hours.pack(text),
         }
-        for meter, lines in hours.items()
+        for meter, text in by_meter.items()
     ]  # fmt: skip
-    add(session, t.invoice_hours, org, rows)
-
-
-def pack(hours_text: str) -> bytes:
-    """The text as it is stored: some 20 bytes a row that is read by minute."""
-    return zlib.compress(hours_text.encode(), 9)
-
-
-def hours_text(packed: bytes) -> str:
-    """The text that was stored."""
-    return zlib.decompress(packed).decode()
-
-
-def credit_notes(session: Session, org: UUID, invoice_id: UUID) -> Sequence[Row[Any]]:
-    """Of the invoice, oldest first."""
-    return of_invoice(session, t.credit_note, org, invoice_id, "id")
-
-
-def payments(session: Session, org: UUID, invoice_id: UUID) -> Sequence[Row[Any]]:
-    """Of the invoice, oldest first."""
-    return of_invoice(session, t.payment, org, invoice_id, "recorded_at", "reference")
+    rows.add(session, t.invoice_hours, org, stored)
 
 
 # Credit notes, pages
 
 
+def credit_notes(session: Session, org: UUID, invoice_id: UUID) -> Sequence[Row[Any]]:
+    """Of the invoice, oldest first."""
+    return rows.many(session, t.credit_note, org, "id", invoice_id=invoice_id)
+
+
 def credited(session: Session, org: UUID, invoice_id: UUID) -> dict[int, int]:
     """Line → minor units credited so far."""
-    c = t.credit_note_line.c
-    rows = session.execute(
-        select(c.n, func.sum(c.amount))
-        .where(c.org_id == org, c.invoice_id == invoice_id)
-        .group_by(c.n)
-    )
-    return {n: int(amount) for n, amount in rows}
-
-
-def credit_note_lines(session: Session, org: UUID, note_id: UUID) -> dict[int, int]:
-    """Line of the invoice → minor units that the note credits."""
-    c = t.credit_note_line.c
-    where = (c.org_id == org, c.credit_note_id == note_id)
-    return {row.n: row.amount for row in session.execute(select(c.n, c.amount).where(*where))}
+    sums: Counter[int] = Counter()
+    for row in rows.many(session, t.credit_note_line, org, invoice_id=invoice_id):
+        sums[row.n] += row.amount
+    return dict(sums)
 
 
 def add_pdf(session: Session, org: UUID, document_id: UUID, sha256: bytes, body: bytes) -> None:

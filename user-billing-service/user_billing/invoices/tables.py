@@ -1,90 +1,53 @@
-"""The tables of documents; the migration is what makes them, and what keeps them unchanged.
+"""The tables of documents; the migration is what makes them, and what keeps them unchanged."""
 
-A column is written `name:kind`, with `?` where it may be null.
-"""
+from user_billing.db.tables import table
 
-from typing import Any, Final
-
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    Column,
-    Date,
-    DateTime,
-    Integer,
-    LargeBinary,
-    Numeric,
-    Table,
-    Text,
-    Uuid,
-)
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
-
-from user_billing.db.tables import metadata
-
-_KINDS: Final[dict[str, Any]] = {
-    "uuid": Uuid, "text": Text, "texts": ARRAY(Text), "int": Integer, "minor": BigInteger,
-    "quantity": Numeric(38, 9), "percent": Numeric(6, 3), "flag": Boolean, "day": Date,
-    "instant": DateTime(timezone=True), "bytes": LargeBinary, "json": JSONB,
-}  # fmt: skip
-
-
-def _table(name: str, key: str, columns: str) -> Table:
-    parts = [(text, True) for text in key.split()] + [(text, False) for text in columns.split()]
-    made = []
-    for text, is_key in parts:
-        column, _, kind = text.partition(":")
-        null = kind.endswith("?")
-        made.append(Column(column, _KINDS[kind.rstrip("?")], primary_key=is_key, nullable=null))
-    return Table(name, metadata, *made)
-
-
-seller = _table(
+seller = table(
     "seller", "only:flag",
     """legal_name:text address:text country:text tax_number:text vat_id:text bank_text:text
     currency:text series:text credit_series:text payment_days:int automatic:flag
     confirmed_at:instant?""",
 )  # fmt: skip
-tax_rate = _table(
+tax_rate = table(
     "tax_rate", "country:text valid_from:day", "valid_to:day? name:text percent:percent"
 )
-number_counter = _table("number_counter", "series:text", "last:minor last_on:day")
-customer = _table(
+number_counter = table("number_counter", "series:text", "last:minor last_on:day")
+customer = table(
     "customer", "org_id:uuid",
     "legal_name:text address:text country:text vat_id:text email:text exempt:text",
 )  # fmt: skip
-billing_period = _table(
+billing_period = table(
     "billing_period", "org_id:uuid start:instant",
     """end:instant state:text closed_at:instant? closed_by:text? missing:texts drafted:flag
     invoice_id:uuid?""",
 )  # fmt: skip
-invoice = _table(
+invoice = table(
     "invoice", "org_id:uuid id:uuid",
     """period_start:instant period_end:instant state:text currency:text input_hash:text
     subtotal:minor tax:minor credits:minor total:minor created_at:instant
     series:text? number:minor? issued_on:day? payload:text? sha256:bytes?""",
 )  # fmt: skip
-invoice_line = _table(
+invoice_line = table(
     "invoice_line", "org_id:uuid invoice_id:uuid n:int",
     """kind:text description:text meter:text? start:instant end:instant quantity:quantity unit:text
     amount:minor derivation:json tax_name:text tax_percent:percent tax_note:text of_period:instant
     charges:text adjusts:uuid?""",
 )  # fmt: skip
-invoice_hours = _table(
+invoice_hours = table(
     "invoice_hours", "org_id:uuid invoice_id:uuid start:instant end:instant meter:text",
     "digest:text hours:bytes",
 )  # fmt: skip
-credit_note = _table(
+credit_note = table(
     "credit_note", "org_id:uuid id:uuid",
     """invoice_id:uuid key:text voids:flag reason:text subtotal:minor tax:minor total:minor
     to_wallet:minor created_at:instant series:text number:minor issued_on:day payload:text
     sha256:bytes""",
 )  # fmt: skip
-credit_note_line = _table(
+credit_note_line = table(
     "credit_note_line", "org_id:uuid credit_note_id:uuid n:int", "invoice_id:uuid amount:minor"
 )
-payment = _table(
+payment = table(
     "payment", "org_id:uuid invoice_id:uuid reference:text",
     "amount:minor paid_on:day recorded_at:instant",
 )  # fmt: skip
-document_pdf = _table("document_pdf", "org_id:uuid document_id:uuid", "sha256:bytes body:bytes")
+document_pdf = table("document_pdf", "org_id:uuid document_id:uuid", "sha256:bytes body:bytes")

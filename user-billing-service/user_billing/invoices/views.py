@@ -1,26 +1,25 @@
 """The bodies of requests and answers about documents; amounts and quantities are decimal text."""
 
-from collections.abc import Sequence
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 from sqlalchemy import Row
 
 from user_billing.api.bodies import Body, Instant, Unicode
-from user_billing.invoices import payload, rules, sql
-from user_billing.invoices.corrections import Payment, open_amount
+from user_billing.invoices import hours, payload, rules
+from user_billing.invoices.corrections import Payment
 from user_billing.invoices.rules import Position, Rate
 from user_billing.invoices.service import Document, Proof
 from user_billing.money import rules as money
+from user_billing.money.views import Minor, View
 
 Short = Annotated[Unicode, Field(max_length=200)]
 Text = Annotated[Unicode, Field(max_length=2_000)]
 Amount = Annotated[Decimal, Field(max_digits=30, decimal_places=9)]
 Percent = Annotated[Decimal, Field(ge=0, le=100, decimal_places=3)]
-AMOUNTS = ("subtotal", "tax", "credits", "total")
 
 
 class SellerBody(Body):
@@ -39,17 +38,15 @@ class SellerBody(Body):
     automatic: bool = False
 
 
-class SellerView(SellerBody):
+class SellerView(SellerBody, View):
     """Who sells; nothing is invoiced while confirmed_at is null."""
 
-    model_config = ConfigDict(from_attributes=True, extra="ignore")
+    model_config = ConfigDict(extra="ignore")
     confirmed_at: datetime | None
 
 
-class TaxRateBody(Body):
+class TaxRateBody(Body, View):
     """A tax of a country; both days are included, valid_to null is without end."""
-
-    model_config = ConfigDict(from_attributes=True)
 
     country: Short
     valid_from: date
@@ -59,13 +56,12 @@ class TaxRateBody(Body):
 
     def rate(self) -> Rate:
         """As the rules take it."""
-        return Rate(self.country, self.valid_from, self.valid_to, self.name, self.percent)
+        return Rate(**dict(self))
 
 
-class TaxRatesView(BaseModel):
+class TaxRatesView(View):
     """By country and date."""
 
-    model_config = ConfigDict(from_attributes=True)
     tax_rates: list[TaxRateBody]
 
 
@@ -79,10 +75,9 @@ class BillingDetailsBody(Body):
     email: Short
 
 
-class BillingDetailsView(BaseModel):
+class BillingDetailsView(View):
     """Whom documents name; empty texts before anybody said. exempt: the operator's reason."""
 
-    model_config = ConfigDict(from_attributes=True)
     legal_name: str = ""
     address: str = ""
     country: str = ""
@@ -140,11 +135,11 @@ class PaymentBody(Body):
         return Payment(money.parse(self.amount, currency), self.paid_on, self.reference)
 
 
-class InvoiceView(BaseModel):
+class InvoiceView(View):
     """Without its lines. number and issued_on are null before it is final."""
 
     id: UUID
-    organisation_id: UUID
+    organisation_id: UUID = Field(validation_alias="org_id")
     state: rules.State
     number: str | None
     period_start: datetime
@@ -152,34 +147,26 @@ class InvoiceView(BaseModel):
     issued_on: date | None
     created_at: datetime
     currency: str
-    subtotal: str
-    tax: str
-    credits: str
-    total: str
-
-    @classmethod
-    def facts(cls, row: Row[Any]) -> dict[str, Any]:
-        """The fields of a row."""
-        number = None if row.number is None else rules.number_text(row.series, row.number)
-        amounts = {name: money.text(getattr(row, name), row.currency) for name in AMOUNTS}
-        facts = {**row._asdict(), **amounts, "number": number, "organisation_id": row.org_id}
-        return {name: facts[name] for name in InvoiceView.model_fields}
+    subtotal: Minor
+    tax: Minor
+    credits: Minor
+    total: Minor
 
 
-class InvoicesView(BaseModel):
+def numbered(row: Row[Any]) -> dict[str, Any]:
+    """The row of a document, whose number is as it is printed."""
+    number = None if row.number is None else rules.number_text(row.series, row.number)
+    return {**row._asdict(), "number": number}
+
+
+class InvoicesView(View):
     """Newest first. next: what `before` is for the next page, null at the end."""
 
     invoices: list[InvoiceView]
     next: UUID | None
 
-    @classmethod
-    def of(cls, rows: Sequence[Row[Any]], limit: int) -> Self:
-        """As JSON tells it."""
-        views = [InvoiceView(**InvoiceView.facts(row)) for row in rows]
-        return cls(invoices=views, next=views[-1].id if len(views) == limit else None)
 
-
-class LineView(BaseModel):
+class LineView(View):
     """One line. adjusts: the invoice whose period it corrects."""
 
     n: int
@@ -194,14 +181,13 @@ class LineView(BaseModel):
     tax: str
     adjusts: UUID | None
 
-    @classmethod
-    def of(cls, n: int, position: Position, currency: str) -> Self:
-        """As JSON tells it."""
-        facts = payload.line(n, position.line, position.tax, currency)
-        return cls(**facts, adjusts=position.adjusts)
+
+def line(n: int, at: Position, currency: str) -> LineView:
+    """Line `n`, as the document has it."""
+    return LineView(**payload.line(n, at.line, at.tax, currency), adjusts=at.adjusts)
 
 
-class CreditNoteView(BaseModel):
+class CreditNoteView(View):
     """voids: it credits all that was left. to_wallet: what went back into prepaid credit."""
 
     id: UUID
@@ -209,16 +195,16 @@ class CreditNoteView(BaseModel):
     issued_on: date
     voids: bool
     reason: str
-    total: str
-    to_wallet: str
+    total: Minor
+    to_wallet: Minor
 
-    @classmethod
-    def of(cls, row: Row[Any], currency: str) -> Self:
-        """As JSON tells it."""
-        facts = row._asdict()
-        facts["number"] = rules.number_text(row.series, row.number)
-        facts |= {n: money.text(facts[n], currency) for n in ("total", "to_wallet")}
-        return cls(**{name: facts[name] for name in cls.model_fields})
+
+class PaymentView(View):
+    """A transfer; negative amounts went back."""
+
+    amount: Minor
+    paid_on: date
+    reference: str
 
 
 class DocumentView(InvoiceView):
@@ -227,41 +213,34 @@ class DocumentView(InvoiceView):
     """
 
     status: str
-    open: str
+    open: Minor
     lines: list[LineView]
     credit_notes: list[CreditNoteView]
-    payments: list[PaymentBody]
+    payments: list[PaymentView]
     sha256: str | None
-    document: str | None
-
-    @classmethod
-    def of(cls, whole: Document) -> Self:
-        """As JSON tells it."""
-        row, currency = whole.row, whole.row.currency
-        left = open_amount(row, whole.credit_notes, whole.payments)
-        status = row.state
-        if row.state == rules.State.FINAL:
-            is_void = any(note.voids for note in whole.credit_notes)
-            status = "void" if is_void else "open" if left > 0 else "paid"
-        return cls(
-            **InvoiceView.facts(row),
-            status=status,
-            open=money.text(left if row.payload else 0, currency),
-            lines=[LineView.of(n, at, currency) for n, at in enumerate(whole.positions, 1)],
-            credit_notes=[CreditNoteView.of(note, currency) for note in whole.credit_notes],
-            payments=[
-                PaymentBody(
-                    amount=Decimal(money.text(paid.amount, currency)), paid_on=paid.paid_on,
-                    reference=paid.reference,
-                )
-                for paid in whole.payments
-            ],
-            sha256=None if row.sha256 is None else row.sha256.hex(),
-            document=row.payload,
-        )  # fmt: skip
+    document: str | None = Field(validation_alias="payload")
 
 
-class HoursView(BaseModel):
+def document(whole: Document) -> DocumentView:
+    """The invoice with all that belongs to it."""
+    row, currency = whole.row, whole.row.currency
+    facts = {
+        **numbered(row),
+        "status": whole.status,
+        "open": whole.open if row.payload else 0,
+        "lines": [line(n, at, currency) for n, at in enumerate(whole.positions, 1)],
+        "credit_notes": [numbered(note) for note in whole.credit_notes],
+        "payments": whole.payments,
+        "sha256": row.sha256 and row.sha256.hex(),
+    }
+    return DocumentView.of(facts, currency)
+
+
+def _rows(packed: bytes) -> list[str]:
+    return hours.unpack(packed).split("\n")
+
+
+class HoursView(View):
     """The hourly rows that a meter's quantity was computed from, as they stood: a line each,
     `hour in s since the epoch, source, quantity, readings, numbers by minute, SHA-256 of distinct
     values`. digest: SHA-256 of the lines, joined by line feeds.
@@ -271,27 +250,21 @@ class HoursView(BaseModel):
     start: datetime
     end: datetime
     digest: str
-    rows: list[str]
-
-    @classmethod
-    def of(cls, row: Row[Any]) -> Self:
-        """As JSON tells it."""
-        rows = sql.hours_text(row.hours).split("\n")
-        return cls(meter=row.meter, start=row.start, end=row.end, digest=row.digest, rows=rows)
+    rows: Annotated[list[str], BeforeValidator(_rows)] = Field(validation_alias="hours")
 
 
-class ProofView(BaseModel):
+class ProofView(View):
     """A line, how its amount was computed, and from which hours."""
 
     line: LineView
     derivation: dict[str, Any]
     hours: list[HoursView]
 
-    @classmethod
-    def of(cls, n: int, proof: Proof, currency: str) -> Self:
-        """As JSON tells it."""
-        return cls(
-            line=LineView.of(n, proof.position, currency),
-            derivation=dict(proof.position.line.derivation),
-            hours=[HoursView.of(row) for row in proof.hours],
-        )
+
+def proof(of: Proof) -> ProofView:
+    """What the line was made of."""
+    at = of.position
+    facts = {
+        "line": line(of.n, at, of.currency), "derivation": at.line.derivation, "hours": of.hours,
+    }  # fmt: skip
+    return ProofView.of(facts)

@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 
 from user_billing.api.deps import BillingReader, ServicesDep
-from user_billing.ledger.service import PAGE_MAX
+from user_billing.db.rows import PAGE_MAX
 from user_billing.ledger.views import LedgerView
 
 router = APIRouter(prefix="/api/v1", tags=["ledger"])
@@ -20,5 +20,4 @@ def read_ledger(
     limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 100,
 ) -> LedgerView:
     """Transactions before the one with that id, newest first."""
-    page = services.ledger.page(caller.tenant, before=before, limit=limit)
-    return LedgerView.of(page, limit)
+    return LedgerView.of(services.ledger.page(caller.tenant, before=before, limit=limit))

@@ -7,21 +7,22 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import Engine, Row
+from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from user_billing.audit import service as audit
+from user_billing.db import rows
 from user_billing.db.session import Database
 from user_billing.errors import Conflict
 from user_billing.identifiers import new_id
 from user_billing.ledger import rules, sql
 from user_billing.ledger.rules import Account, Entry
+from user_billing.ledger.tables import ledger_tx
 from user_billing.model import Actor
 
 log = structlog.get_logger()
 
 LEDGER = Actor("ledger")
-PAGE_MAX = 500
 
 
 def post(
@@ -44,7 +45,7 @@ def post(
     values = {"key": key, "kind": kind, "reference": reference, "at": now, "digest": digest}
     if sql.add(session, org, new_id(), entries, **values):
         return True
-    stored = sql.by_key(session, org, key)
+    stored = rows.one(session, ledger_tx, org, key=key)
     assert stored is not None, "nothing is removed from the ledger"
     if stored.digest != digest:
         log.error("ledger_conflict", key=key)
@@ -58,11 +59,11 @@ def post(
 
 @dataclass(frozen=True, slots=True)
 class LedgerPage:
-    """Transactions, newest first, the entries of each by its id, and what all accounts are at."""
+    """What all accounts are at, transactions with their entries, and where the next page begins."""
 
-    transactions: Sequence[Row[Any]]
-    entries: dict[UUID, list[Entry]]
-    balances: dict[tuple[Account, str], int]
+    balances: list[Entry]
+    transactions: list[dict[str, Any]]
+    next: UUID | None
 
 
 class Ledger:
@@ -72,11 +73,16 @@ class Ledger:
         self._database = database
 
     def page(self, org: UUID, *, before: UUID | None, limit: int) -> LedgerPage:
-        """At most `limit` transactions with an id below `before`."""
+        """At most `limit` transactions with an id below `before`, newest first."""
         with self._database.organisation(org) as session:
-            rows = sql.page(session, org, before, min(limit, PAGE_MAX))
-            entries = sql.entries(session, org, [row.id for row in rows])
-            return LedgerPage(rows, entries, sql.balances(session, org))
+            transactions = rows.page(session, ledger_tx, before, limit, org_id=org)
+            entries = sql.entries(session, org, [row.id for row in transactions])
+            sums = sql.balances(session, org)
+        return LedgerPage(
+            [Entry(*place, amount) for place, amount in sums.items()],
+            [{**row._asdict(), "entries": entries[row.id]} for row in transactions],
+            rows.next_page(transactions, limit),
+        )
 
     def balances(self, org: UUID) -> dict[tuple[Account, str], int]:
         """(account, currency) → minor units; positive is debit."""
@@ -88,13 +94,13 @@ class Ledger:
         before = None
         while True:
             with self._database.organisation(org) as session:
-                rows = sql.page(session, org, before, PAGE_MAX)
-                entries = sql.entries(session, org, [row.id for row in rows])
-            for row in rows:
-                said = entries.get(row.id, [])
-                digest = rules.digest(row.kind, row.reference, said)
-                if digest != row.digest or rules.imbalance(said):
+                transactions = rows.page(session, ledger_tx, before, rows.PAGE_MAX, org_id=org)
+                entries = sql.entries(session, org, [row.id for row in transactions])
+            for row in transactions:
+                stored = entries.get(row.id, [])
+                digest = rules.digest(row.kind, row.reference, stored)
+                if digest != row.digest or rules.imbalance(stored):
                     yield f"transaction {row.id} ({row.kind}) does not say what was posted"
-            if len(rows) < PAGE_MAX:
+            before = rows.next_page(transactions, rows.PAGE_MAX)
+            if before is None:
                 return
-            before = rows[-1].id

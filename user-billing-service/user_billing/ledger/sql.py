@@ -1,14 +1,15 @@
 """SQL of the ledger inside one organisation, in the role `cloudopshub_billing_app`."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from itertools import groupby
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, func, insert, select, text
+from sqlalchemy import func, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
+from user_billing.db import rows
 from user_billing.ledger.rules import Account, Entry
 from user_billing.ledger.tables import ledger_entry as e
 from user_billing.ledger.tables import ledger_tx as x
@@ -32,19 +33,10 @@ def add(
     ).one_or_none()
     if added is None:
         return False
-    rows = [
-        {"org_id": org, "tx_id": tx_id, "n": n, "account": entry.account.value,
-         "currency": entry.currency, "amount": entry.amount}
-        for n, entry in enumerate(entries, 1)
-    ]  # fmt: skip
-    session.execute(insert(e), rows)
+    of_tx = [{"tx_id": tx_id, "n": n, **asdict(entry)} for n, entry in enumerate(entries, 1)]
+    rows.add(session, e, org, of_tx)
     session.execute(_CHECK_NOW)
     return True
-
-
-def by_key(session: Session, org: UUID, key: str) -> Row[Any] | None:
-    """The transaction with this key."""
-    return session.execute(select(x).where(x.c.org_id == org, x.c.key == key)).one_or_none()
 
 
 def amount_of(session: Session, org: UUID, key: str, account: Account) -> int | None:
@@ -57,31 +49,23 @@ def amount_of(session: Session, org: UUID, key: str, account: Account) -> int | 
     return None if amount is None else int(amount)
 
 
-def page(session: Session, org: UUID, before: UUID | None, limit: int) -> Sequence[Row[Any]]:
-    """Transactions with an id below `before`, newest first."""
-    query = select(x).where(x.c.org_id == org)
-    if before is not None:
-        query = query.where(x.c.id < before)
-    return session.execute(query.order_by(x.c.id.desc()).limit(limit)).all()
-
-
 def entries(session: Session, org: UUID, ids: Sequence[UUID]) -> dict[UUID, list[Entry]]:
     """The entries of these transactions, as they were posted."""
-    rows = session.execute(
+    stored = session.execute(
         select(e).where(e.c.org_id == org, e.c.tx_id.in_(ids)).order_by(e.c.tx_id, e.c.n)
     )
     return {
         tx_id: [Entry(Account(row.account), row.currency, row.amount) for row in group]
-        for tx_id, group in groupby(rows, key=lambda row: row.tx_id)
+        for tx_id, group in groupby(stored, key=lambda row: row.tx_id)
     }
 
 
 def balances(session: Session, org: UUID) -> dict[tuple[Account, str], int]:
     """(account, currency) → the sum of its entries."""
-    rows = session.execute(
+    sums = session.execute(
         select(e.c.account, e.c.currency, func.sum(e.c.amount))
         .where(e.c.org_id == org)
         .group_by(e.c.account, e.c.currency)
         .order_by(e.c.account, e.c.currency)
     )
-    return {(Account(account), currency): int(amount) for account, currency, amount in rows}
+    return {(Account(account), currency): int(amount) for account, currency, amount in sums}

@@ -1,28 +1,11 @@
 """The ledger's tables; triggers refuse UPDATE, DELETE and TRUNCATE, and what is not balanced."""
 
-from sqlalchemy import BigInteger, Column, DateTime, LargeBinary, SmallInteger, Table, Text, Uuid
+from user_billing.db.tables import table
 
-from user_billing.db.tables import metadata
-
-ledger_tx = Table(
-    "ledger_tx",
-    metadata,
-    Column("org_id", Uuid, primary_key=True),
-    Column("id", Uuid, primary_key=True),
-    Column("key", Text, nullable=False),
-    Column("kind", Text, nullable=False),
-    Column("reference", Text, nullable=False),
-    Column("at", DateTime(timezone=True), nullable=False),
-    Column("digest", LargeBinary, nullable=False),
-)
-
-ledger_entry = Table(
-    "ledger_entry",
-    metadata,
-    Column("org_id", Uuid, primary_key=True),
-    Column("tx_id", Uuid, primary_key=True),
-    Column("n", SmallInteger, primary_key=True),
-    Column("account", Text, nullable=False),
-    Column("currency", Text, nullable=False),
-    Column("amount", BigInteger, nullable=False),
+ledger_tx = table(
+    "ledger_tx", "org_id:uuid id:uuid",
+    "key:text kind:text reference:text at:instant digest:bytes",
+)  # fmt: skip
+ledger_entry = table(
+    "ledger_entry", "org_id:uuid tx_id:uuid n:small", "account:text currency:text amount:minor"
 )

@@ -1,31 +1,21 @@
 """The ledger as an accountant reads it."""
 
 from datetime import datetime
-from typing import Self
 from uuid import UUID
 
-from pydantic import BaseModel
-
-from user_billing.ledger.rules import Account, Entry
-from user_billing.ledger.service import LedgerPage
-from user_billing.money import rules as money
+from user_billing.ledger.rules import Account
+from user_billing.money.views import Minor, View
 
 
-class EntryView(BaseModel):
+class EntryView(View):
     """amount: decimal text, positive is debit."""
 
     account: Account
     currency: str
-    amount: str
-
-    @classmethod
-    def of(cls, entry: Entry) -> Self:
-        """As JSON tells it."""
-        amount = money.text(entry.amount, entry.currency)
-        return cls(account=entry.account, currency=entry.currency, amount=amount)
+    amount: Minor
 
 
-class TransactionView(BaseModel):
+class TransactionView(View):
     """Entries that sum to zero. reference: the document it is of."""
 
     id: UUID
@@ -35,27 +25,9 @@ class TransactionView(BaseModel):
     entries: list[EntryView]
 
 
-class LedgerView(BaseModel):
+class LedgerView(View):
     """Newest first. balances: of each account now. next: `before` of the next page, or null."""
 
     balances: list[EntryView]
     transactions: list[TransactionView]
     next: UUID | None
-
-    @classmethod
-    def of(cls, page: LedgerPage, limit: int) -> Self:
-        """As JSON tells it."""
-        rows = page.transactions
-        views = [
-            TransactionView(
-                id=row.id, at=row.at, kind=row.kind, reference=row.reference,
-                entries=[EntryView.of(entry) for entry in page.entries[row.id]],
-            )
-            for row in rows
-        ]  # fmt: skip
-        sums = [Entry(account, currency, n) for (account, currency), n in page.balances.items()]
-        return cls(
-            balances=[EntryView.of(entry) for entry in sums],
-            transactions=views,
-            next=rows[-1].id if len(rows) == limit else None,
-        )

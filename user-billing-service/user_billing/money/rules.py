@@ -1,13 +1,13 @@
 """Money: whole minor units of a currency of ISO 4217; amounts are rounded only here. Pure.
 
-    Decimal price × Decimal quantity ── exact ──▶ to_minor ── once, half away from zero ──▶ int
+    price × quantity ── exact ──▶ round_half_away ── once ──▶ int
 
 Exponents (EUR 2, JPY 0, BHD 3) are those of CLDR, from Babel. Half away from zero is what Postgres'
 `round(numeric)` does. Source: docs/adr/0037-money.md.
 """
 
 from collections.abc import Sequence
-from decimal import ROUND_HALF_UP, Context, Decimal, Inexact, InvalidOperation, Overflow
+from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow
 from fractions import Fraction
 from typing import Final
 
@@ -29,26 +29,24 @@ def exponent(currency: str) -> int:
     return get_currency_precision(currency)
 
 
-def round_half_away(value: Decimal) -> int:
+def round_half_away(amount: Fraction) -> int:
     """The nearest whole number; of two as near, the one further from zero."""
-    return int(value.to_integral_value(rounding=ROUND_HALF_UP))
-
-
-def to_minor(amount: Decimal, currency: str) -> int:
-    """`amount` in minor units, rounded. Raises BadInput beyond `MINOR_MAX`."""
-    minor = round_half_away(amount.scaleb(exponent(currency), EXACT))
-    if abs(minor) > MINOR_MAX:
-        raise BadInput(field="amount", max=text(MINOR_MAX, currency), needs="a smaller amount")
-    return minor
+    size = (2 * abs(amount.numerator) + amount.denominator) // (2 * amount.denominator)
+    return size if amount >= 0 else -size
 
 
 def parse(amount: Decimal, currency: str) -> int:
-    """What somebody wrote, in minor units. Raises BadInput when the currency has fewer decimals."""
-    minor = to_minor(amount, currency)
-    if minor != amount.scaleb(exponent(currency), EXACT):
-        places = exponent(currency)
+    """What somebody wrote, in minor units.
+
+    Raises BadInput beyond `MINOR_MAX`, and for more decimals than the currency has.
+    """
+    places = exponent(currency)
+    minor = amount.scaleb(places, EXACT)
+    if abs(minor) > MINOR_MAX:
+        raise BadInput(field="amount", max=text(MINOR_MAX, currency), needs="a smaller amount")
+    if minor != int(minor):
         raise BadInput(field="amount", value=str(amount), currency=currency, decimals_max=places)
-    return minor
+    return int(minor)
 
 
 def text(minor: int, currency: str) -> str:

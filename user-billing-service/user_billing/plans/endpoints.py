@@ -4,7 +4,7 @@ from fastapi import APIRouter, Response, status
 
 from user_billing.access import require_fresh
 from user_billing.api.deps import BillingReader, Operator, ServicesDep
-from user_billing.plans.views import NewVersionView, PlansView, VersionBody, VersionView
+from user_billing.plans.views import NewVersionView, PlansView, VersionBody
 
 router = APIRouter(prefix="/api/v1", tags=["plans"])
 
@@ -12,13 +12,13 @@ router = APIRouter(prefix="/api/v1", tags=["plans"])
 @router.get("/plans")
 def list_plans(_caller: BillingReader, services: ServicesDep) -> PlansView:
     """The versions that are sold."""
-    return PlansView(plans=[VersionView.of(row) for row in services.plans.all()])
+    return PlansView.of({"plans": services.plans.all()})
 
 
 @router.get("/operator/plans")
 def list_all_plans(_caller: Operator, services: ServicesDep) -> PlansView:
     """Every version, also those that are no longer sold."""
-    return PlansView(plans=[VersionView.of(row) for row in services.plans.all(retired=True)])
+    return PlansView.of({"plans": services.plans.all(retired=True)})
 
 
 @router.post("/operator/plans/{plan}", status_code=status.HTTP_201_CREATED)

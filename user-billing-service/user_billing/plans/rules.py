@@ -18,8 +18,6 @@ from typing import Final
 from user_billing.errors import BadInput
 from user_billing.rating.model import Json
 
-TIERS_MAX: Final = 20
-PRICES_MAX: Final = 50
 SHOWBACK: Final = "showback"
 """The plan of whoever has no subscription: usage is shown, nothing is charged."""
 
@@ -72,13 +70,12 @@ class PlanVersion:
 
 def check(version: PlanVersion) -> None:
     """Raises BadInput when the version's prices cannot be computed with."""
-    meters = [price.meter for price in version.prices]
-    if len(meters) > PRICES_MAX or len(set(meters)) < len(meters):
-        raise BadInput(field="prices", max=PRICES_MAX, needs="one price a meter")
+    if len({price.meter for price in version.prices}) < len(version.prices):
+        raise BadInput(field="prices", needs="one price a meter")
     for price in version.prices:
         has_tiers = price.model in {Model.GRADUATED, Model.VOLUME}
-        if has_tiers != bool(price.tiers) or len(price.tiers) > TIERS_MAX:
-            raise BadInput(field="tiers", meter=price.meter, max=TIERS_MAX, model=price.model.value)
+        if has_tiers != bool(price.tiers):
+            raise BadInput(field="tiers", meter=price.meter, model=price.model.value)
         if price.package <= 0:
             raise BadInput(field="package", meter=price.meter, needs="a size above 0")
         ends = [tier.upto for tier in price.tiers]
@@ -97,18 +94,13 @@ class Part:
     unit: Fraction
     flat: Fraction = Fraction(0)
 
-    @property
-    def amount(self) -> Fraction:
-        """Major units, exact."""
-        return self.units * self.unit + self.flat
-
     def as_json(self) -> dict[str, Json]:
         """As a derivation has it."""
         return {"units": str(self.units), "unit": str(self.unit), "flat": str(self.flat)}
 
 
 def parts(price: Price, quantity: Fraction, share: Fraction = Fraction(1)) -> list[Part]:
-    """The steps from `quantity` to its amount; their amounts sum to it.
+    """The steps from `quantity` to its amount, in major units: the sum of units × unit + flat.
 
     share: of a whole period, in which included units, packages' tiers and flat prices are for a
     whole one.

@@ -2,29 +2,23 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import Row
 
 from user_billing.audit import service as audit
-from user_billing.chassis.clock import Clock
-from user_billing.db.session import Database, within
+from user_billing.db.session import BoundSession, Room, within
 from user_billing.errors import BadInput, NotFound
 from user_billing.model import Principal
-from user_billing.money import rules as money
 from user_billing.organisations import rules as organisations_rules
 from user_billing.plans import rules, sql
-from user_billing.plans.rules import PlanVersion
 
 _CODE: Final = re.compile(r"[a-z][a-z0-9-]{0,31}")
 
 
-class Plans:
+class Plans(Room):
     """Versions of plans."""
-
-    def __init__(self, database: Database, clock: Clock) -> None:
-        self._database = database
-        self._clock = clock
 
     def all(self, *, retired: bool = False) -> Sequence[Row[Any]]:
         """Every version that is sold, and on wish those that no longer are."""
@@ -40,22 +34,12 @@ class Plans:
         if code == rules.SHOWBACK or not _CODE.fullmatch(code):
             raise BadInput(field="code", value=code, needs="a-z, 0-9 and -, not showback, <= 32")
         name = organisations_rules.normalise_name(facts["name"], field="name")
-        prices = tuple(sql.price_of(price) for price in facts["prices"])
-        money.exponent(facts["currency"])
-        rules.check(
-            PlanVersion(
-                code, 1, name, facts["currency"], facts["recurring"], facts["minimum"], prices
-            )
-        )
+        rules.check(sql.version_of({**facts, "plan": code, "n": 1}))
         now = self._clock.now()
         stored = {key: facts[key] for key in ("currency", "recurring", "minimum", "prices")}
         with self._database.directory() as session:
             n = sql.add(session, code, name, stored, now)
-            with within(session, operator.tenant):
-                audit.record(
-                    session, operator.tenant, operator.actor, "plan.version_added",
-                    f"plan:{code}", now=now, version=n,
-                )  # fmt: skip
+            _record(session, operator, "plan.version_added", code, n=n, now=now)
         return n
 
     def retire(self, operator: Principal, code: str, n: int) -> None:
@@ -64,8 +48,12 @@ class Plans:
         with self._database.directory() as session:
             if not sql.retire(session, code, n, now):
                 raise NotFound(plan=code, version=n)
-            with within(session, operator.tenant):
-                audit.record(
-                    session, operator.tenant, operator.actor, "plan.version_retired",
-                    f"plan:{code}", now=now, version=n,
-                )  # fmt: skip
+            _record(session, operator, "plan.version_retired", code, n=n, now=now)
+
+
+def _record(
+    session: BoundSession, operator: Principal, action: str, code: str, *, n: int, now: datetime
+) -> None:
+    org = operator.tenant
+    with within(session, org):
+        audit.record(session, org, operator.actor, action, f"plan:{code}", now=now, version=n)

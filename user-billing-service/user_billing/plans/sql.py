@@ -2,41 +2,23 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from fractions import Fraction
-from typing import Any
+from typing import Any, Final
 
+from pydantic import TypeAdapter
 from sqlalchemy import ColumnElement, Row, Select, func, insert, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
 from user_billing.db.people import plan
-from user_billing.plans.rules import Model, PlanVersion, Price, Tier
+from user_billing.plans.rules import PlanVersion
 from user_billing.plans.tables import plan_version
 
-
-def price_of(stored: Mapping[str, Any]) -> Price:
-    """A price from its JSON, in which numbers are text."""
-    return Price(
-        stored["meter"],
-        Model(stored["model"]),
-        included=Fraction(stored.get("included", "0")),
-        unit=Fraction(stored.get("unit", "0")),
-        package=Fraction(stored.get("package", "1")),
-        tiers=tuple(
-            Tier(
-                None if tier["upto"] is None else Fraction(tier["upto"]),
-                Fraction(tier["unit"]),
-                Fraction(tier.get("flat", "0")),
-            )
-            for tier in stored.get("tiers", [])
-        ),
-    )
+_VERSION: Final = TypeAdapter(PlanVersion)
 
 
-def version_of(row: Row[Any]) -> PlanVersion:
-    """A row of `_versions`."""
-    prices = tuple(price_of(stored) for stored in row.prices)
-    return PlanVersion(row.plan, row.n, row.name, row.currency, row.recurring, row.minimum, prices)
+def version_of(facts: Mapping[str, Any]) -> PlanVersion:
+    """The version with these facts; in prices, numbers are text."""
+    return _VERSION.validate_python(facts)
 
 
 def _versions(*conditions: ColumnElement[bool]) -> Select[Any]:
@@ -51,7 +33,7 @@ def versions(
 ) -> dict[tuple[str, int], PlanVersion]:
     """Those (plan, n) that there are."""
     rows = session.execute(_versions(tuple_(plan_version.c.plan, plan_version.c.n).in_(keys)))
-    return {(row.plan, row.n): version_of(row) for row in rows}
+    return {(row.plan, row.n): version_of(row._asdict()) for row in rows}
 
 
 def all_versions(session: Session, *, retired: bool) -> Sequence[Row[Any]]:
@@ -62,13 +44,9 @@ def all_versions(session: Session, *, retired: bool) -> Sequence[Row[Any]]:
 
 def newest(session: Session, code: str) -> PlanVersion | None:
     """The newest version of a plan that is sold."""
-    row = session.execute(
-        _versions(plan_version.c.plan == code, plan_version.c.retired_at.is_(None))
-        .order_by(None)
-        .order_by(plan_version.c.n.desc())
-        .limit(1)
-    ).one_or_none()
-    return None if row is None else version_of(row)
+    where = (plan_version.c.plan == code, plan_version.c.retired_at.is_(None))
+    rows = session.execute(_versions(*where)).all()
+    return version_of(rows[-1]._asdict()) if rows else None
 
 
 def add(session: Session, code: str, name: str, facts: Mapping[str, Any], now: datetime) -> int:
@@ -86,12 +64,7 @@ def add(session: Session, code: str, name: str, facts: Mapping[str, Any], now: d
 
 def retire(session: Session, code: str, n: int, now: datetime) -> bool:
     """Whether the version was sold until now; organisations that have it keep it."""
-    done = session.execute(
-        update(plan_version)
-        .where(
-            plan_version.c.plan == code, plan_version.c.n == n, plan_version.c.retired_at.is_(None)
-        )
-        .values(retired_at=now)
-        .returning(plan_version.c.n)
-    ).one_or_none()
-    return done is not None
+    v = plan_version
+    is_sold = (v.c.plan == code, v.c.n == n, v.c.retired_at.is_(None))
+    done = session.execute(update(v).where(*is_sold).values(retired_at=now).returning(v.c.n))
+    return done.one_or_none() is not None

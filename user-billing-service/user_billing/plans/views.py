@@ -1,14 +1,14 @@
 """The bodies of plans; amounts, quantities and prices are decimal text."""
 
 from decimal import Decimal
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, Field
-from sqlalchemy import Row
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
 from user_billing.api.bodies import Body, Unicode
 from user_billing.money import rules as money
-from user_billing.plans.rules import PRICES_MAX, TIERS_MAX, Model
+from user_billing.money.views import Minor, View
+from user_billing.plans.rules import Model
 
 Number = Annotated[
     Decimal,
@@ -34,7 +34,7 @@ class PriceBody(Body):
     included: Number = Decimal(0)
     unit: Number = Decimal(0)
     package: Number = Decimal(1)
-    tiers: Annotated[list[TierBody], Field(max_length=TIERS_MAX)] = Field(default=[])
+    tiers: Annotated[list[TierBody], Field(max_length=20)] = Field(default=[])
 
 
 class VersionBody(Body):
@@ -44,43 +44,30 @@ class VersionBody(Body):
     currency: Annotated[Unicode, Field(max_length=3)]
     recurring: Amount = Decimal(0)
     minimum: Amount = Decimal(0)
-    prices: Annotated[list[PriceBody], Field(max_length=PRICES_MAX)] = Field(default=[])
+    prices: Annotated[list[PriceBody], Field(max_length=50)] = Field(default=[])
 
     def facts(self) -> dict[str, Any]:
-        """As the service takes it."""
-        return {
-            "name": self.name,
-            "currency": self.currency,
-            "recurring": money.parse(self.recurring, self.currency),
-            "minimum": money.parse(self.minimum, self.currency),
-            "prices": [price.model_dump(mode="json") for price in self.prices],
-        }
+        """As the service takes it: amounts in minor units. Raises BadInput."""
+        minor = {n: money.parse(getattr(self, n), self.currency) for n in ("recurring", "minimum")}
+        return self.model_dump(mode="json") | minor
 
 
-class VersionView(BaseModel):
+class VersionView(View):
     """A version of a plan."""
 
     plan: str
-    version: int
+    version: int = Field(validation_alias="n")
     name: str
     currency: str
-    recurring: str
-    minimum: str
+    recurring: Minor
+    minimum: Minor
     prices: list[dict[str, Any]]
-    is_sold: bool
-
-    @classmethod
-    def of(cls, row: Row[Any]) -> Self:
-        """As JSON shows it."""
-        return cls(
-            plan=row.plan, version=row.n, name=row.name, currency=row.currency,
-            recurring=money.text(row.recurring, row.currency),
-            minimum=money.text(row.minimum, row.currency),
-            prices=row.prices, is_sold=row.retired_at is None,
-        )  # fmt: skip
+    is_sold: Annotated[bool, BeforeValidator(lambda at: at is None)] = Field(
+        validation_alias="retired_at"
+    )
 
 
-class PlansView(BaseModel):
+class PlansView(View):
     """Versions by plan and number."""
 
     plans: list[VersionView]

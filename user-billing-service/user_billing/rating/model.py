@@ -68,3 +68,8 @@ class Rated:
     currency: str
     lines: tuple[Line, ...]
     input_hash: str
+
+    @property
+    def total(self) -> int:
+        """The sum of the lines."""
+        return sum(line.amount for line in self.lines)

@@ -16,6 +16,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Final
 
+from user_billing.meters.rules import Aggregation, Meter
 from user_billing.money import rules as money
 from user_billing.plans import rules as plans
 from user_billing.plans.rules import PlanVersion, Price
@@ -23,6 +24,8 @@ from user_billing.rating.model import Json, Line, LineKind, MeterUsage, Period, 
 
 ENGINE: Final = 1
 """Of this computation; a change of any result is a new one."""
+SUMS: Final = frozenset({Aggregation.SUM, Aggregation.COUNT})
+"""Aggregations whose quantity grows with the time it is taken over: the others are levels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,22 +37,10 @@ class Segment:
     usage: Mapping[str, MeterUsage]
 
 
-@dataclass(frozen=True, slots=True)
-class Meter:
-    """What rating knows of a meter. is_level: its quantity is a level over time, no sum."""
-
-    unit: str
-    is_level: bool
-    name: str
-
-
-Factor = Fraction
-
-
-def times(usage: MeterUsage, factor: Factor) -> MeterUsage:
+def times(usage: MeterUsage, factor: Fraction) -> MeterUsage:
     """Usage as it would be, to nine decimals; it comes from no hours."""
     quantity = Fraction(usage.quantity) * factor
-    return MeterUsage(Decimal(round_minor(quantity * 10**9)).scaleb(-9), 0, "")
+    return MeterUsage(Decimal(money.round_half_away(quantity * 10**9)).scaleb(-9), 0, "")
 
 
 def rate(segments: Sequence[Segment], whole: Period, meters: Mapping[str, Meter]) -> Rated:
@@ -62,61 +53,55 @@ def rate(segments: Sequence[Segment], whole: Period, meters: Mapping[str, Meter]
     lines: list[Line] = []
     for place, segment in enumerate(segments):
         share = Fraction(lengths[place], _seconds(whole))
-        parts = money.split(segment.plan.recurring, [*lengths, rest])
-        of_segment = [_recurring(segment, parts[place], share)] if segment.plan.recurring else []
-        for price in segment.plan.prices:
+        plan, of_segment = segment.plan, list[Line]()
+        if plan.recurring:
+            amount = money.split(plan.recurring, [*lengths, rest])[place]
+            kind = LineKind.PLAN if share == 1 else LineKind.PRORATION
+            facts: dict[str, Json] = {"rule": "recurring", "price": plan.recurring}
+            of_segment.append(_of_plan(segment, kind, amount, share, facts))
+        for price in plan.prices:
             usage = segment.usage.get(price.meter)
             if usage is not None:
                 of_segment.append(_used(segment, price, usage, meters[price.meter], share))
-        minimum = money.split(segment.plan.minimum, [*lengths, rest])[place]
-        missing = minimum - sum(one.amount for one in of_segment)
+        minimum = money.split(plan.minimum, [*lengths, rest])[place]
+        missing = minimum - sum(line.amount for line in of_segment)
         if missing > 0:
-            of_segment.append(_minimum(segment, missing, share))
+            facts = {"rule": "minimum", "minimum": plan.minimum}
+            of_segment.append(_of_plan(segment, LineKind.MINIMUM, missing, share, facts))
         lines += of_segment
     currency = segments[0].plan.currency
     assert all(segment.plan.currency == currency for segment in segments), "checked at a change"
     return Rated(currency, tuple(lines), input_hash(segments, whole))
 
 
-def _recurring(segment: Segment, amount: int, share: Fraction) -> Line:
-    plan = segment.plan
-    kind = LineKind.PLAN if share == 1 else LineKind.PRORATION
+def _of_plan(
+    segment: Segment, kind: LineKind, amount: int, share: Fraction, facts: dict[str, Json]
+) -> Line:
+    """A line of the plan itself, which is no meter's; its derivation also says `facts`."""
     derivation: dict[str, Json] = {
-        "engine": ENGINE, "rule": "recurring", "plan": plan.plan, "version": plan.n,
-        "price": plan.recurring, "share": str(share), "amount": amount,
+        "engine": ENGINE, "plan": segment.plan.plan, "version": segment.plan.n,
+        "share": str(share), "amount": amount, **facts,
     }  # fmt: skip
-    return Line(
-        kind, f"{plan.name}", None, segment.period, Decimal(1), "period", amount, derivation
-    )
+    name = f"{segment.plan.name}: minimum" if kind is LineKind.MINIMUM else segment.plan.name
+    return Line(kind, name, None, segment.period, Decimal(1), "period", amount, derivation)
 
 
 def _used(segment: Segment, price: Price, usage: MeterUsage, meter: Meter, share: Fraction) -> Line:
     quantity = Fraction(usage.quantity)
-    allowance, charged = (Fraction(1), share) if meter.is_level else (share, Fraction(1))
+    is_sum = meter.aggregation in SUMS
+    allowance, charged = (share, Fraction(1)) if is_sum else (Fraction(1), share)
     parts = plans.parts(price, quantity, allowance)
     derivation: dict[str, Json] = {
         "engine": ENGINE, "rule": price.model.value, "plan": segment.plan.plan,
-        "version": segment.plan.n, "currency": segment.plan.currency, "meter": price.meter,
+        "version": segment.plan.n, "currency": segment.plan.currency, "meter": meter.code,
         "quantity": str(usage.quantity), "hours": usage.hours, "hours_digest": usage.digest,
         "included": str(price.included * allowance), "package": str(price.package),
         "share": str(charged), "parts": [part.as_json() for part in parts],
         "rounding": "once, half away from zero",
     }  # fmt: skip
     return Line(
-        LineKind.USAGE, meter.name, price.meter, segment.period, usage.quantity, meter.unit,
-        recompute(derivation), derivation,
-    )  # fmt: skip
-
-
-def _minimum(segment: Segment, amount: int, share: Fraction) -> Line:
-    plan = segment.plan
-    derivation: dict[str, Json] = {
-        "engine": ENGINE, "rule": "minimum", "plan": plan.plan, "version": plan.n,
-        "minimum": plan.minimum, "share": str(share), "amount": amount,
-    }  # fmt: skip
-    return Line(
-        LineKind.MINIMUM, f"{plan.name}: minimum", None, segment.period, Decimal(1), "period",
-        amount, derivation,
+        LineKind.USAGE, meter.code.replace("_", " "), meter.code, segment.period, usage.quantity,
+        meter.unit, recompute(derivation), derivation,
     )  # fmt: skip
 
 
@@ -124,21 +109,10 @@ def recompute(derivation: Mapping[str, Any]) -> int:
     """The amount of a line from its derivation alone, in minor units."""
     if "amount" in derivation:
         return int(derivation["amount"])
-    exact = sum(
-        (
-            Fraction(part["units"]) * Fraction(part["unit"]) + Fraction(part["flat"])
-            for part in derivation["parts"]
-        ),
-        Fraction(0),
-    )
+    parts = [{name: Fraction(text) for name, text in part.items()} for part in derivation["parts"]]
+    exact = sum((part["units"] * part["unit"] + part["flat"] for part in parts), Fraction(0))
     exponent = money.exponent(derivation["currency"])
-    return round_minor(exact * Fraction(derivation["share"]) * 10**exponent)
-
-
-def round_minor(amount: Fraction) -> int:
-    """The nearest whole number; of two as near, the one further from zero."""
-    size = (2 * abs(amount.numerator) + amount.denominator) // (2 * amount.denominator)
-    return size if amount >= 0 else -size
+    return money.round_half_away(exact * Fraction(derivation["share"]) * 10**exponent)
 
 
 def input_hash(segments: Iterable[Segment], whole: Period) -> str:

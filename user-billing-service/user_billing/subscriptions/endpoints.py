@@ -12,7 +12,6 @@ from user_billing.subscriptions.views import (
     ChangedView,
     CurrentView,
     PreviewView,
-    RatedView,
     WhatIfBody,
     WhatIfView,
 )
@@ -31,8 +30,7 @@ def read_current(caller: BillingReader, services: ServicesDep) -> CurrentView:
 @router.post("/subscriptions/preview")
 def preview(body: ChangeBody, caller: BillingReader, services: ServicesDep) -> PreviewView:
     """What a change would make of the running period; nothing is changed."""
-    made = services.subscriptions.preview(caller.tenant, body.change())
-    return PreviewView.of(made)
+    return PreviewView.of(services.subscriptions.preview(caller.tenant, body.change()))
 
 
 @router.put("/subscriptions/current")
@@ -54,7 +52,7 @@ def what_if(body: WhatIfBody, caller: BillingReader, services: ServicesDep) -> W
     before, after = services.subscriptions.what_if(
         caller.tenant, body.plan, Period(body.start, body.end), factors
     )
-    return WhatIfView(before=RatedView.maybe(before), after=RatedView.of(after))
+    return WhatIfView.of({"before": before, "after": after})
 
 
 @router.get("/operator/organisations/{organisation_id}/subscription")

@@ -1,8 +1,9 @@
 """Subscriptions: changed, previewed, followed by limits, and rated."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from datetime import datetime
+from fractions import Fraction
 from typing import Final
 from uuid import UUID
 
@@ -10,12 +11,13 @@ from sqlalchemy.orm import Session
 
 from user_billing import access
 from user_billing.audit import service as audit
-from user_billing.chassis.clock import Clock
-from user_billing.db.session import Database, within
+from user_billing.db import rows
+from user_billing.db.session import Room, within
 from user_billing.errors import BadInput, Conflict, NotFound
 from user_billing.identifiers import new_id
-from user_billing.meters import rules as meters
+from user_billing.invoices.sellers import confirmed
 from user_billing.meters import sql as meters_sql
+from user_billing.meters.rules import BUILT_IN, Meter
 from user_billing.model import Actor, Principal
 from user_billing.organisations import sql as organisations_sql
 from user_billing.plans import sql as plans_sql
@@ -24,17 +26,11 @@ from user_billing.rating import rules as rating
 from user_billing.rating.model import Period, Rated
 from user_billing.subscriptions import rules, sql
 from user_billing.subscriptions.rules import Span, Terms, When
+from user_billing.subscriptions.tables import subscription_terms
 from user_billing.usage import sql as usage_sql
 
 BATCH: Final = 200
 BILLING: Final = Actor("billing")
-LEVELS: Final = frozenset(
-    {
-        meters.Aggregation.MAX, meters.Aggregation.LATEST, meters.Aggregation.UNIQUE,
-        meters.Aggregation.P95, meters.Aggregation.TIME_AVERAGE,
-    }
-)  # fmt: skip
-"""Aggregations whose quantity does not grow with the time it is taken over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +40,7 @@ class Current:
     plan: str
     period: Period
     accrued: Rated | None
-    spans: list[Span]
+    subscriptions: list[Span]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +65,8 @@ class Preview:
     after: Rated | None
 
 
-class Subscriptions:
+class Subscriptions(Room):
     """The subscriptions of all organisations."""
-
-    def __init__(
-        self, database: Database, clock: Clock, *, sells: Callable[[Session], bool]
-    ) -> None:
-        """sells: whether the operator has confirmed who sells."""
-        self._database = database
-        self._clock = clock
-        self._sells = sells
 
     def period_at(self, session: Session, org: UUID, at: datetime) -> Period | None:
         """The organisation's billing period at that time; None before its first subscription."""
@@ -120,8 +108,8 @@ class Subscriptions:
     def change(self, caller: Principal, org: UUID, wanted: Change) -> datetime:
         """When the organisation has that plan's newest version; showback ends the subscription.
 
-        Raises NotFound for a plan that is not sold, Conflict
-        before the operator has confirmed who sells or for another currency within a period.
+        Raises NotFound for a plan that is not sold, Conflict before the operator has confirmed who
+        sells or for another currency within a period.
         """
         now = self._clock.now()
         access.require_fresh(caller, now)
@@ -131,8 +119,8 @@ class Subscriptions:
                 before = sql.spans(session, org)
                 given, at, after = self._changed(session, org, before, wanted)
                 if sql.terms(session, org) is None:
-                    sql.add_terms(session, org, given)
-                sql.put(session, org, before, after)
+                    rows.add(session, subscription_terms, org, [asdict(given)])
+                sql.put(session, org, after)
                 audit.record(
                     session, org, caller.actor, "subscription.changed", f"plan:{wanted.plan}",
                     now=now, effective_at=at.isoformat(),
@@ -156,7 +144,7 @@ class Subscriptions:
         return len(due)
 
     def what_if(
-        self, org: UUID, plan: str, period: Period, factors: Mapping[str, rating.Factor]
+        self, org: UUID, plan: str, period: Period, factors: Mapping[str, Fraction]
     ) -> tuple[Rated | None, Rated]:
         """The period as it is, and under `plan` with the usage of some meters times a factor."""
         with self._database.organisation(org) as session:
@@ -173,26 +161,21 @@ class Subscriptions:
             return self.rated(session, org, period), then
 
     def _changed(
-        self,
-        session: Session,
-        org: UUID,
-        before: list[Span],
-        wanted: Change,
+        self, session: Session, org: UUID, before: list[Span], wanted: Change
     ) -> tuple[Terms, datetime, list[Span]]:
         """The terms, when the change takes effect, and the subscriptions after it."""
-        now, plan, when, terms = self._clock.now(), wanted.plan, wanted.when, wanted.terms
+        now, plan, when = self._clock.now(), wanted.plan, wanted.when
         agreed = sql.terms(session, org)
-        if agreed is not None and terms is not None and terms != agreed:
+        if agreed is not None and wanted.terms not in {None, agreed}:
             raise Conflict(detail="periods are agreed already", anchor_day=agreed.anchor_day)
-        given = agreed or terms or Terms(1, "UTC")
+        given = agreed or wanted.terms or Terms(1, "UTC")
         rules.check(given)
         period = rules.period_at(given, now)
         old = self._versions(session, [span for span, _ in rules.clipped(before, period)])
         if plan == SHOWBACK:
             at = rules.effective_at(when or When.PERIOD_END, period, now)
             return given, at, rules.ended_at(before, at)
-        if not self._sells(session):
-            raise Conflict(detail="the operator has not confirmed who sells")
+        confirmed(session)
         new = self._version(session, plan)
         is_cheaper = any(new.recurring < version.recurring for version in old.values())
         at = rules.effective_at(when or (When.PERIOD_END if is_cheaper else When.NOW), period, now)
@@ -230,11 +213,5 @@ class Subscriptions:
         return version
 
     @staticmethod
-    def _meters(session: Session, org: UUID) -> dict[str, rating.Meter]:
-        every = (*meters.BUILT_IN, *meters_sql.own_meters(session, org))
-        return {
-            meter.code: rating.Meter(
-                meter.unit, meter.aggregation in LEVELS, meter.code.replace("_", " ")
-            )
-            for meter in every
-        }
+    def _meters(session: Session, org: UUID) -> dict[str, Meter]:
+        return {meter.code: meter for meter in (*BUILT_IN, *meters_sql.own_meters(session, org))}

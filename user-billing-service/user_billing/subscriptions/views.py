@@ -1,16 +1,17 @@
 """The bodies of subscriptions; amounts and quantities are decimal text."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Self
+from typing import Annotated
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field, ValidationInfo
 
 from user_billing.api.bodies import Body, Instant, Unicode
-from user_billing.money import rules as money
-from user_billing.rating.model import Line, LineKind, Period, Rated
+from user_billing.money.views import Minor, View
+from user_billing.rating.model import Line, LineKind
 from user_billing.subscriptions.rules import Terms, When
-from user_billing.subscriptions.service import Change, Current, Preview
+from user_billing.subscriptions.service import Change
 from user_billing.usage.views import text
 
 Factor = Annotated[Decimal, Field(ge=0, le=1_000_000, decimal_places=9)]
@@ -24,7 +25,7 @@ class TermsBody(Body):
 
     def terms(self) -> Terms:
         """As the rules take it."""
-        return Terms(self.anchor_day, self.zone)
+        return Terms(**dict(self))
 
 
 class ChangeBody(Body):
@@ -48,72 +49,47 @@ class WhatIfBody(Body):
     factors: Annotated[dict[str, Factor], Field(max_length=100)] = Field(default={})
 
 
-class PeriodView(BaseModel):
+class PeriodView(View):
     """[start, end)."""
 
     start: datetime
     end: datetime
 
-    @classmethod
-    def of(cls, period: Period) -> Self:
-        """As JSON shows it."""
-        return cls(start=period.start, end=period.end)
 
-
-class LineView(BaseModel):
+class LineView(View):
     """What one thing costs."""
 
     kind: LineKind
     description: str
     meter: str | None
     period: PeriodView
-    quantity: str
+    quantity: Annotated[str, BeforeValidator(text)]
     unit: str
-    amount: str
-
-    @classmethod
-    def of(cls, line: Line, currency: str) -> Self:
-        """As JSON shows it."""
-        return cls(
-            kind=line.kind, description=line.description, meter=line.meter,
-            period=PeriodView.of(line.period), quantity=text(line.quantity), unit=line.unit,
-            amount=money.text(line.amount, currency),
-        )  # fmt: skip
+    amount: Minor
 
 
-class RatedView(BaseModel):
+def _lines(lines: Sequence[Line], info: ValidationInfo) -> list[LineView]:
+    return [LineView.of(line, info.data["currency"]) for line in lines]
+
+
+class RatedView(View):
     """Lines and their sum, before tax."""
 
     currency: str
-    lines: list[LineView]
-    total: str
-
-    @classmethod
-    def of(cls, rated: Rated) -> Self:
-        """As JSON shows it."""
-        total = sum(line.amount for line in rated.lines)
-        return cls(
-            currency=rated.currency,
-            lines=[LineView.of(line, rated.currency) for line in rated.lines],
-            total=money.text(total, rated.currency),
-        )
-
-    @classmethod
-    def maybe(cls, rated: Rated | None) -> Self | None:
-        """The same; null without a price."""
-        return None if rated is None else cls.of(rated)
+    lines: Annotated[list[LineView], BeforeValidator(_lines)]
+    total: Minor
 
 
-class SpanView(BaseModel):
+class SpanView(View):
     """A plan version and when the organisation has it; end null: until it is changed."""
 
     plan: str
-    version: int
+    version: int = Field(validation_alias="n")
     start: datetime
     end: datetime | None
 
 
-class CurrentView(BaseModel):
+class CurrentView(View):
     """The plan, the running period, and what its hours cost until now; null without a price."""
 
     plan: str
@@ -121,33 +97,13 @@ class CurrentView(BaseModel):
     accrued: RatedView | None
     subscriptions: list[SpanView]
 
-    @classmethod
-    def of(cls, current: Current) -> Self:
-        """As JSON shows it."""
-        spans = [
-            SpanView(plan=span.plan, version=span.n, start=span.start, end=span.end)
-            for span in current.spans
-        ]
-        accrued = RatedView.maybe(current.accrued)
-        period = PeriodView.of(current.period)
-        return cls(plan=current.plan, period=period, accrued=accrued, subscriptions=spans)
 
-
-class PreviewView(BaseModel):
+class PreviewView(View):
     """The running period as it is, and with the change; null without a price."""
 
     effective_at: datetime
     before: RatedView | None
     after: RatedView | None
-
-    @classmethod
-    def of(cls, preview: Preview) -> Self:
-        """As JSON shows it."""
-        return cls(
-            effective_at=preview.effective_at,
-            before=RatedView.maybe(preview.before),
-            after=RatedView.maybe(preview.after),
-        )
 
 
 class ChangedView(BaseModel):
@@ -157,7 +113,7 @@ class ChangedView(BaseModel):
     effective_at: datetime
 
 
-class WhatIfView(BaseModel):
+class WhatIfView(View):
     """The range as it was, null without a price, and as it would have been."""
 
     before: RatedView | None

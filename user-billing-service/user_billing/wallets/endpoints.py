@@ -7,9 +7,9 @@ from fastapi import APIRouter, Query, status
 
 from user_billing import access
 from user_billing.api.deps import BillingReader, Operator, ServicesDep
+from user_billing.db.rows import PAGE_MAX, next_page
 from user_billing.idempotency.http import RequiredKey
-from user_billing.wallets.service import PAGE_MAX
-from user_billing.wallets.views import GrantBody, GrantView, WalletsView, WalletView
+from user_billing.wallets.views import GrantBody, GrantView, WalletsView
 
 router = APIRouter(prefix="/api/v1", tags=["wallets"])
 
@@ -23,11 +23,7 @@ def read_wallets(
 ) -> WalletsView:
     """What is left in each currency, and the grants before the one with that id."""
     wallets, grants = services.wallets.page(caller.tenant, before=before, limit=limit)
-    return WalletsView(
-        wallets=[WalletView.of(row) for row in wallets],
-        grants=[GrantView.of(row) for row in grants],
-        next=grants[-1].id if len(grants) == limit else None,
-    )
+    return WalletsView.of({"wallets": wallets, "grants": grants, "next": next_page(grants, limit)})
 
 
 @router.post(

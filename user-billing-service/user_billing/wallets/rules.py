@@ -54,12 +54,10 @@ class Part:
 
 
 def check_grant(grant: NewGrant, grants: int, now: datetime) -> None:
-    """Raises BadInput for credit that is none, is over already, or is one too many.
+    """Raises BadInput for credit that is over already, or one grant too many.
 
     grants: how many of the wallet have credit now.
     """
-    if grant.amount <= 0:
-        raise BadInput(field="amount", value=grant.amount, needs="more than 0")
     if grant.expires_at is not None and grant.expires_at <= now:
         raise BadInput(field="expires_at", value=grant.expires_at.isoformat(), needs="the future")
     if grants >= GRANTS_MAX:

@@ -1,10 +1,11 @@
 """Prepaid credit. `draw` and `give_back` are steps of the transaction of a document.
 
-Every change first locks the wallet, so two draws at once never take the same cent.
-Lock order: subscription, invoice, wallet, number counter, audit.
+Every change first locks the wallet, so two draws at once never take the same cent. In which order
+a transaction may lock what: `invoices/service.py`.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -14,23 +15,24 @@ from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from user_billing.audit import service as audit
-from user_billing.chassis.clock import Clock
 from user_billing.chassis.kinds import ServiceError
-from user_billing.db.session import Database
+from user_billing.db import rows
+from user_billing.db.session import Room
 from user_billing.errors import Conflict, NotFound
 from user_billing.identifiers import new_id
 from user_billing.ledger import sql as ledger_sql
 from user_billing.ledger.rules import Account, transfer
 from user_billing.ledger.service import post
+from user_billing.ledger.tables import ledger_tx
 from user_billing.model import Actor
 from user_billing.money import rules as money
 from user_billing.organisations import sql as organisations_sql
 from user_billing.wallets import rules, sql
 from user_billing.wallets.rules import NewGrant, Source
+from user_billing.wallets.tables import wallet_grant
 
 log = structlog.get_logger()
 
-PAGE_MAX = 500
 EXPIRED_AT_ONCE = 500
 UPKEEP = Actor("upkeep")
 
@@ -87,31 +89,27 @@ def give_back(
     return returned
 
 
-class Wallets:
+class Wallets(Room):
     """The wallets of all organisations."""
-
-    def __init__(self, database: Database, clock: Clock) -> None:
-        self._database = database
-        self._clock = clock
 
     def grant(self, org: UUID, grant: NewGrant, *, key: str, actor: Actor) -> Row[Any]:
         """The organisation has this credit; the same key grants once.
 
         Raises NotFound without the organisation, BadInput, and Conflict for another grant's key.
         """
-        money.exponent(grant.currency)
         now = self._clock.now()
         with self._database.organisation(org) as session:
             if organisations_sql.organisation(session, org) is None:
                 raise NotFound(organisation=str(org))
             sql.lock(session, org, grant.currency, now)
-            before = ledger_sql.by_key(session, org, f"grant:{key}")
+            before = rows.one(session, ledger_tx, org, key=f"grant:{key}")
             if before is not None:
                 return _same(sql.grant(session, org, UUID(before.reference)), grant, key)
             counts = {row.currency: row.grants for row in sql.wallets(session, org)}
             rules.check_grant(grant, counts.get(grant.currency, 0), now)
             grant_id = new_id()
-            sql.add_grant(session, org, grant_id, grant, now)
+            row = {"id": grant_id, "remaining": grant.amount, "granted_at": now, **asdict(grant)}
+            rows.add(session, wallet_grant, org, [row])
             source = rules.PAID_FROM[grant.source]
             post(
                 session, org, key=f"grant:{key}", kind="grant", now=now, reference=str(grant_id),
@@ -129,7 +127,7 @@ class Wallets:
     ) -> tuple[Sequence[Row[Any]], Sequence[Row[Any]]]:
         """The wallet of each currency, and at most `limit` grants with an id below `before`."""
         with self._database.organisation(org) as session:
-            grants = sql.grants(session, org, before, min(limit, PAGE_MAX))
+            grants = rows.page(session, wallet_grant, before, limit, org_id=org)
             return sql.wallets(session, org), grants
 
     def expire(self) -> int:
@@ -147,13 +145,17 @@ class Wallets:
     def _expire(self, org: UUID, currency: str, now: datetime) -> int:
         with self._database.organisation(org) as session:
             sql.lock(session, org, currency, now)
-            rows = sql.expired(session, org, currency, now, EXPIRED_AT_ONCE)
-            for row in rows:
-                _expire(session, org, row, now)
-            if rows:
-                n = len(rows)
+            grants = sql.expired(session, org, currency, now, EXPIRED_AT_ONCE)
+            for row in grants:
+                sql.change_remaining(session, org, row.id, -row.remaining)
+                credited = rules.EXPIRES_TO[Source(row.source)]
+                entries = transfer(Account.WALLET, credited, row.remaining, currency)
+                key = f"expiry:{row.id}:{row.expires_at.isoformat()}"
+                post(session, org, key=key, kind="expiry", entries=entries, now=now,
+                     reference=str(row.id))  # fmt: skip
+            if n := len(grants):
                 audit.record(session, org, UPKEEP, "wallet.expired", currency, now=now, grants=n)
-        return len(rows)
+        return n
 
     def faults(self, org: UUID) -> Iterator[str]:
         """Where wallets and ledger differ, in words; nothing when they agree."""
@@ -170,13 +172,3 @@ def _same(row: Row[Any], grant: NewGrant, key: str) -> Row[Any]:
     if any(getattr(row, name) != getattr(grant, name) for name in names):
         raise Conflict(detail=f"key {key} made another grant before: it stands", grant=row.id)
     return row
-
-
-def _expire(session: Session, org: UUID, row: Row[Any], now: datetime) -> None:
-    sql.change_remaining(session, org, row.id, -row.remaining)
-    credited = rules.EXPIRES_TO[Source(row.source)]
-    post(
-        session, org, key=f"expiry:{row.id}:{row.expires_at.isoformat()}", kind="expiry", now=now,
-        reference=str(row.id),
-        entries=transfer(Account.WALLET, credited, row.remaining, row.currency),
-    )  # fmt: skip

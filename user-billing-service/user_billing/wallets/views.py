@@ -2,14 +2,14 @@
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Any, Self
+from typing import Annotated
 from uuid import UUID
 
-from pydantic import BaseModel, Field
-from sqlalchemy import Row
+from pydantic import Field
 
 from user_billing.api.bodies import Body, Instant, Unicode
 from user_billing.money import rules as money
+from user_billing.money.views import Minor, View
 from user_billing.wallets.rules import NewGrant, Source
 
 
@@ -25,48 +25,33 @@ class GrantBody(Body):
 
     def grant(self) -> NewGrant:
         """As the rules take it. Raises BadInput for decimals that the currency does not have."""
-        minor = money.parse(self.amount, self.currency)
-        return NewGrant(
-            self.currency, minor, self.source, self.reason, self.priority, self.expires_at
-        )
+        return NewGrant(**{**dict(self), "amount": money.parse(self.amount, self.currency)})
 
 
-class GrantView(BaseModel):
+class GrantView(View):
     """What was granted and what is left of it."""
 
     id: UUID
     currency: str
-    amount: str
-    remaining: str
+    amount: Minor
+    remaining: Minor
     source: Source
     reason: str
     priority: int
     granted_at: datetime
     expires_at: datetime | None
 
-    @classmethod
-    def of(cls, row: Row[Any]) -> Self:
-        """As JSON tells it."""
-        amounts = {n: money.text(getattr(row, n), row.currency) for n in ("amount", "remaining")}
-        return cls.model_validate({**row._asdict(), **amounts})
 
-
-class WalletView(BaseModel):
+class WalletView(View):
     """Of one currency. grants: how many have credit. next_expiry: of the first of these to end."""
 
     currency: str
-    balance: str
+    balance: Minor
     grants: int
     next_expiry: datetime | None
 
-    @classmethod
-    def of(cls, row: Row[Any]) -> Self:
-        """As JSON tells it."""
-        balance = money.text(int(row.balance), row.currency)
-        return cls.model_validate({**row._asdict(), "balance": balance})
 
-
-class WalletsView(BaseModel):
+class WalletsView(View):
     """A wallet for each currency; grants newest first. next: `before` of the next page, or null."""
 
     wallets: list[WalletView]
