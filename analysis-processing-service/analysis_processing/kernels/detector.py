@@ -41,11 +41,14 @@ from analysis_processing.kernels.levels import (
     log_limit,
     log_score,
     stay_at,
+    youth_of,
 )
 from analysis_processing.kernels.residuals import WINDOW
 from analysis_processing.kernels.tails import LIMIT, SCORE_MAX, TAIL_FIELDS, learn_tails, score_of
 
 MARKS = 6
+# of what is no news: levels without noise stray by less, which is no change of their spread
+LEVEL_FLOOR = 0.05
 FAR = 1e30  # units; beyond it a sample is as good as infinite: an event that teaches nothing
 
 # rows of `judgement`
@@ -206,7 +209,8 @@ def advance(
                 )
                 judge = baseline.choose_judge(seasons, learned, now)
                 width = now[judge, baseline.WIDTH]
-                ours, room, lean = slow.choose_reference(x, seasons, learned, pasts, levels, base)
+                youth = youth_of((at_step - habits[terms.BORN]) / rules[terms.DAY])
+                ours, room, lean = slow.choose_reference(x, youth, seasons, learned, pasts, levels, base)
                 expected = now[judge, baseline.GUESS]
                 if room > 0.0:
                     for m in range(models):
@@ -242,8 +246,8 @@ def advance(
                     judged[UPPER] = episodes.bounded(far, unit)
                     if x > expected:
                         spike[terms.SEVERITY] = log_score(x, rules[terms.DEPTH], reference, logs)
-                if room == 0.0 or abs(off) <= 6.0 * habits[terms.SCATTER]:
-                    terms.move_spreads(x, width, off, rules, mark, habits, pasts)
+                if room == 0.0 or abs(off) <= 4.0 * habits[terms.SCATTER]:
+                    terms.move_spreads(x - base[0] if room > 0.0 else x, width, LEVEL_FLOOR * room / youth, off, rules, mark, habits, pasts)
                 if not unjudged:
                     slow.judge_slow(
                         at_step,
@@ -344,6 +348,6 @@ def describe(state: np.ndarray, seasons: np.ndarray, judges: np.ndarray) -> None
             gain = learned[m, baseline.GAIN]
             if learned[m, baseline.TRIAL] >= seasons[m, baseline.PERIOD] and gain > best:
                 best, judges[s, 0] = gain, m
-        reference, _, lean = slow.choose_reference(0.0, seasons, learned, pasts, levels, base)
+        reference, _, lean = slow.choose_reference(0.0, 1.0, seasons, learned, pasts, levels, base)
         judges[s, 1] = reference if terms.narrowest(pasts, models, lean) >= 0 else -1.0
         judges[s, 2] = episodes.backed_off(habits)

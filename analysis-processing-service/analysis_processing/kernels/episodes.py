@@ -22,7 +22,7 @@ FREE_CRIES = (
 )
 LOUDER = 1.5
 CRIES_DAYS = 2.0  # until a cry counts for a third of one
-YOUNG_DAYS = 2.0
+YOUNG_DAYS = 2.5
 # so many times more far lie the limits of a series that begins: of a far sample, whose tail is
 # cautious by itself, and of what slow terms see; none after YOUNG_DAYS
 FAR_CAUTION, SLOW_CAUTION = 1.0, 8.0

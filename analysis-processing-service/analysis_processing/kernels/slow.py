@@ -12,6 +12,7 @@ from analysis_processing.kernels import levels as places
 @inlined
 def choose_reference(
     x: float,
+    youth: float,
     seasons: np.ndarray,
     learned: np.ndarray,
     pasts: np.ndarray,
@@ -25,6 +26,7 @@ def choose_reference(
     `terms.narrowest`.
     """
     base[0], room = places.nearest_level(x, levels)
+    room *= youth
     lean = terms.RESTING if room > 0.0 else 1.0
     if baseline.is_seasonal(seasons, learned):
         lean = terms.SEASONAL

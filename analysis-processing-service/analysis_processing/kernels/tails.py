@@ -27,7 +27,9 @@ SHAPE_MIN, SHAPE_MAX = -0.15, 1.2
 PRIOR, PRIOR_SHAPE, PRIOR_SCALE, PRIOR_SHARE = 25.0, 0.0, 0.5, 0.05
 YOUNG = 130.0  # scores; the limit of a series that has shown n is (1 + YOUNG / n) times as far
 FEW = 10.0
-DOUBT = 10.0  # exceedances; the shape may be this share of them heavier than it looks
+# exceedances; the shape may be this share of them heavier than it looks, and more where a tail has
+# shown itself by a few only: one without any is still what is believed of all
+DOUBT, DOUBT_FEW = 10.0, 100.0
 
 # columns of a tail
 SCORES, EXCEEDANCES, SHARE, SHAPE, LOG_SCALE, LIMIT = range(6)
@@ -70,7 +72,8 @@ def limit_of(tail: np.ndarray, rate: float, changes: float) -> float:
     """
     if tail[SCORES] == 0.0:
         return np.inf
-    shape = tail[SHAPE] + DOUBT / (tail[EXCEEDANCES] + PRIOR)
+    doubt = 1.0 / (tail[EXCEEDANCES] + PRIOR)
+    shape = tail[SHAPE] + DOUBT * doubt * (1.0 + DOUBT_FEW * tail[EXCEEDANCES] * doubt * doubt)
     scale = np.exp(tail[LOG_SCALE])
     depth = max(np.log(tail[SHARE] / rate), 0.0)
     reach = scale * depth if abs(shape) < 1e-3 else scale * (np.exp(shape * depth) - 1.0) / shape

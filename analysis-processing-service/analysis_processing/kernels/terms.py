@@ -247,6 +247,7 @@ def narrowest(pasts: np.ndarray, models: int, lean: float) -> int:
 def move_spreads(
     x: float,
     width: float,
+    floor: float,
     off: float,
     rules: np.ndarray,
     mark: np.ndarray,
@@ -263,5 +264,5 @@ def move_spreads(
         habits[SCATTER] += share * (scatter - habits[SCATTER])
     habits[LAST_X] = x
     if width > 0.0:
-        spread[NOW] = np.log(max(habits[SWING], 1e-3 * width))
-        rhythm[NOW] = np.log(max(habits[SCATTER], 1e-3 * width))
+        spread[NOW] = np.log(max(habits[SWING], 1e-3 * width, floor))
+        rhythm[NOW] = np.log(max(habits[SCATTER], 1e-3 * width, floor))
