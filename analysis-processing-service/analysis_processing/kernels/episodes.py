@@ -57,8 +57,11 @@ def caution(most: float, at_step: int, rules: np.ndarray, habits: np.ndarray) ->
 
 
 @inlined
-def count_cry(at_step: int, severity: float, rules: np.ndarray, habits: np.ndarray) -> None:
+def count_cry(at_step: int, rules: np.ndarray, habits: np.ndarray, verdict: np.ndarray) -> None:
     """A step that would be an alarm without the back-off begins a cry, or belongs to one."""
+    severity = 0.0
+    for kind in (terms.SPIKE, terms.SHIFT, terms.SPREAD):
+        severity = max(severity, min(abs(verdict[kind, terms.SEVERITY]), 100.0))
     if severity < 1.0:
         return
     if habits[terms.CRIED] == 0.0 or at_step - habits[terms.CRIED] > rules[terms.REFRACTORY]:
