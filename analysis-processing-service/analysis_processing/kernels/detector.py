@@ -20,17 +20,20 @@ from analysis_processing.chassis.jit import (
     F64_ROWS,
     F64_ROWS_OUT,
     F64S,
+    F64S_OUT,
     I64_ROWS,
+    I64S_OUT,
     inlined,
     int64,
     kernel,
     types,
     void,
+    walker,
 )
 from analysis_processing.kernels import baseline, episodes, slow, terms
 from analysis_processing.kernels.baseline import step
 from analysis_processing.kernels.episodes import FAR_CAUTION, SLOW_CAUTION
-from analysis_processing.kernels.layout import Desk, Known, cut
+from analysis_processing.kernels.layout import Desk, Known, cut, lay
 from analysis_processing.kernels.levels import (
     LEVEL,
     STAY,
@@ -233,8 +236,19 @@ def judge_number(
     learn(x, at_step, reference, seasons, rules, k, d)
 
 
-@kernel(
-    int64(F64_ROWS, int64, I64_ROWS, F64S, F64_ROWS_OUT, MEMORY_OUT, JUDGEMENT_OUT, F64_ROWS_OUT)
+@walker(
+    int64(
+        F64_ROWS,
+        int64,
+        I64_ROWS,
+        F64S,
+        F64_ROWS_OUT,
+        MEMORY_OUT,
+        F64S_OUT,
+        I64S_OUT,
+        JUDGEMENT_OUT,
+        F64_ROWS_OUT,
+    )
 )
 def advance(
     values: np.ndarray,
@@ -243,6 +257,8 @@ def advance(
     rules: np.ndarray,
     state: np.ndarray,
     memory: np.ndarray,
+    room: np.ndarray,
+    phases: np.ndarray,
     judgement: np.ndarray,
     events: np.ndarray,
 ) -> int:
@@ -254,10 +270,8 @@ def advance(
     EVENT), room for time // (refractory + 2) + 2 a series.
     """
     models = seasons.shape[0]
-    now, phases = np.zeros((models, baseline.NOW_FIELDS)), np.zeros(models, dtype=np.int64)
-    base, scratch = np.zeros(models), np.zeros(baseline.RECENT)
-    verdict, judged = np.zeros((terms.KINDS, 3)), np.zeros(4)
-    desk = Desk(now, phases, base, scratch, verdict, judged)
+    desk = lay(room, phases)
+    judged, verdict = desk.judged, desk.verdict
     count = 0
     for s in range(values.shape[0]):
         known = cut(state[s], memory[s], models, phases_of(seasons))
@@ -303,7 +317,8 @@ def advance(
                 events,
                 count,
             )
-            judgement[:, s, i] = judged
+            for row in range(4):
+                judgement[row, s, i] = judged[row]
         if known.episode[episodes.CHANGED] > 0.0:
             unit = mark[baseline.UNIT] if mark[baseline.UNIT] > 0.0 else 1.0
             count = episodes.emit(s, False, unit, known.episode, events, count)

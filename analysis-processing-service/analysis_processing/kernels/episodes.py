@@ -99,7 +99,8 @@ def emit(
     """The episode is the next of the events; how many those are."""
     events[count, 0] = row
     events[count, 1] = closed
-    events[count, 2:] = episode
+    for field in range(EPISODE):
+        events[count, 2 + field] = episode[field]
     if episode[KIND] < terms.STUCK:
         events[count, 2 + USED] = bounded(episode[USED], unit)
         events[count, 2 + SEEN_NOW] = bounded(episode[SEEN_NOW], unit)
@@ -138,7 +139,7 @@ def lengthen(
         episode[USED], episode[SEEN_NOW] = verdict[ours, terms.USUAL], verdict[ours, terms.SHOWN]
     if severity > episode[SIZE]:
         episode[SIZE], episode[PEAK], episode[VALUE] = severity, at_step, raw
-        episode[EXPECT : ABOVE + 1] = judged[:3]
+        episode[EXPECT], episode[BELOW], episode[ABOVE] = judged[0], judged[1], judged[2]
     episode[END] = episode[BEFORE] = at_step
     episode[CHANGED] = 1.0
 

@@ -103,3 +103,26 @@ def cut(state: np.ndarray, memory: np.ndarray, models: int, phases: int) -> Know
         memory[m:n],
         memory[n:],
     )
+
+
+def desk_size(models: int) -> int:
+    """How many float64 `lay` needs; it needs as many int64 as there are models, too."""
+    return models * (baseline.NOW_FIELDS + 1) + baseline.RECENT + 3 * terms.KINDS + 4
+
+
+@step
+def lay(room: np.ndarray, phases: np.ndarray) -> Desk:
+    """The parts of a desk."""
+    models = phases.size
+    a = models * baseline.NOW_FIELDS
+    b = a + models
+    c = b + baseline.RECENT
+    d = c + 3 * terms.KINDS
+    return Desk(
+        room[:a].reshape(models, baseline.NOW_FIELDS),
+        phases,
+        room[a:b],
+        room[b:c],
+        room[c:d].reshape(terms.KINDS, 3),
+        room[d:],
+    )

@@ -63,7 +63,8 @@ def accept(at: float, width: float, seasons: np.ndarray, k: Known, d: Desk) -> N
     for m in range(seasons.shape[0]):
         move = pasts[m, terms.NOW] - pasts[m, terms.CENTRE]
         first = seasons[m, baseline.SLOW_FIRST]
-        k.raws[first : first + seasons[m, baseline.SLOW_BINS]] += np.float32(move)
+        for at_stretch in range(first, first + seasons[m, baseline.SLOW_BINS]):
+            k.raws[at_stretch] += np.float32(move)
         means[m, terms.SUM] += move * means[m, terms.BINS]
         means[m, terms.LONG] += move
 

@@ -163,6 +163,8 @@ class Detector:
                 self._rules,
                 self.state[first:last],
                 self.memory[first:last],
+                np.zeros(layout.desk_size(len(self._seasons))),
+                np.zeros(len(self._seasons), dtype=np.int64),
                 judged,
                 events,
             )
