@@ -227,8 +227,8 @@ def judge_number(
             severity = log_score(x, rules[terms.DEPTH], reference, k.logs)
             d.verdict[terms.SPIKE, terms.SEVERITY] = severity
     if room == 0.0 or abs(off) <= OFF_LEVEL * habits[terms.SCATTER]:
-        from_level = x - base[0] if room > 0.0 else x
-        floor = max(1e-3 * width, LEVEL_FLOOR * room / youth)
+        from_level = x - base[0] if room > 0.0 else x  # to another level is no swing
+        floor = max(1e-3 * width, min(LEVEL_FLOOR * room / youth, 0.5 * width))
         terms.move_spreads(from_level, width, off, floor, rules, mark, habits, k.pasts)
     if not np.isnan(above):
         slow.judge_slow(at_step, room, lean, width, rules, seasons, k, d)
