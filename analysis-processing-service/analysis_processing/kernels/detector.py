@@ -170,22 +170,7 @@ def learn(
     if not echo:
         learn_log(x, reference, rules[terms.LOG_MEMORY], k.logs)
     learn_tails(rules[terms.RATE], echo, often, habits[terms.RUNS], d.now, k.learned, k.tails)
-    baseline.learn(
-        x,
-        at_step,
-        echo,
-        seasons,
-        d.phases,
-        d.now,
-        k.mark,
-        k.learned,
-        k.recent,
-        k.rings,
-        k.ranks,
-        k.profile,
-        k.visits,
-        d.scratch,
-    )
+    baseline.learn(x, at_step, echo, seasons, k, d)
 
 
 @step
@@ -303,19 +288,7 @@ def advance(
             if naming == 0 if np.isnan(raw) else mark[baseline.SEEN] <= rules[terms.WARM_UP]:
                 judged[SCORE] = np.nan
             count = episodes.follow(
-                s,
-                at_step,
-                raw,
-                severity,
-                naming,
-                rules,
-                habits,
-                verdict,
-                judged,
-                known.episode,
-                unit,
-                events,
-                count,
+                s, at_step, raw, severity, naming, rules, known, desk, unit, events, count
             )
             for row in range(4):
                 judgement[row, s, i] = judged[row]

@@ -10,11 +10,16 @@ series that cries more than FREE_CRIES times in CRIES_DAYS backs off: its limits
 
 # ruff: noqa: PLR0917 - numba compiles signatures, and those are positional
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from analysis_processing.chassis.jit import inlined
 from analysis_processing.kernels import terms
 from analysis_processing.kernels.tails import SCORE_MAX
+
+if TYPE_CHECKING:
+    from analysis_processing.kernels.layout import Desk, Known
 
 LARGEST = 1.7e308
 FREE_CRIES = (
@@ -116,12 +121,11 @@ def lengthen(
     raw: float,
     severity: float,
     kind: int,
-    habits: np.ndarray,
-    verdict: np.ndarray,
-    judged: np.ndarray,
-    episode: np.ndarray,
+    k: "Known",
+    d: "Desk",
 ) -> None:
     """The alarming step belongs to the open episode, or opens one."""
+    habits, episode, verdict, judged = k.habits, k.episode, d.verdict, d.judged
     if episode[OPEN] == 0.0:
         start = float(at_step)
         if kind in (terms.SHIFT, terms.DRIFT):
@@ -152,19 +156,18 @@ def follow(
     severity: float,
     naming: int,
     rules: np.ndarray,
-    habits: np.ndarray,
-    verdict: np.ndarray,
-    judged: np.ndarray,
-    episode: np.ndarray,
+    k: "Known",
+    d: "Desk",
     unit: float,
     events: np.ndarray,
     count: int,
 ) -> int:
     """The series' episode after this step: opened, lengthened or closed; how many events."""
+    episode, habits = k.episode, k.habits
     quiet = at_step - episode[END]
     returned = habits[terms.QUIET_STEP] > episode[END] or quiet > rules[terms.ACCEPTED]
     if episode[OPEN] > 0.0 and quiet > rules[terms.REFRACTORY] and returned:
         count = emit(row, True, unit, episode, events, count)
     if naming > 0:
-        lengthen(at_step, raw, severity, naming, habits, verdict, judged, episode)
+        lengthen(at_step, raw, severity, naming, k, d)
     return count
