@@ -9,6 +9,8 @@ A chunk's Part depends on the chunk and the context alone, so chunks are retried
 spread as one likes. A context is picklable and small beside the block.
 """
 
+from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -19,6 +21,11 @@ from analysis_processing.model import Finding, Labels
 
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
+progress: ContextVar[Callable[[str], None]] = ContextVar("progress", default=lambda _message: None)
+"""What a long `prepare` calls, more often than once a second, with a few words on how far it is.
+
+Whoever runs the analysis sets it. It raises where the job was cancelled or lost; let that pass.
+"""
 
 
 @dataclass(frozen=True, slots=True)

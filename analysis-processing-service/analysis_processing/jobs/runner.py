@@ -18,13 +18,14 @@ from functools import partial
 from typing import Any
 
 import anyio
+import anyio.from_thread
 import anyio.to_thread
 import numpy as np
 import structlog
 from sqlalchemy import Connection, Engine
 
 from analysis_processing.analyses import find
-from analysis_processing.analyses.block import Block, SeriesResult
+from analysis_processing.analyses.block import Block, SeriesResult, progress
 from analysis_processing.chassis.kinds import Kind, ServiceError
 from analysis_processing.clients.data_api import DataApi
 from analysis_processing.clients.data_ingest import DataIngest
@@ -108,10 +109,10 @@ class Runner:
         async def write(progress: Progress) -> None:
             await self._in_transaction(lambda db, _now: claims.report(db, claim, progress))
 
-        progress = Reporter(write, self.monotonic)
-        block, is_rate, silent = await self._load(claim, progress)
+        reporter = Reporter(write, self.monotonic)
+        block, is_rate, silent = await self._load(claim, reporter)
         work = await anyio.to_thread.run_sync(
-            self._prepared, claim, executor, progress, block, is_rate
+            self._prepared, claim, executor, reporter, block, is_rate
         )
         planned = await anyio.to_thread.run_sync(chunks.plan, block, is_rate, work.question)
         last = planned[-1].number + 2
@@ -138,7 +139,7 @@ class Runner:
         )
 
     async def _load(
-        self, claim: Claim, progress: Reporter
+        self, claim: Claim, reporter: Reporter
     ) -> tuple[Block, list[bool], list[Labels]]:
         """The block, which of its series are rates of counters, and the series without samples."""
         request, bounds = claim.job.request, self.settings
@@ -150,9 +151,9 @@ class Runner:
         )
 
         async def report(steps: int) -> None:
-            await progress.step(f"read {steps} of {request.steps} steps of {len(grid.rows)} series")
+            await reporter.step(f"read {steps} of {request.steps} steps of {len(grid.rows)} series")
 
-        await progress.step("reading series")
+        await reporter.step("reading series")
         data_api = self.data_api(claim)
         await data_api.read(request, grid, report)
         is_named = any('"__name__"' in name for name in grid.rows)
@@ -166,7 +167,7 @@ class Runner:
         self,
         claim: Claim,
         executor: Executor,
-        progress: Reporter,
+        reporter: Reporter,
         block: Block,
         is_rate: list[bool],
     ) -> Work:
@@ -174,6 +175,12 @@ class Runner:
         analysis = find(request.kind)
         module = importlib.import_module(analysis.module)
         prepare = getattr(module, "prepare", None)
+
+        def tell(message: str) -> None:
+            anyio.from_thread.check_cancelled()
+            anyio.from_thread.run(reporter.step, message)
+
+        progress.set(tell)
         context = None if prepare is None else prepare(block, request.params)
         points = sum(int(np.count_nonzero(~np.isnan(row))) for row in block.values)
         question = Question.of(analysis, request, context)
@@ -182,7 +189,7 @@ class Runner:
             self.settings.write_back_samples_max,
             [*claim.job.written_series],
         )
-        return Work(claim, executor, progress, block, is_rate, points, question, write_back)
+        return Work(claim, executor, reporter, block, is_rate, points, question, write_back)
 
     async def _spread(self, work: Work, planned: list[Chunk]) -> None:
         """Every chunk has its part: those that are there, the many at once, the suspects alone."""

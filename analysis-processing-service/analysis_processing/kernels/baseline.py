@@ -22,11 +22,15 @@ differences, fit into float32. Where the state of a series stands: `kernels/dete
 # ruff: noqa: PLR0917 - numba compiles signatures, and those are positional
 
 import functools
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from analysis_processing.chassis.jit import inlined
 from analysis_processing.kernels.residuals import median_of, push, robust_sigma
+
+if TYPE_CHECKING:
+    from analysis_processing.kernels.layout import Desk, Known
 
 RECENT = 12  # raw samples remembered; also how long a surprise lasts before it is the new level
 NEIGHBOURS = 7  # a phase is first learned as the median of so many: edges stay, spikes go
@@ -285,18 +289,12 @@ def learn(
     at_step: int,
     echo: bool,
     seasons: np.ndarray,
-    phases: np.ndarray,
-    now: np.ndarray,
-    mark: np.ndarray,
-    models: np.ndarray,
-    recent: np.ndarray,
-    rings: np.ndarray,
-    ranks: np.ndarray,
-    profile: np.ndarray,
-    visits: np.ndarray,
-    scratch: np.ndarray,
+    k: "Known",
+    d: "Desk",
 ) -> None:
     """The sample, of which each model has said what `now` holds, is part of what they know."""
+    mark, models, recent, now = k.mark, k.learned, k.recent, d.now
+    profile, visits, scratch = k.profile, k.visits, d.scratch
     cursor = remember(x, at_step, mark, recent)
     compete(seasons, models, now)
     for m in range(seasons.shape[0]):
@@ -319,12 +317,14 @@ def learn(
         if m == 0:
             move_level(move, mark, model, recent, scratch)
         else:
-            move_season(move, error, surprising, phases[m], seasons[m, BIN], model, profile, visits)
+            move_season(
+                move, error, surprising, d.phases[m], seasons[m, BIN], model, profile, visits
+            )
         if abs(model[RUN]) >= RECENT and mark[RECENT_FILLED] == RECENT:
             rebase(m, seasons[m], model, recent, profile, scratch)
         # the rest of a streak, or of an alarm, would widen what it stands out from
         calm = not echo or abs(error) <= LEANING * width
         if calm and abs(model[RUN]) <= 1.0 and abs(model[LEAN]) <= 1.0:
-            widen(residual, model, rings[m], ranks[m])
+            widen(residual, model, k.rings[m], k.ranks[m])
     mark[SEEN] += 1.0
     mark[RESTARTING] = max(mark[RESTARTING] - 1.0, 0.0)

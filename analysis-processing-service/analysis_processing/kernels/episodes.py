@@ -10,11 +10,16 @@ series that cries more than FREE_CRIES times in CRIES_DAYS backs off: its limits
 
 # ruff: noqa: PLR0917 - numba compiles signatures, and those are positional
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from analysis_processing.chassis.jit import inlined
 from analysis_processing.kernels import terms
 from analysis_processing.kernels.tails import SCORE_MAX
+
+if TYPE_CHECKING:
+    from analysis_processing.kernels.layout import Desk, Known
 
 LARGEST = 1.7e308
 FREE_CRIES = (
@@ -22,7 +27,7 @@ FREE_CRIES = (
 )
 LOUDER = 1.5
 CRIES_DAYS = 2.0  # until a cry counts for a third of one
-YOUNG_DAYS = 2.0
+YOUNG_DAYS = 2.5
 # so many times more far lie the limits of a series that begins: of a far sample, whose tail is
 # cautious by itself, and of what slow terms see; none after YOUNG_DAYS
 FAR_CAUTION, SLOW_CAUTION = 1.0, 8.0
@@ -57,8 +62,11 @@ def caution(most: float, at_step: int, rules: np.ndarray, habits: np.ndarray) ->
 
 
 @inlined
-def count_cry(at_step: int, severity: float, rules: np.ndarray, habits: np.ndarray) -> None:
+def count_cry(at_step: int, rules: np.ndarray, habits: np.ndarray, verdict: np.ndarray) -> None:
     """A step that would be an alarm without the back-off begins a cry, or belongs to one."""
+    severity = 0.0
+    for kind in (terms.SPIKE, terms.SHIFT, terms.SPREAD):
+        severity = max(severity, min(abs(verdict[kind, terms.SEVERITY]), 100.0))
     if severity < 1.0:
         return
     if habits[terms.CRIED] == 0.0 or at_step - habits[terms.CRIED] > rules[terms.REFRACTORY]:
@@ -96,7 +104,8 @@ def emit(
     """The episode is the next of the events; how many those are."""
     events[count, 0] = row
     events[count, 1] = closed
-    events[count, 2:] = episode
+    for field in range(EPISODE):
+        events[count, 2 + field] = episode[field]
     if episode[KIND] < terms.STUCK:
         events[count, 2 + USED] = bounded(episode[USED], unit)
         events[count, 2 + SEEN_NOW] = bounded(episode[SEEN_NOW], unit)
@@ -112,12 +121,11 @@ def lengthen(
     raw: float,
     severity: float,
     kind: int,
-    habits: np.ndarray,
-    verdict: np.ndarray,
-    judged: np.ndarray,
-    episode: np.ndarray,
+    k: "Known",
+    d: "Desk",
 ) -> None:
     """The alarming step belongs to the open episode, or opens one."""
+    habits, episode, verdict, judged = k.habits, k.episode, d.verdict, d.judged
     if episode[OPEN] == 0.0:
         start = float(at_step)
         if kind in (terms.SHIFT, terms.DRIFT):
@@ -135,7 +143,7 @@ def lengthen(
         episode[USED], episode[SEEN_NOW] = verdict[ours, terms.USUAL], verdict[ours, terms.SHOWN]
     if severity > episode[SIZE]:
         episode[SIZE], episode[PEAK], episode[VALUE] = severity, at_step, raw
-        episode[EXPECT : ABOVE + 1] = judged[:3]
+        episode[EXPECT], episode[BELOW], episode[ABOVE] = judged[0], judged[1], judged[2]
     episode[END] = episode[BEFORE] = at_step
     episode[CHANGED] = 1.0
 
@@ -148,19 +156,18 @@ def follow(
     severity: float,
     naming: int,
     rules: np.ndarray,
-    habits: np.ndarray,
-    verdict: np.ndarray,
-    judged: np.ndarray,
-    episode: np.ndarray,
+    k: "Known",
+    d: "Desk",
     unit: float,
     events: np.ndarray,
     count: int,
 ) -> int:
     """The series' episode after this step: opened, lengthened or closed; how many events."""
+    episode, habits = k.episode, k.habits
     quiet = at_step - episode[END]
     returned = habits[terms.QUIET_STEP] > episode[END] or quiet > rules[terms.ACCEPTED]
     if episode[OPEN] > 0.0 and quiet > rules[terms.REFRACTORY] and returned:
         count = emit(row, True, unit, episode, events, count)
     if naming > 0:
-        lengthen(at_step, raw, severity, naming, habits, verdict, judged, episode)
+        lengthen(at_step, raw, severity, naming, k, d)
     return count

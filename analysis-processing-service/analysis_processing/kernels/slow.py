@@ -7,11 +7,13 @@ import numpy as np
 from analysis_processing.chassis.jit import inlined
 from analysis_processing.kernels import baseline, terms
 from analysis_processing.kernels import levels as places
+from analysis_processing.kernels.layout import Desk, Known
 
 
 @inlined
 def choose_reference(
     x: float,
+    youth: float,
     seasons: np.ndarray,
     learned: np.ndarray,
     pasts: np.ndarray,
@@ -25,6 +27,7 @@ def choose_reference(
     `terms.narrowest`.
     """
     base[0], room = places.nearest_level(x, levels)
+    room *= youth
     lean = terms.RESTING if room > 0.0 else 1.0
     if baseline.is_seasonal(seasons, learned):
         lean = terms.SEASONAL
@@ -52,23 +55,16 @@ def settle(
 
 
 @inlined
-def accept(
-    at: float,
-    width: float,
-    seasons: np.ndarray,
-    base: np.ndarray,
-    means: np.ndarray,
-    pasts: np.ndarray,
-    raws: np.ndarray,
-    levels: np.ndarray,
-) -> None:
+def accept(at: float, width: float, seasons: np.ndarray, k: Known, d: Desk) -> None:
     """Where the means stand now is where they belong, for every season. at: the level."""
-    places.stay_at(at, width, places.ACCEPTED_SHARE * levels[:, places.STAY].sum(), levels)
-    settle(at, width, base, means[0], pasts[0], levels)
+    means, pasts = k.means, k.pasts
+    places.stay_at(at, width, places.ACCEPTED_SHARE * k.levels[:, places.STAY].sum(), k.levels)
+    settle(at, width, d.base, means[0], pasts[0], k.levels)
     for m in range(seasons.shape[0]):
         move = pasts[m, terms.NOW] - pasts[m, terms.CENTRE]
         first = seasons[m, baseline.SLOW_FIRST]
-        raws[first : first + seasons[m, baseline.SLOW_BINS]] += np.float32(move)
+        for at_stretch in range(first, first + seasons[m, baseline.SLOW_BINS]):
+            k.raws[at_stretch] += np.float32(move)
         means[m, terms.SUM] += move * means[m, terms.BINS]
         means[m, terms.LONG] += move
 
@@ -76,21 +72,16 @@ def accept(
 @inlined
 def judge_slow(
     at_step: int,
-    at: float,
     room: float,
     lean: float,
     width: float,
     rules: np.ndarray,
     seasons: np.ndarray,
-    base: np.ndarray,
-    means: np.ndarray,
-    pasts: np.ndarray,
-    raws: np.ndarray,
-    habits: np.ndarray,
-    levels: np.ndarray,
-    verdict: np.ndarray,
+    k: Known,
+    d: Desk,
 ) -> None:
     """SHIFT or DRIFT, SPREAD, RHYTHM; what lasts as long as ACCEPTED is the new usual."""
+    means, pasts, habits, base, verdict = k.means, k.pasts, k.habits, d.base, d.verdict
     models = means.shape[0]
     m = terms.narrowest(pasts, models, lean)
     if m < 0:
@@ -115,7 +106,7 @@ def judge_slow(
             habits[terms.SHIFTED] += 1.0
         if habits[terms.SHIFTED] % 1e9 > rules[terms.ACCEPTED]:
             habits[terms.SHIFTED] = 0.0
-            accept(at, width, seasons, base, means, pasts, raws, levels)
+            accept(k.learned[0, baseline.OFFSET], width, seasons, k, d)
     wide = 0.0
     for kind in (terms.SPREAD, terms.RHYTHM):
         past = pasts[models + (kind == terms.RHYTHM)]

@@ -27,7 +27,9 @@ SHAPE_MIN, SHAPE_MAX = -0.15, 1.2
 PRIOR, PRIOR_SHAPE, PRIOR_SCALE, PRIOR_SHARE = 25.0, 0.0, 0.5, 0.05
 YOUNG = 130.0  # scores; the limit of a series that has shown n is (1 + YOUNG / n) times as far
 FEW = 10.0
-DOUBT = 10.0  # exceedances; the shape may be this share of them heavier than it looks
+# exceedances; the shape may be this share of them heavier than it looks, and more where a tail has
+# shown by a few that it is a heavy one
+DOUBT, DOUBT_HEAVY, HEAVY = 10.0, 300.0, 0.2
 
 # columns of a tail
 SCORES, EXCEEDANCES, SHARE, SHAPE, LOG_SCALE, LIMIT = range(6)
@@ -70,7 +72,9 @@ def limit_of(tail: np.ndarray, rate: float, changes: float) -> float:
     """
     if tail[SCORES] == 0.0:
         return np.inf
-    shape = tail[SHAPE] + DOUBT / (tail[EXCEEDANCES] + PRIOR)
+    share = 1.0 / (tail[EXCEEDANCES] + PRIOR)
+    heavy = max(tail[SHAPE] - HEAVY, 0.0) * tail[EXCEEDANCES] * share * share
+    shape = tail[SHAPE] + DOUBT * share * (1.0 + DOUBT_HEAVY * heavy)
     scale = np.exp(tail[LOG_SCALE])
     depth = max(np.log(tail[SHARE] / rate), 0.0)
     reach = scale * depth if abs(shape) < 1e-3 else scale * (np.exp(shape * depth) - 1.0) / shape

@@ -248,12 +248,16 @@ def move_spreads(
     x: float,
     width: float,
     off: float,
+    floor: float,
     rules: np.ndarray,
     mark: np.ndarray,
     habits: np.ndarray,
     pasts: np.ndarray,
 ) -> None:
-    """SWING, SCATTER and their logarithms count this sample, `off` away from the mean."""
+    """SWING, SCATTER and their logarithms, of `floor` at least, count this sample.
+
+    off: how far it is from the mean.
+    """
     spread, rhythm = pasts[pasts.shape[0] - 2], pasts[pasts.shape[0] - 1]
     share = max(rules[SHARE_SPREAD], 1.0 / (mark[SEEN] + 1.0))
     swing = min(abs(x - habits[LAST_X]), CLIPPED * max(width, habits[SWING]))
@@ -263,5 +267,5 @@ def move_spreads(
         habits[SCATTER] += share * (scatter - habits[SCATTER])
     habits[LAST_X] = x
     if width > 0.0:
-        spread[NOW] = np.log(max(habits[SWING], 1e-3 * width))
-        rhythm[NOW] = np.log(max(habits[SCATTER], 1e-3 * width))
+        spread[NOW] = np.log(max(habits[SWING], floor))
+        rhythm[NOW] = np.log(max(habits[SCATTER], floor))

@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 
-from analysis_processing.analyses.block import Block
+from analysis_processing.analyses.block import Block, progress
 from analysis_processing.analyses.forecast import FORECAST, booster, run
 from analysis_processing.analyses.forecast.history import history_of
 from analysis_processing.analyses.parameters import resolve
@@ -69,6 +69,26 @@ def test_training_ends_when_its_time_is_over(lightgbm, echoes, monkeypatch):
     model = booster.train(history, (8, 0))
     assert model.count("Tree=") == 1
     assert np.isfinite(booster.paths(history, model, (8, 0))).all()
+
+
+def test_training_tells_its_progress_and_ends_when_told(lightgbm, echoes):
+    """Each tree is told of; what is raised then, as by a cancelled job, ends it there."""
+    told = []
+
+    def tell(message):
+        told.append(message)
+        if message.startswith("booster: trained 3 "):
+            raise InterruptedError
+
+    token = progress.set(tell)
+    try:
+        with pytest.raises(InterruptedError):
+            booster.train(history_of(echoes, PARAMS), (8, 0))
+    finally:
+        progress.reset(token)
+    assert told[0] == "booster: read 0 of 660 origins"
+    trained = [message for message in told if "trained" in message]
+    assert trained == [f"booster: trained {tree} of at most 25 trees" for tree in (1, 2, 3)]
 
 
 def test_the_booster_serves_the_series_whose_backtest_it_wins(lightgbm, echoes):

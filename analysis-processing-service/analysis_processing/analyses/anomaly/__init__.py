@@ -10,7 +10,7 @@ ANOMALY = Analysis(
         "spikes, shifts and drifts of its level against its day or week, changed spread and "
         "rhythm, stuck values and missing data. One alarm an episode."
     ),
-    version="3",
+    version="4",
     parameters=(
         Parameter(
             "sensitivity",

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from analysis_processing.analyses.block import F64, I64
 from analysis_processing.analyses.parameters import duration_text, season_steps
-from analysis_processing.kernels import baseline, detector, episodes, terms
+from analysis_processing.kernels import baseline, detector, episodes, layout, terms
 
 F32 = npt.NDArray[np.float32]
 KINDS = ("", "spike", "rhythm", "spread", "drift", "shift", "stuck", "missing")
@@ -136,7 +136,7 @@ class Detector:
         models = len(self._seasons)
         phases = 1 - int((-self._seasons[1:, 0] // self._seasons[1:, 1]).sum())
         slow = int(self._seasons[:, 5].sum())
-        state, memory = detector.widths(models, phases, slow)
+        state, memory = layout.widths(models, phases, slow)
         self.state: F64 = np.zeros((series, state))
         self.memory: F32 = np.zeros((series, memory), dtype=np.float32)
 
@@ -163,6 +163,8 @@ class Detector:
                 self._rules,
                 self.state[first:last],
                 self.memory[first:last],
+                np.zeros(layout.desk_size(len(self._seasons))),
+                np.zeros(len(self._seasons), dtype=np.int64),
                 judged,
                 events,
             )
@@ -187,7 +189,7 @@ class Detector:
         seasons are durations, `none` is the recent level. backed_off: times the usual limits.
         """
         judges = np.empty((len(self.state), 3))
-        detector.describe(self.state, self._seasons, judges)
+        detector.describe(self.state, self.memory, self._seasons, judges)
         names = ("none", *(duration_text(steps * self.step_ms) for steps in self.seasons))
         return [
             {

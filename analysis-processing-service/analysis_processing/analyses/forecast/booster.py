@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from analysis_processing.analyses.block import F64, I64
+from analysis_processing.analyses.block import F64, I64, progress
 from analysis_processing.analyses.forecast.history import HELD_OUT_ORIGINS, History
 from analysis_processing.kernels import forecast as kernels
 
@@ -68,6 +68,7 @@ def usable(history: History, near: int) -> I64:
 def train(history: History, seasons: tuple[int, int]) -> str | None:
     """The model as text, or None when there is no library or too little to learn from.
 
+    Tells `progress` of each piece and tree; what that raises ends the training.
     seasons: of `seasons_of`.
     """
     lightgbm = library()
@@ -85,6 +86,7 @@ def train(history: History, seasons: tuple[int, int]) -> str | None:
     steps = rng.integers(0, history.ahead, (rows.size, STEPS_OF_AN_ORIGIN))
     seen, targets = [], []
     for first in range(0, rows.size, PIECE):
+        progress.get()(f"booster: read {first} of {rows.size} origins")
         piece = slice(first, first + PIECE)
         inputs, units = _inputs(history, seasons, rows[piece], origins[piece], steps[piece])
         at = origins[piece, None] + steps[piece]
@@ -99,11 +101,12 @@ def train(history: History, seasons: tuple[int, int]) -> str | None:
     data = lightgbm.Dataset(np.concatenate(seen), np.concatenate(targets), free_raw_data=True)
     end_s = time.monotonic() + SECONDS_MAX
 
-    def stop(state: Any) -> None:
+    def after_a_tree(state: Any) -> None:
+        progress.get()(f"booster: trained {state.iteration + 1} of at most {TREES} trees")
         if time.monotonic() >= end_s:
             raise lightgbm.callback.EarlyStopException(state.iteration, [])
 
-    model = lightgbm.train(SETTINGS, data, num_boost_round=TREES, callbacks=[stop])
+    model = lightgbm.train(SETTINGS, data, num_boost_round=TREES, callbacks=[after_a_tree])
     return str(model.model_to_string())
 
 
