@@ -42,7 +42,6 @@ from analysis_processing.kernels.levels import (
     log_limit,
     log_score,
     stay_at,
-    youth_of,
 )
 from analysis_processing.kernels.tails import LIMIT, SCORE_MAX, learn_tails, score_of
 
@@ -195,8 +194,7 @@ def judge_number(
     baseline.predict(x, any_seen, d.phases, k.learned, k.profile, k.visits, now)
     judge = baseline.choose_judge(seasons, k.learned, now)
     width = now[judge, baseline.WIDTH]
-    youth = youth_of((at_step - habits[terms.BORN]) / rules[terms.DAY])
-    ours, room, lean = slow.choose_reference(x, youth, seasons, k.learned, k.pasts, k.levels, base)
+    ours, room, lean = slow.choose_reference(x, seasons, k.learned, k.pasts, k.levels, base)
     expected, above = judge_far(x, judge, room, louder, unit, rules, k, d)
     # bursts widen what a single sample may do, not what a mean takes from it
     scatter = 1.25 * habits[terms.SCATTER]
@@ -213,7 +211,7 @@ def judge_number(
             d.verdict[terms.SPIKE, terms.SEVERITY] = severity
     if room == 0.0 or abs(off) <= OFF_LEVEL * habits[terms.SCATTER]:
         from_level = x - base[0] if room > 0.0 else x  # to another level is no swing
-        floor = max(1e-3 * width, min(LEVEL_FLOOR * room / youth, 0.5 * width))
+        floor = max(1e-3 * width, min(LEVEL_FLOOR * room, 0.5 * width))
         terms.move_spreads(from_level, width, off, floor, rules, mark, habits, k.pasts)
     if not np.isnan(above):
         slow.judge_slow(at_step, room, lean, width, rules, seasons, k, d)
@@ -316,8 +314,6 @@ def describe(
             gain = learned[m, baseline.GAIN]
             if learned[m, baseline.TRIAL] >= seasons[m, baseline.PERIOD] and gain > best:
                 best, judges[s, 0] = gain, m
-        reference, _, lean = slow.choose_reference(
-            0.0, 1.0, seasons, learned, pasts, known.levels, base
-        )
+        reference, _, lean = slow.choose_reference(0.0, seasons, learned, pasts, known.levels, base)
         judges[s, 1] = reference if terms.narrowest(pasts, models, lean) >= 0 else -1.0
         judges[s, 2] = episodes.backed_off(known.habits)

@@ -17,7 +17,6 @@ NEAR = 0.05  # of the distance of the farthest levels: nearer is the same one, t
 STILL = 1.0  # widths; the level has moved no more than this in a stride
 SHARE = 0.05  # of the time, from which on a level is known
 BEYOND = 0.5  # of the distance of the farthest known levels: no farther is no news
-YOUTH, YOUTH_MAX, YOUTH_DAYS = 12.0, 8.0, 9.0  # BEYOND of a young series: see `youth_of`
 ACCEPTED_SHARE = 0.15  # of a level at which a shift has lasted: known for a week and more
 STAY_MIN = 3.0  # strides (20 min) at a known level at least
 DECAY = 1.0 / 504.0  # a stride: a week
@@ -30,12 +29,6 @@ LOG_SPREAD_MIN = 0.15  # below it a logarithm is as good as a straight line
 SKEW_MAX, HEAVY_MAX, LIGHT_MAX = 0.25, 0.4, 0.5  # skewness; excess kurtosis up and down
 YOUNG_LOGS = 30.0  # of n logarithms the limit lies (1 + YOUNG_LOGS / n) times as far
 LOG_CLIP = 6.0  # deviations
-
-
-@inlined
-def youth_of(age_days: float) -> float:
-    """How many times BEYOND is no news for a series that has not shown all of its levels yet."""
-    return min(1.0 + YOUTH * max(1.0 - age_days / YOUTH_DAYS, 0.0), YOUTH_MAX)
 
 
 @inlined

@@ -13,7 +13,6 @@ from analysis_processing.kernels.layout import Desk, Known
 @inlined
 def choose_reference(
     x: float,
-    youth: float,
     seasons: np.ndarray,
     learned: np.ndarray,
     pasts: np.ndarray,
@@ -27,7 +26,6 @@ def choose_reference(
     `terms.narrowest`.
     """
     base[0], room = places.nearest_level(x, levels)
-    room *= youth
     lean = terms.RESTING if room > 0.0 else 1.0
     if baseline.is_seasonal(seasons, learned):
         lean = terms.SEASONAL

@@ -214,7 +214,7 @@ def test_late_usage_in_another_currency_is_told_and_charged_when_the_currency_is
         shop.invoices.rating = euros
     assert charged(shop, org) == {month(0): 1900 + 100, month(1): 1900}
     row = shop.invoices.one(org, first).row
-    events = shop.hub.services.audit.page(org, before=None, limit=50).events
+    events = shop.hub.services.audit.page(org, before=None, limit=50)
     (told,) = [event.detail for event in events if event.action == "usage.not_charged"]
     assert told == {
         "late_usage_of": [number_text(row.series, row.number)],

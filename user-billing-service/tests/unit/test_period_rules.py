@@ -112,6 +112,8 @@ def test_only_the_same_version_without_a_gap_is_no_change():
     assert rules.changed(before, span("a", 5, 8)) == [replace(before[0], end=span("a", 8).start)]
     for other in (span("a", 5, n=2), span("b", 5)):
         assert rules.changed(before, other) == [replace(before[0], end=other.start), other]
+    second = [span("b", 0, 2, n=2), span("a", 2)]
+    assert rules.changed(second, span("a", 5)) == second
     gap = [span("a", 0, 4)]
     new = span("a", 5)
     assert rules.changed(gap, new) == [*gap, new]
