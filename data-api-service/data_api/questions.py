@@ -5,10 +5,9 @@ worker process can be told to do the same.
 """
 
 import contextlib
-import pickle
 import re
 import time
-from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any, Final, Generic, TypeVar
@@ -20,6 +19,7 @@ from data_api.errors import BadRequest, QueryError, TooManyMatchers
 from data_api.model import Loaded, Matcher, QueryLimits, Result, SelectorSpan
 from data_api.promql.nodes import VectorSelector
 from data_api.promql.values import stopping_at
+from data_api.store.answers import Asked
 from data_api.store.reader import MatcherSets, Store
 
 T = TypeVar("T")
@@ -207,13 +207,15 @@ async def computed(
         limits
     )
     spans = [s for one in plans if isinstance(one, Plan) for s in one.spans]
-    asked = _named(tenant, questions, render, limits)
+    is_new = any(question.is_new or question.counts_samples for question in questions)
+    bounds = limits.samples_max, limits.answer_bytes_max
+    asked = Asked((tenant, tuple(questions), bounds), render)
 
     async def answer(wanted: Mapping[SelectorSpan, SelectorSpan]) -> T:
         partly: list[str] = []
         needed = [*dict.fromkeys(wanted.values())]
         opened = await store.opened(tenant, needed, replace(limits, warn=partly.append))
-        again: Any = asked and store.answers.again(asked, opened.made_of, limits.cost)
+        again: Any = None if is_new else store.answers.again(asked, opened.made_of, limits.cost)
         if again is not None:
             return again  # type: ignore[no-any-return] # what `render` made
         is_whole = True
@@ -234,27 +236,13 @@ async def computed(
             return render(answers(samples), limits)
 
         made = await limits.run(evaluated)  # one change of threads, not one for each step
-        if asked and is_whole and not partly:
+        if is_whole and not partly and not is_new:
             store.answers.keep(asked, opened.made_of, made, limits.cost)
         return made
 
     with contextlib.suppress(promql.InexactRollup):
         return await answer({span: span for span in spans})
     return await answer({span: replace(span, rolled=None) for span in spans})
-
-
-def _named(
-    tenant: UUID, questions: Sequence[Question], render: object, limits: QueryLimits
-) -> Hashable:
-    """What is asked, by value; None where an answer must be made anew: it has times of its own, or
-    is made by a function that has no name.
-    """
-    if any(question.is_new or question.counts_samples for question in questions):
-        return None
-    with contextlib.suppress(pickle.PicklingError, AttributeError, TypeError):
-        bounds = limits.samples_max, limits.answer_bytes_max
-        return tenant, tuple(questions), pickle.dumps(render), bounds
-    return None
 
 
 def first(

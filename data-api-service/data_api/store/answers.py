@@ -6,6 +6,8 @@ blocks and batches that its query could read, none of which ever change, and is 
 same query could read exactly those: it is the one that would be computed, byte for byte.
 """
 
+import contextlib
+import pickle
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Final
@@ -21,10 +23,25 @@ REPEATED: Final = Counter("cloudopshub_query_answers_repeated_total", "Answers g
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """What is asked, and what makes the answer of it."""
+
+    question: Hashable
+    render: object
+
+    def rendering(self) -> bytes | None:
+        """`render` by value; None where that is a function without a name."""
+        with contextlib.suppress(pickle.PicklingError, AttributeError, TypeError):
+            return pickle.dumps(self.render)
+        return None
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
-    """The pieces of an answer, and what it was made of."""
+    """The pieces of an answer, and what it was made of and by."""
 
     pieces: list[bytes]
+    rendering: bytes
     made_of: Hashable
     series: int
     samples: int
@@ -40,22 +57,25 @@ class Answers:
         )
 
     def again(
-        self, asked: Hashable, made_of: Callable[[], Hashable], cost: Cost
+        self, asked: Asked, made_of: Callable[[], Hashable], cost: Cost
     ) -> list[bytes] | None:
         """The answer to `asked`, where it was made of the same; it counts as read."""
-        answer = self._answers.find(asked)
-        if answer is None or answer.made_of != made_of():
+        answer = self._answers.find(asked.question)
+        if answer is None or answer.rendering != asked.rendering() or answer.made_of != made_of():
             return None
         cost.series, cost.samples = answer.series, answer.samples
         REPEATED.inc()
         return answer.pieces
 
     def keep(
-        self, asked: Hashable, made_of: Callable[[], Hashable], answer: object, cost: Cost
+        self, asked: Asked, made_of: Callable[[], Hashable], answer: object, cost: Cost
     ) -> None:
         """`answer` may be given again, if it is in pieces and was worth its memory."""
         if not isinstance(answer, list) or cost.cpu_s < WORTH_S:
             return
         size = sum(map(len, answer))
-        if size <= self._bytes_max // SHARE_MAX and all(isinstance(one, bytes) for one in answer):
-            self._answers.put(asked, Answer(answer, made_of(), cost.series, cost.samples))
+        if size > self._bytes_max // SHARE_MAX or not all(isinstance(one, bytes) for one in answer):
+            return
+        if (rendering := asked.rendering()) is not None:
+            kept = Answer(answer, rendering, made_of(), cost.series, cost.samples)
+            self._answers.put(asked.question, kept)

@@ -36,6 +36,13 @@ class _Making:
     waiters: int = 0
 
 
+@dataclass(slots=True)
+class _Entry(Generic[V]):
+    value: V
+    nbytes: int
+    read_s: float
+
+
 class ByteCache(Generic[K, V]):
     """A thread-safe LRU map whose values have a size; each is made once even under contention."""
 
@@ -50,7 +57,7 @@ class ByteCache(Generic[K, V]):
         self._bytes_max = bytes_max
         self._size = size
         self._clock = clock
-        self._values: OrderedDict[K, tuple[V, int, float]] = OrderedDict()  # size, when it was read
+        self._entries: OrderedDict[K, _Entry[V]] = OrderedDict()  # the longest unread first
         self._making: dict[K, _Making] = {}
         self._lock = threading.Lock()
         self._hits = LOOKUPS.labels(name, "hit")  # `labels` costs more than the look-up
@@ -58,32 +65,34 @@ class ByteCache(Generic[K, V]):
         self.nbytes = 0
 
     def __len__(self) -> int:
-        return len(self._values)
+        return len(self._entries)
 
     def find(self, key: K) -> V | None:
         """The value of `key`, where it is there."""
         with self._lock:
-            return self._read(key)
+            entry = self._entries.get(key)
+            if entry is None:
+                return None
+            self._entries.move_to_end(key)
+            entry.read_s = self._clock()
+            return entry.value
 
     def get(self, key: K, make: Callable[[], V]) -> V:
         """The value of `key`; made by `make`, by one thread only, when it is not there.
 
         Raises WouldWait instead of making it where MAY_WAIT says so.
         """
+        if (value := self.find(key)) is not None:
+            self._hits.inc()
+            return value
+        if not MAY_WAIT.get():
+            raise WouldWait
         with self._lock:
-            value = self._read(key)
-            if value is not None:
-                self._hits.inc()
-                return value
-            if not MAY_WAIT.get():
-                raise WouldWait
             making = self._making.setdefault(key, _Making(threading.Lock()))
             making.waiters += 1
         try:
             with making.lock:
-                with self._lock:
-                    value = self._read(key)
-                if value is not None:
+                if (value := self.find(key)) is not None:
                     self._hits.inc()
                     return value
                 self._misses.inc()
@@ -97,30 +106,21 @@ class ByteCache(Generic[K, V]):
                     self._making.pop(key, None)
 
     def put(self, key: K, value: V) -> None:
-        """`value` is that of `key`, unless it is too large; what is unread or old makes room."""
-        size = self._size(value)
+        """`value` is that of `key`, unless it is too large; what nobody read makes room."""
+        size, now_s = self._size(value), self._clock()
         if size > self._bytes_max:
             return
         with self._lock:
             self._drop(key)
-            self._values[key] = (value, size, self._clock())
+            self._entries[key] = _Entry(value, size, now_s)
             self.nbytes += size
-            while self.nbytes > self._bytes_max:
-                self._drop(next(iter(self._values)))
+            while True:
+                oldest, entry = next(iter(self._entries.items()))
+                if self.nbytes <= self._bytes_max and now_s - entry.read_s <= UNREAD_S_MAX:
+                    break
+                self._drop(oldest)
             BYTES.labels(self._name).set(self.nbytes)
 
-    def _read(self, key: K) -> V | None:
-        now_s = self._clock()
-        while self._values:
-            oldest = next(iter(self._values))
-            if now_s - self._values[oldest][2] <= UNREAD_S_MAX:
-                break
-            self._drop(oldest)
-        if (entry := self._values.pop(key, None)) is None:
-            return None
-        self._values[key] = (entry[0], entry[1], now_s)
-        return entry[0]
-
     def _drop(self, key: K) -> None:
-        if (entry := self._values.pop(key, None)) is not None:
-            self.nbytes -= entry[1]
+        if (entry := self._entries.pop(key, None)) is not None:
+            self.nbytes -= entry.nbytes

@@ -25,6 +25,7 @@ from data_api.model import Cost, Matcher, MatchOp, QueryLimits
 from data_api.promql.values import ROWS_AT_ONCE, runs, stopping_at
 from data_api.query_log import Entry, QueryLog, ReadText
 from data_api.questions import MATCHERS_MAX, Question, Selectors, computed, parse_selector
+from data_api.store.answers import Answers
 from data_api.store.cache import ByteCache
 from data_api.store.head import Head
 from data_api.store.postings import SeriesIndex
@@ -145,6 +146,8 @@ async def test_questions_with_long_texts_are_read_where_queries_compute():
         return work()
 
     class Empty:
+        answers = Answers(0)
+
         async def opened(self, *_):
             return Opened(Snapshot(SeriesIndex(), Head(), ()), ())
 

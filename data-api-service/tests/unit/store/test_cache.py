@@ -39,8 +39,8 @@ def test_a_value_is_made_once():
 
 
 def test_what_nobody_reads_leaves():
-    """What is read stays; what was not for UNREAD_S_MAX goes, with its bytes, when another is
-    asked for; a value that is put again counts once.
+    """What is read stays; what was not for UNREAD_S_MAX goes, with its bytes, when another comes; a
+    value that is put again counts once.
     """
     now_s = 0.0
     cache = ByteCache("test", 100, len, lambda: now_s)
@@ -50,5 +50,6 @@ def test_what_nobody_reads_leaves():
     now_s += UNREAD_S_MAX
     assert cache.find("read") == b"12345"
     now_s += 1
-    assert cache.find("other") is None
-    assert (len(cache), cache.nbytes) == (1, 5)
+    cache.put("other", b"1")
+    assert cache.find("unread") is None
+    assert (len(cache), cache.nbytes) == (2, 6)
