@@ -390,7 +390,7 @@ def test_a_sample_far_off_is_found_in_the_first_hours():
 
 
 def test_a_sample_far_off_is_found_in_the_first_days_of_a_wave():
-    """The heights of its wave are no levels that it may jump between: 40 deviations are an alarm."""
+    """Its heights are no levels that it may jump between: 40 deviations are an alarm."""
     n = np.arange(2000)
     quiet = 50 + 5 * np.sin(n / 200) + np.random.default_rng(7).normal(size=n.size)
     alarms, none = episodes_of([np.where(n == 1500, quiet + 40, quiet), quiet])
