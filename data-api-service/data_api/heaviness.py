@@ -27,7 +27,7 @@ from data_api.turns import Turn
 
 T = TypeVar("T")
 LIGHT_S: Final = 0.1
-ALONE_TIMES: Final = 20
+ALONE_TIMES: Final = 50
 ON_LOOP_S: Final = 0.004  # expected to take so little: computed where it came in
 ON_LOOP_S_MAX: Final = 0.005  # and goes on in a thread when it takes longer after all
 UNKNOWN_S: Final = 0.05  # of what cannot be estimated: not for the event loop, nor for a worker
