@@ -166,7 +166,7 @@ async def test_a_query_that_nobody_waits_for_holds_its_turn_until_its_thread_end
         assert not next_one.done()
         gate.open()
         assert await next_one == "next"
-        assert freed.is_set()
+        assert await asyncio.to_thread(freed.wait, PATIENCE_S)
         assert stopped
 
 
