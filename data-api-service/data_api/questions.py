@@ -19,7 +19,7 @@ from data_api.errors import BadRequest, QueryError, TooManyMatchers
 from data_api.model import Loaded, Matcher, QueryLimits, Result, SelectorSpan
 from data_api.promql.nodes import VectorSelector
 from data_api.promql.values import stopping_at
-from data_api.store.answers import Asked
+from data_api.store.answers import AnswerKey
 from data_api.store.reader import MatcherSets, Store
 
 T = TypeVar("T")
@@ -209,13 +209,13 @@ async def computed(
     spans = [s for one in plans if isinstance(one, Plan) for s in one.spans]
     is_new = any(question.is_new or question.counts_samples for question in questions)
     bounds = limits.samples_max, limits.answer_bytes_max
-    asked = Asked((tenant, tuple(questions), bounds), render)
+    key = AnswerKey((tenant, tuple(questions), bounds), render)
 
     async def answer(wanted: Mapping[SelectorSpan, SelectorSpan]) -> T:
         partly: list[str] = []
         needed = [*dict.fromkeys(wanted.values())]
         opened = await store.opened(tenant, needed, replace(limits, warn=partly.append))
-        again: Any = None if is_new else store.answers.again(asked, opened.made_of, limits.cost)
+        again: Any = None if is_new else store.answers.again(key, opened.made_of, limits.cost)
         if again is not None:
             return again  # type: ignore[no-any-return] # what `render` made
         is_whole = True
@@ -237,7 +237,7 @@ async def computed(
 
         made = await limits.run(evaluated)  # one change of threads, not one for each step
         if is_whole and not partly and not is_new:
-            store.answers.keep(asked, opened.made_of, made, limits.cost)
+            store.answers.keep(key, opened.made_of, made, limits.cost)
         return made
 
     with contextlib.suppress(promql.InexactRollup):

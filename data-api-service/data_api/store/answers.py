@@ -23,7 +23,7 @@ REPEATED: Final = Counter("cloudopshub_query_answers_repeated_total", "Answers g
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class AnswerKey:
     """What is asked, and what makes the answer of it."""
 
     question: Hashable
@@ -48,7 +48,7 @@ class Answer:
 
 
 class Answers:
-    """Answers by what was asked."""
+    """Answers by what was key."""
 
     def __init__(self, bytes_max: int) -> None:
         self._bytes_max = bytes_max
@@ -57,18 +57,18 @@ class Answers:
         )
 
     def again(
-        self, asked: Asked, made_of: Callable[[], Hashable], cost: Cost
+        self, key: AnswerKey, made_of: Callable[[], Hashable], cost: Cost
     ) -> list[bytes] | None:
-        """The answer to `asked`, where it was made of the same; it counts as read."""
-        answer = self._answers.find(asked.question)
-        if answer is None or answer.rendering != asked.rendering() or answer.made_of != made_of():
+        """The answer to what `key` asks, where it was made of the same; it counts as read."""
+        answer = self._answers.find(key.question)
+        if answer is None or answer.rendering != key.rendering() or answer.made_of != made_of():
             return None
         cost.series, cost.samples = answer.series, answer.samples
         REPEATED.inc()
         return answer.pieces
 
     def keep(
-        self, asked: Asked, made_of: Callable[[], Hashable], answer: object, cost: Cost
+        self, key: AnswerKey, made_of: Callable[[], Hashable], answer: object, cost: Cost
     ) -> None:
         """`answer` may be given again, if it is in pieces and was worth its memory."""
         if not isinstance(answer, list) or cost.cpu_s < WORTH_S:
@@ -76,6 +76,6 @@ class Answers:
         size = sum(map(len, answer))
         if size > self._bytes_max // SHARE_MAX or not all(isinstance(one, bytes) for one in answer):
             return
-        if (rendering := asked.rendering()) is not None:
-            kept = Answer(answer, rendering, made_of(), cost.series, cost.samples)
-            self._answers.put(asked.question, kept)
+        if (rendering := key.rendering()) is not None:
+            entry = Answer(answer, rendering, made_of(), cost.series, cost.samples)
+            self._answers.put(key.question, entry)

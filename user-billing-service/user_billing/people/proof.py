@@ -46,8 +46,8 @@ class Proofs:
     @contextmanager
     def attempt(self, email: str | None, client: Client) -> Iterator[Attempt]:
         """A turn to hash, held in the block, and the attempt. email: None for no account."""
-        known = email is not None and self.throttle.device_of(email, client) is not None
-        with self.passwords.turn(known=known):
+        is_known = email is not None and self.throttle.device_of(email, client) is not None
+        with self.passwords.turn(known=is_known):
             yield self.throttle.admit(email=email, client=client)
 
     @contextmanager

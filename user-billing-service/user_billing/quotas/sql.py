@@ -45,8 +45,8 @@ def rearm(session: Session, org: UUID, quota: Quota, since: datetime, still: Seq
 
 def fired(session: Session, org: UUID, since: datetime) -> Sequence[Row[Any]]:
     """The thresholds told in the period from `since`, in order."""
-    told = select(q.alert_fired).where(_F.org_id == org, _F.period == since)
-    return session.execute(told.order_by(_F.meter, _F.action, _F.threshold)).all()
+    fired = select(q.alert_fired).where(_F.org_id == org, _F.period == since)
+    return session.execute(fired.order_by(_F.meter, _F.action, _F.threshold)).all()
 
 
 def put_cap(session: Session, org: UUID, cap: Cap, now: datetime) -> bool:
